@@ -1,0 +1,64 @@
+"""Settings with their units, ranges and defaults, and the parsing of what people write for them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import msgspec
+
+from btfast.errors import InputError
+
+_UNITS = {
+    "": 1, "B": 1,
+    "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
+    "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
+}  # fmt: skip
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)(?:/s)?\s*\Z")
+
+ARENA_MINIMUM = 16 << 20
+ARENA_DEFAULT = 256 << 20
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes from `10MiB`, `800M`, `4096`: KiB MiB GiB TiB are powers of 1024, K M G T (KB ...) powers of 1000.
+
+    Raises InputError.
+    """
+    if isinstance(text, int):
+        return text
+    match = _SIZE.match(text)
+    unit = _UNITS.get(match[2].upper()) if match else None
+    if match is None or unit is None:
+        raise InputError(f"size {text!r}: not understood: write a number with KiB, MiB, GiB, K, M or G")
+    return int(float(match[1]) * unit)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a session behaves. Every field is also an option of the command line, of btfast.toml and of the environment."""
+
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 6881  # where peers reach us; another free one if it is taken
+    bind: str = ""  # local address for all sockets; empty = any
+    workers: Annotated[int, msgspec.Meta(ge=0, le=256)] = 0  # 0 = one a core
+    memory: str | int = 0  # arena budget, bytes or "512MiB"; 0 = 256 MiB or a quarter of what the cgroup allows
+    io: Literal["auto", "direct", "buffered"] = "auto"
+    jobs: Annotated[int, msgspec.Meta(ge=1)] = 100  # torrents active at once
+    max_peers: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 200  # connected peers a torrent
+    max_time: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # seconds a session may take; 0 = no limit
+    peer_timeout: Annotated[float, msgspec.Meta(gt=0)] = 120.0  # seconds without any source of data before an item fails
+    seed_ratio: Annotated[float, msgspec.Meta(ge=0)] | None = None  # None = leave when done
+    seed_time: Annotated[float, msgspec.Meta(ge=0)] | None = None  # seconds
+    trackers: bool = True
+    check: bool = False  # hash what is there first, also under final names
+    in_place: bool = False  # write under the final names, without .part
+
+    def __post_init__(self) -> None:
+        budget = parse_size(self.memory)
+        if budget and budget < ARENA_MINIMUM:
+            raise InputError(f"memory {self.memory}: too small: give at least {ARENA_MINIMUM >> 20} MiB")
+
+    @property
+    def seeds(self) -> bool:
+        """Whether items go on serving after they are complete."""
+        return self.seed_ratio is not None or self.seed_time is not None

@@ -1,0 +1,96 @@
+"""What passes between a caller and the network process: length-prefixed msgpack over a Unix stream socket.
+
+Caller to network process: Configure once, then Add, Remove, Stop. Network process to caller: Listening once, then events.
+No socket here: framing and types only.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+from btfast import events
+from btfast.config import Settings
+from btfast.errors import InternalError
+
+FRAME_LIMIT = 1 << 29  # a .torrent of 256 MiB and its envelope
+_HEADER = struct.Struct("<I")
+
+
+class Configure(msgspec.Struct, frozen=True, tag="configure"):
+    """The first message: everything the network process needs to start."""
+
+    settings: Settings
+
+
+class Add(msgspec.Struct, frozen=True, kw_only=True, tag="add"):
+    """Download, or serve, one torrent. `source` is shown in events; `data` holds the .torrent where the caller read it."""
+
+    id: int
+    source: str
+    directory: str
+    data: bytes | None = None
+    peers: list[tuple[str, int]] = []
+    seed: bool = False  # all data is in `directory` under its final names: serve it
+    select: list[int] | None = None
+
+
+class Remove(msgspec.Struct, frozen=True, tag="remove"):
+    """Stop one item and keep its state; it ends in Failed with kind InterruptedError."""
+
+    id: int
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """Save everything, announce `stopped`, and exit."""
+
+
+class Listening(msgspec.Struct, frozen=True, tag="listening", tag_field="event"):
+    """The network process is up; peers reach it at this port."""
+
+    port: int
+    pid: int
+    workers: list[int]
+
+
+Command = Configure | Add | Remove | Stop
+Report = Listening | events.Event
+
+_encoder = msgspec.msgpack.Encoder()
+_commands = msgspec.msgpack.Decoder(Command)
+_reports = msgspec.msgpack.Decoder(Report)
+
+
+def encode(message: Command | Report) -> bytes:
+    """One framed message."""
+    body = _encoder.encode(message)
+    return _HEADER.pack(len(body)) + body
+
+
+class Frames:
+    """Cuts a byte stream into frames. Raises InternalError for a frame above FRAME_LIMIT."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def handle_bytes(self, data: bytes) -> Iterator[bytes]:
+        self._buffer += data
+        while len(self._buffer) >= _HEADER.size:
+            (length,) = _HEADER.unpack_from(self._buffer)
+            if length > FRAME_LIMIT:
+                raise InternalError(f"control frame of {length} bytes: above the limit: please report this")
+            if len(self._buffer) < _HEADER.size + length:
+                return
+            frame = bytes(self._buffer[_HEADER.size : _HEADER.size + length])
+            del self._buffer[: _HEADER.size + length]
+            yield frame
+
+
+def decode_command(frame: bytes) -> Command:
+    return _commands.decode(frame)
+
+
+def decode_report(frame: bytes) -> Report:
+    return _reports.decode(frame)
