@@ -1,0 +1,22 @@
+from libc.stdint cimport int32_t, uint8_t
+
+
+cdef class Arena:
+    cdef readonly int fd
+    cdef readonly size_t size
+    cdef readonly size_t used
+    cdef uint8_t* base
+    cdef int32_t* runs
+    cdef int32_t pages
+    cdef int32_t lowest
+    cdef bint owner
+
+    cdef void _free(self, int32_t page) noexcept
+
+
+cdef class Slot:
+    cdef readonly Arena arena
+    cdef readonly size_t offset
+    cdef readonly size_t length
+    cdef int32_t page
+    cdef uint8_t* data

@@ -1,0 +1,216 @@
+# Slots of shared memory for piece payload.
+#
+# The arena is one file descriptor (a memfd where there is one) mapped by the network process, which allocates, and by the
+# workers, which only look. A slot is a run of 4096-byte pages that starts at an address congruent to the piece's file
+# offset modulo the page size, so that the aligned inside of a piece can be written with O_DIRECT straight from it.
+#
+# Who holds a slot: whoever has a reference to its Slot object, counted by Python. A stream that still has requests open
+# for it, a job that a worker has not answered: each keeps a reference, and the pages go back when the last one is gone.
+#
+# The allocator keeps one int per page: at the first and last page of a free run its length, at the first page of a used
+# run minus its length. First fit from the lowest address: pages that were used just now are likely still in the cache.
+
+from cpython.buffer cimport PyBuffer_FillInfo
+from libc.errno cimport errno
+from libc.stdint cimport int32_t, uint8_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+import os
+import tempfile
+
+cdef extern from "sys/mman.h" nogil:
+    void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
+    int munmap(void* address, size_t length)
+    int madvise(void* address, size_t length, int advice)
+    int PROT_READ, PROT_WRITE, MAP_SHARED
+    void* MAP_FAILED
+
+cdef extern from *:
+    """
+    #include <sys/mman.h>
+    static void btfast_hugepages(void *address, size_t length) {
+    #ifdef MADV_HUGEPAGE
+        madvise(address, length, MADV_HUGEPAGE); /* advice only: fewer TLB misses where the kernel follows it */
+    #else
+        (void)address; (void)length;
+    #endif
+    }
+    """
+    void btfast_hugepages(void* address, size_t length) nogil
+
+cdef enum:
+    PAGE = 4096
+
+
+def shared_memory(str name, size_t size):
+    """A descriptor of `size` zero bytes that can be mapped by other processes and that no path names. OSError."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    else:
+        fd, path = tempfile.mkstemp(prefix=name)
+        os.unlink(path)
+    try:
+        os.ftruncate(fd, size)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+cdef class Arena:
+    """A budget of shared memory, cut into slots.
+
+    `fd`: descriptor of the memory, kept open by the caller; `size`: bytes, a multiple of 4096; `owner`: this process
+    allocates. `used`: bytes in slots now. Raises ValueError for a bad size, OSError where mapping fails.
+    """
+
+    def __cinit__(self, int fd, size_t size, *, bint owner=False):
+        if size == 0 or size % PAGE or size // PAGE > 0x7FFFFFFF:
+            raise ValueError(f"arena of {size} bytes: must be a positive multiple of {PAGE}")
+        self.fd = fd
+        self.owner = owner
+        cdef void* address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+        if address == MAP_FAILED:
+            raise OSError(errno, os.strerror(errno))
+        self.base = <uint8_t*>address
+        self.size = size
+        btfast_hugepages(address, size)
+        if owner:
+            self.pages = <int32_t>(size // PAGE)
+            self.runs = <int32_t*>calloc(self.pages, sizeof(int32_t))
+            if self.runs == NULL:
+                raise MemoryError()
+            self.runs[0] = self.runs[self.pages - 1] = self.pages
+
+    def __dealloc__(self):
+        free(self.runs)
+        if self.base != NULL:
+            munmap(self.base, self.size)
+
+    @staticmethod
+    def create(size_t size):
+        """A new arena of its own memory, owned by this process."""
+        size = (size + PAGE - 1) // PAGE * PAGE
+        return Arena(shared_memory("btfast-arena", size), size, owner=True)
+
+    def allocate(self, size_t length, size_t file_offset=0):
+        """A Slot of `length` bytes whose address is congruent to `file_offset` modulo 4096, or None when there is no room."""
+        cdef size_t lead = file_offset % PAGE
+        cdef int32_t page, run, need, rest
+        if not self.owner or length == 0:
+            raise ValueError("only the owner allocates, and never nothing")
+        if length > self.size:
+            return None
+        need = <int32_t>((lead + length + PAGE - 1) // PAGE)
+        page = self.lowest
+        cdef bint full_so_far = True
+        while page < self.pages:
+            run = self.runs[page]
+            if run < 0:
+                page -= run
+                continue
+            if full_so_far:
+                self.lowest = page
+                full_so_far = False
+            if run >= need:
+                break
+            page += run
+        else:
+            if full_so_far:
+                self.lowest = self.pages
+            return None
+        rest = run - need
+        self.runs[page] = -need
+        if rest:
+            self.runs[page + need] = rest
+            self.runs[page + run - 1] = rest
+        # The last page of the used run is marked too (0 for a run of one is its own start): the run after it looks back.
+        if need > 1:
+            self.runs[page + need - 1] = 0
+        if page == self.lowest:
+            self.lowest = page + need
+        cdef Slot slot = Slot.__new__(Slot)
+        slot.arena = self
+        slot.page = page
+        slot.offset = <size_t>page * PAGE + lead
+        slot.length = length
+        slot.data = self.base + slot.offset
+        self.used += <size_t>need * PAGE
+        return slot
+
+    cdef void _free(self, int32_t page) noexcept:
+        cdef int32_t length = -self.runs[page]
+        cdef int32_t before, after
+        self.used -= <size_t>length * PAGE
+        if page + length < self.pages and self.runs[page + length] > 0:
+            after = self.runs[page + length]
+            self.runs[page + length] = 0
+            length += after
+        # A positive value just before this run is the last page of a free run: used runs end in 0 or, one page long, below 0.
+        if page > 0 and self.runs[page - 1] > 0:
+            before = self.runs[page - 1]
+            self.runs[page - 1] = 0
+            self.runs[page] = 0
+            page -= before
+            length += before
+        self.runs[page] = length
+        self.runs[page + length - 1] = length
+        if page < self.lowest:
+            self.lowest = page
+
+    def view(self, size_t offset, size_t length):
+        """A writable memoryview of `length` bytes at `offset`. ValueError outside the arena."""
+        if length > self.size or offset > self.size - length:
+            raise ValueError(f"arena view {offset}+{length}: outside {self.size} bytes")
+        return memoryview(_Window(self, offset, length))
+
+    def runs_for_test(self):
+        """[(page, pages, free)] in address order, after checking that the runs tile the arena."""
+        cdef int32_t page = 0, run
+        found = []
+        while page < self.pages:
+            run = self.runs[page]
+            assert run != 0, "a run starts with 0"
+            if run > 0:
+                assert self.runs[page + run - 1] == run, "a free run's ends differ"
+            found.append((page, abs(run), run > 0))
+            page += abs(run)
+        assert page == self.pages
+        return found
+
+
+cdef class _Window:
+    cdef Arena arena
+    cdef size_t offset
+    cdef size_t length
+
+    def __cinit__(self, Arena arena, size_t offset, size_t length):
+        self.arena = arena
+        self.offset = offset
+        self.length = length
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.arena.base + self.offset, self.length, 0, flags)
+
+
+cdef class Slot:
+    """Room for one piece. `offset`: where its first byte lies in the arena; `length`: bytes. A buffer, too."""
+
+    def __dealloc__(self):
+        if self.arena is not None:
+            self.arena._free(self.page)
+
+    def __getbuffer__(self, Py_buffer* buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, self.data, self.length, 0, flags)
+
+    def __len__(self):
+        return self.length
+
+    def write(self, size_t begin, const uint8_t[::1] data):
+        """Copies `data` to `begin`. ValueError outside the slot."""
+        cdef size_t length = data.shape[0]
+        if length > self.length or begin > self.length - length:
+            raise ValueError(f"slot write {begin}+{length}: outside {self.length} bytes")
+        if length:
+            memcpy(self.data + begin, &data[0], length)
