@@ -6,17 +6,11 @@ No socket here: framing and types only.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
-
 import msgspec
 
 from btfast import events
 from btfast.config import Settings
-from btfast.errors import InternalError
-
-FRAME_LIMIT = 1 << 29  # a .torrent of 256 MiB and its envelope
-_HEADER = struct.Struct("<I")
+from btfast.frames import frame
 
 
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
@@ -65,32 +59,12 @@ _reports = msgspec.msgpack.Decoder(Report)
 
 def encode(message: Command | Report) -> bytes:
     """One framed message."""
-    body = _encoder.encode(message)
-    return _HEADER.pack(len(body)) + body
+    return frame(_encoder.encode(message))
 
 
-class Frames:
-    """Cuts a byte stream into frames. Raises InternalError for a frame above FRAME_LIMIT."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def handle_bytes(self, data: bytes) -> Iterator[bytes]:
-        self._buffer += data
-        while len(self._buffer) >= _HEADER.size:
-            (length,) = _HEADER.unpack_from(self._buffer)
-            if length > FRAME_LIMIT:
-                raise InternalError(f"control frame of {length} bytes: above the limit: please report this")
-            if len(self._buffer) < _HEADER.size + length:
-                return
-            frame = bytes(self._buffer[_HEADER.size : _HEADER.size + length])
-            del self._buffer[: _HEADER.size + length]
-            yield frame
+def decode_command(body: bytes) -> Command:
+    return _commands.decode(body)
 
 
-def decode_command(frame: bytes) -> Command:
-    return _commands.decode(frame)
-
-
-def decode_report(frame: bytes) -> Report:
-    return _reports.decode(frame)
+def decode_report(body: bytes) -> Report:
+    return _reports.decode(body)
