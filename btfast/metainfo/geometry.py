@@ -31,7 +31,10 @@ class Geometry:
     Raises InputError for a piece length below 1, a negative file length, or a total above 2**63 - 1.
     """
 
-    __slots__ = ("_blocks", "_ends", "_files", "_last", "_last_size", "file_count", "piece_count", "piece_length", "total_length")
+    __slots__ = (
+        "_blocks", "_ends", "_files", "_last", "_last_size",
+        "file_count", "piece_count", "piece_length", "total_length",
+    )  # fmt: skip
 
     piece_length: int
     total_length: int
@@ -109,7 +112,7 @@ class Geometry:
         return self.spans(index * self.piece_length, self.piece_size(index))
 
     def file_offset(self, file: int) -> int:
-        """Where file number `file` begins in the stream; an empty file begins where the next one does. Raises IndexError."""
+        """Where file number `file` begins in the stream; an empty one begins where the next does. Raises IndexError."""
         if not 0 <= file < self.file_count:
             raise IndexError(f"file {file} of {self.file_count}")
         place = bisect_left(self._files, file)
