@@ -1,0 +1,108 @@
+"""Hashing what is on disk: sixteen pieces side by side, a chunk of each at a time, so that any piece length fits."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+
+from btfast import _hashing
+from btfast.storage.layout import Layout
+from btfast.storage.messages import BAD, GOOD, MISSING
+
+_LANES = 16
+_CHUNK = 256 << 10  # a chunk of each lane: 4 MiB, which stays in the cache between the read and the hash
+
+
+class Checker:
+    """Reads and hashes pieces of one torrent at a time; its files stay open until it moves on."""
+
+    def __init__(self) -> None:
+        self._memory = memoryview(mmap.mmap(-1, _LANES * _CHUNK))
+        self._open: dict[int, int | None] = {}
+        self._torrent = -1
+
+    def close(self) -> None:
+        for fd in self._open.values():
+            if fd is not None:
+                os.close(fd)
+        self._open.clear()
+
+    def check(self, layout: Layout, first: int, hashes: bytes) -> bytes:
+        """GOOD, BAD or MISSING for each of the pieces first, first+1, ...; `hashes`: 20 bytes a piece."""
+        if layout.torrent != self._torrent:
+            self.close()
+            self._torrent = layout.torrent
+        states = bytearray()
+        count = len(hashes) // 20
+        for start in range(0, count, _LANES):
+            lanes = range(start, min(start + _LANES, count))
+            states += self._check_lanes(layout, [first + n for n in lanes], [hashes[20 * n : 20 * n + 20] for n in lanes])
+        self.close()
+        return bytes(states)
+
+    def _check_lanes(self, layout: Layout, pieces: list[int], expected: list[bytes]) -> bytes:
+        missing = [False] * len(pieces)
+        hashers = [_hashing.Hasher("sha1") for _ in pieces]
+        readers = [self._chunks(layout, index, lane) for lane, index in enumerate(pieces)]
+        alive = list(range(len(pieces)))
+        while alive:
+            batch: list[tuple[int, memoryview]] = []
+            for lane in alive:
+                chunk = next(readers[lane], None)
+                if chunk is None:
+                    continue
+                if len(chunk) == 0:
+                    missing[lane] = True
+                    continue
+                batch.append((lane, chunk))
+            _hashing.update_many([hashers[lane] for lane, _ in batch], [chunk for _, chunk in batch])
+            alive = [lane for lane, _ in batch]
+        return bytes(
+            MISSING if missing[lane] else GOOD if hashers[lane].digest() == expected[lane] else BAD
+            for lane in range(len(pieces))
+        )
+
+    def _chunks(self, layout: Layout, index: int, lane: int) -> Iterator[memoryview]:
+        """The piece's bytes, a chunk at a time in the lane's own memory; an empty chunk where a file ends too early."""
+        room = self._memory[lane * _CHUNK : (lane + 1) * _CHUNK]
+        filled = 0
+        for file, offset, length in layout.geometry.piece_spans(index):
+            end = offset + length
+            while offset < end:
+                part = room[filled : filled + min(_CHUNK - filled, end - offset)]
+                if not self._read(layout, file, offset, part):
+                    yield room[:0]
+                    return
+                filled += len(part)
+                offset += len(part)
+                if filled == _CHUNK:
+                    yield room
+                    filled = 0
+        if filled:
+            yield room[:filled]
+
+    def _read(self, layout: Layout, file: int, offset: int, part: memoryview) -> bool:
+        if file in layout.pads:
+            part[:] = bytes(len(part))
+            return True
+        if file not in self._open:
+            if len(self._open) >= 64:
+                self.close()
+            try:
+                self._open[file] = layout.open_for_reading(file)
+            except OSError:
+                self._open[file] = None
+        fd = self._open[file]
+        if fd is None:
+            return False
+        while part:
+            try:
+                got = os.preadv(fd, [part], offset)
+            except OSError:
+                return False  # an unreadable piece is fetched again
+            if got == 0:
+                return False
+            part = part[got:]
+            offset += got
+        return True

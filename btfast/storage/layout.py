@@ -1,0 +1,101 @@
+"""Where a torrent lives on disk, and the opening of its files without ever following a link out of there."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from btfast import _disk
+from btfast.metainfo.geometry import Geometry
+from btfast.storage.messages import OpenTorrent
+
+PART = ".part"
+PAGE = 4096  # what direct I/O is aligned to here; no disk in use needs more
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_O_DIRECT = getattr(os, "O_DIRECT", 0)
+
+
+class Layout:
+    """One open torrent in a worker. `direct`: whether O_DIRECT is still believed to work here."""
+
+    def __init__(self, order: OpenTorrent) -> None:
+        self.torrent = order.torrent
+        self.directory = order.directory
+        self.paths = [tuple(path.split("/")) for path in order.paths]
+        self.lengths = order.lengths
+        self.pads = frozenset(order.pads)
+        self.geometry = Geometry(order.piece_length, order.lengths)
+        self.suffix = "" if order.in_place else PART
+        self.direct = order.io != "buffered" and _O_DIRECT != 0
+        self._must_be_direct = order.io == "direct"
+        self._probed = False
+
+    def path(self, file: int) -> str:
+        """For messages."""
+        return os.path.join(self.directory, *self.paths[file])
+
+    def parent(self, file: int, *, create: bool) -> int:
+        """A descriptor of the directory that holds the file; the caller closes it. OSError; ELOOP or ENOTDIR for a link."""
+        if create:
+            os.makedirs(self.directory, exist_ok=True)
+        parent = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        for element in self.paths[file][:-1]:
+            try:
+                try:
+                    below = os.open(element, _DIRECTORY, dir_fd=parent)
+                except FileNotFoundError:
+                    if not create:
+                        raise
+                    try:
+                        os.mkdir(element, dir_fd=parent)
+                    except FileExistsError:
+                        pass  # another worker was faster
+                    below = os.open(element, _DIRECTORY, dir_fd=parent)
+            finally:
+                os.close(parent)
+            parent = below
+        return parent
+
+    def open_for_writing(self, file: int, *, direct: bool) -> int:
+        """A descriptor of the unfinished file, created and preallocated where it is not there yet. OSError."""
+        name = self.paths[file][-1] + self.suffix
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (_O_DIRECT if direct else 0)
+        parent = self.parent(file, create=True)
+        try:
+            fd = os.open(name, flags, 0o666, dir_fd=parent)
+        finally:
+            os.close(parent)
+        try:
+            if os.fstat(fd).st_size < self.lengths[file] and not _disk.preallocate(fd, self.lengths[file]):
+                os.ftruncate(fd, self.lengths[file])
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def open_for_reading(self, file: int) -> int:
+        """A descriptor of the file under whichever name it has. OSError, FileNotFoundError where it has neither."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        parent = self.parent(file, create=False)
+        try:
+            try:
+                return os.open(self.paths[file][-1] + self.suffix, flags, dir_fd=parent)
+            except FileNotFoundError:
+                return os.open(self.paths[file][-1], flags, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+    def probe_direct(self, fd: int) -> None:
+        """Asks the kernel once, on the first file, what direct I/O needs; gives it up where that is more than a page."""
+        if self._probed:
+            return
+        self._probed = True
+        alignment = _disk.direct_alignment(fd)
+        if alignment is not None and not 0 < max(alignment) <= PAGE:
+            self.give_up_direct()
+
+    def give_up_direct(self) -> None:
+        """Direct I/O was refused: buffered from now on, or OSError where the user insisted on direct."""
+        if self._must_be_direct:
+            raise OSError(errno.EINVAL, "direct I/O is not supported here; use --io auto")
+        self.direct = False

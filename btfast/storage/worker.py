@@ -1,0 +1,181 @@
+"""A worker process: hashes and writes what the network process puts into its ring. No sockets, no asyncio.
+
+Started as `python -m btfast.storage.worker` with descriptors for the arena, its two rings, their wake-ups, and a control
+stream. It ends when the control stream does, however the network process went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+
+from btfast import _hashing
+from btfast._arena import Arena
+from btfast._ring import Ring, ring_bytes
+from btfast.frames import Frames
+from btfast.storage import finish, messages
+from btfast.storage.check import Checker
+from btfast.storage.files import Files, descriptor_budget
+from btfast.storage.layout import Layout
+from btfast.storage.writer import VerifiedPiece, write_pieces
+
+_BATCH = 32  # two rounds of sixteen lanes, so that finished pieces are reported while the next ones wait
+
+_Job = tuple[int, int, int, int, int, int, bytes, int, int]
+
+
+class Worker:
+    """The state of one worker; `run` returns when the network process is gone."""
+
+    def __init__(self, arena: Arena, jobs: Ring, completions: Ring, control: int) -> None:
+        self._arena = arena
+        self._jobs = jobs
+        self._completions = completions
+        self._control = control
+        self._frames = Frames()
+        self._layouts: dict[int, Layout] = {}
+        self._files = Files(descriptor_budget())
+        self._checker = Checker()
+        self._alive = True
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._poll.register(jobs.wake_fd, select.POLLIN)
+        self._control_only = select.poll()
+        self._control_only.register(control, select.POLLIN)
+
+    def run(self) -> None:
+        while self._alive:
+            batch = self._jobs.take(_BATCH)
+            if batch:
+                self._handle_jobs(batch)
+                if self._control_only.poll(0):
+                    self._handle_control()
+            elif self._jobs.prepare_sleep():
+                for fd, _ in self._poll.poll():
+                    if fd == self._control:
+                        self._handle_control()
+                    else:
+                        self._jobs.drain()
+        self._files.close()
+        self._checker.close()
+
+    def _handle_control(self) -> None:
+        data = os.read(self._control, 1 << 20)
+        if not data:
+            self._alive = False
+            return
+        for body in self._frames.handle_bytes(data):
+            order = messages.decode_order(body)
+            if isinstance(order, messages.OpenTorrent):
+                self._layouts[order.torrent] = Layout(order)
+            elif isinstance(order, messages.CloseTorrent):
+                self._layouts.pop(order.torrent, None)
+                self._files.forget(order.torrent)
+            elif isinstance(order, messages.Survey):
+                self._answer(finish.survey(self._layouts[order.torrent]))
+            else:
+                layout = self._layouts[order.torrent]
+                states = self._checker.check(layout, order.first, order.hashes)
+                self._answer(messages.PiecesChecked(order.torrent, order.first, states))
+
+    def _answer(self, answer: messages.Answer) -> None:
+        view = memoryview(messages.encode(answer))
+        while view:
+            view = view[os.write(self._control, view) :]
+
+    def _layout(self, torrent: int) -> Layout | None:
+        """The torrent's layout; its OpenTorrent was sent before the job and may still be on the way."""
+        while torrent not in self._layouts and self._alive:
+            if not self._control_only.poll(10_000):
+                return None
+            self._handle_control()
+        return self._layouts.get(torrent)
+
+    def _handle_jobs(self, batch: list[_Job]) -> None:
+        pieces = [job for job in batch if job[0] == messages.WRITE_PIECE]
+        if pieces:
+            self._write_pieces(pieces)
+        for job in batch:
+            if job[0] == messages.FINISH_FILE:
+                self._file_job(job, lambda layout, file: finish.finish_file(self._files, layout, file))
+            elif job[0] == messages.DEMOTE_FILE:
+                self._file_job(job, finish.demote_file)
+        self._completions.wake()
+
+    def _write_pieces(self, jobs: list[_Job]) -> None:
+        views = [self._arena.view(job[4], job[5]) for job in jobs]
+        digests = _hashing.hash_many("sha1", views)
+        good: dict[int, list[tuple[_Job, VerifiedPiece]]] = {}
+        for job, view, digest in zip(jobs, views, digests, strict=True):
+            if digest == job[6]:
+                good.setdefault(job[2], []).append((job, VerifiedPiece(job[3], job[4], view)))
+            else:
+                self._complete(job, messages.MISMATCH)
+        for torrent, verified in good.items():
+            layout = self._layout(torrent)
+            if layout is None:
+                for job, _ in verified:
+                    self._complete(job, messages.FAILED, errno.EIO)
+                continue
+            failed = write_pieces(self._files, layout, [piece for _, piece in verified])
+            for job, piece in verified:
+                if piece.index in failed:
+                    file, error = failed[piece.index]
+                    self._report(layout, file, error)
+                    self._complete(job, messages.FAILED, error.errno or errno.EIO)
+                else:
+                    self._complete(job, messages.OK)
+
+    def _file_job(self, job: _Job, action: Callable[[Layout, int], None]) -> None:
+        layout = self._layout(job[2])
+        if layout is None:
+            self._complete(job, messages.FAILED, errno.EIO)
+            return
+        try:
+            action(layout, job[3])
+        except OSError as error:
+            self._report(layout, job[3], error)
+            self._complete(job, messages.FAILED, error.errno or errno.EIO)
+        else:
+            self._complete(job, messages.OK)
+
+    def _report(self, layout: Layout, file: int, error: OSError) -> None:
+        self._answer(
+            messages.Problem(
+                torrent=layout.torrent,
+                path=layout.path(file),
+                message=error.strerror or str(error),
+                errno=error.errno or errno.EIO,
+            )
+        )
+
+    def _complete(self, job: _Job, status: int, detail: int = 0) -> None:
+        kind, number, torrent, index = job[:4]
+        if not self._completions.put(messages.DONE | kind, number, torrent, index, 0, 0, status=status, detail=detail):
+            raise RuntimeError("completion ring is full: more jobs were given out than it holds")
+
+
+def main() -> None:
+    """Entry of `python -m btfast.storage.worker`; not for people."""
+    parser = argparse.ArgumentParser(prog="btfast worker")
+    for name in ("arena", "arena-size", "rings", "capacity", "jobs-wake", "completions-wake", "control", "eventfd"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    options = parser.parse_args()
+    # Ctrl-C in a terminal goes to every process; the network process decides when workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    is_eventfd = bool(options.eventfd)
+    arena = Arena(options.arena, options.arena_size)
+    jobs = Ring(options.rings, 0, options.capacity, options.jobs_wake, is_eventfd=is_eventfd)
+    completions = Ring(
+        options.rings, ring_bytes(options.capacity), options.capacity, options.completions_wake, is_eventfd=is_eventfd
+    )
+    Worker(arena, jobs, completions, options.control).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

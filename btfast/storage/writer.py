@@ -1,0 +1,118 @@
+"""Verified pieces to their files: the aligned inside with O_DIRECT, head and tail through the page cache."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from btfast.storage.files import Files
+from btfast.storage.layout import PAGE, Layout
+
+_VECTORS = 512  # below IOV_MAX everywhere
+_WORTH_DIRECT = 4 * PAGE  # a shorter inside is not worth a second system call
+
+
+class VerifiedPiece(NamedTuple):
+    """`offset`: where its payload lies in the arena; `payload`: the bytes."""
+
+    index: int
+    offset: int
+    payload: memoryview
+
+
+class _Segment(NamedTuple):
+    file: int
+    offset: int
+    data: memoryview
+    index: int
+
+
+def write_pieces(files: Files, layout: Layout, pieces: Sequence[VerifiedPiece]) -> dict[int, tuple[int, OSError]]:
+    """Writes the pieces. Returns, for each piece that could not be written, the file and the error."""
+    direct: list[_Segment] = []
+    buffered: list[_Segment] = []
+    for piece in pieces:
+        _cut(layout, piece, direct, buffered)
+    failed: dict[int, tuple[int, OSError]] = {}
+    while direct:
+        group, rest = _first_group(direct)
+        try:
+            fd = files.writable(layout, group[0].file, direct=True)
+            layout.probe_direct(fd)
+            if layout.direct:
+                _write(fd, group)
+                direct = rest
+                continue
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                _note(failed, group, error)
+                direct = rest
+                continue
+            try:
+                layout.give_up_direct()
+            except OSError as refused:
+                _note(failed, direct, refused)
+                break
+        # The file system turned direct I/O down: everything that is left goes through the page cache.
+        buffered += direct
+        break
+    buffered.sort(key=lambda segment: segment[:2])
+    while buffered:
+        group, buffered = _first_group(buffered)
+        try:
+            _write(files.writable(layout, group[0].file, direct=False), group)
+        except OSError as error:
+            _note(failed, group, error)
+    return failed
+
+
+def _cut(layout: Layout, piece: VerifiedPiece, direct: list[_Segment], buffered: list[_Segment]) -> None:
+    at = 0
+    for file, offset, length in layout.geometry.piece_spans(piece.index):
+        if file not in layout.pads:
+            begin, end = at, at + length
+            if layout.direct and (piece.offset + at - offset) % PAGE == 0:
+                head = -offset % PAGE
+                inside = (length - head) // PAGE * PAGE
+                if inside >= _WORTH_DIRECT:
+                    begin, end = at + head, at + head + inside
+                    direct.append(_Segment(file, offset + head, piece.payload[begin:end], piece.index))
+                    if head:
+                        buffered.append(_Segment(file, offset, piece.payload[at:begin], piece.index))
+                    if end < at + length:
+                        tail = piece.payload[end : at + length]
+                        buffered.append(_Segment(file, offset + head + inside, tail, piece.index))
+                    at += length
+                    continue
+            buffered.append(_Segment(file, offset, piece.payload[begin:end], piece.index))
+        at += length
+
+
+def _first_group(segments: list[_Segment]) -> tuple[list[_Segment], list[_Segment]]:
+    """Splits off the leading segments that lie one behind the other in one file."""
+    n, end = 1, segments[0].offset + len(segments[0].data)
+    while n < min(len(segments), _VECTORS) and segments[n].file == segments[0].file and segments[n].offset == end:
+        end += len(segments[n].data)
+        n += 1
+    return segments[:n], segments[n:]
+
+
+def _write(fd: int, group: list[_Segment]) -> None:
+    offset = group[0].offset
+    views = [segment.data for segment in group]
+    while views:
+        written = os.pwritev(fd, views, offset)
+        if written == 0:
+            raise OSError(errno.EIO, "nothing was written")
+        offset += written
+        while views and written >= len(views[0]):
+            written -= len(views.pop(0))
+        if written:
+            views[0] = views[0][written:]
+
+
+def _note(failed: dict[int, tuple[int, OSError]], group: list[_Segment], error: OSError) -> None:
+    for segment in group:
+        failed.setdefault(segment.index, (segment.file, error))
