@@ -1,0 +1,234 @@
+"""When to announce, to which tracker, and with which event (BEP 3, 12, 31). No clock, no socket: `now` comes in, in
+seconds.
+
+How it decides. One announce of a torrent is under way at a time, so a private torrent (BEP 27) uses one tracker at a
+time. Trackers stand in tiers, shuffled once inside a tier. Each announce walks them in order and takes the first that
+is not resting after a failure: the next tier is reached only when all of a tier have failed. One that works moves to
+the front of its tier.
+
+Three times rule over the next announce:
+- `_due`: the interval since the last success, or at once when something is to be said;
+- a tracker's `rests_until`: after a failure, growing with each (BEP 31 `retry in` overrides it; "never" is infinite);
+- a tracker's `least`: its `min interval`, which wanting more peers never undercuts. Events are sent without regard to
+  it.
+
+Events, per tracker: `started` until one announce succeeded; `completed` once, only to a tracker that heard `started`
+before the torrent was complete; `stopped` to those that heard `started` or may have heard it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from btfast.discovery.announce import AnnounceResponse
+from btfast.errors import Error
+
+FIRST_REST = 5.0
+REFUSED_REST = 60.0
+LONGEST_REST = 1800.0
+MIN_INTERVAL = 60.0
+"""Used where a tracker names no `min interval`."""
+
+
+class Rng(Protocol):
+    """What is needed of a random source."""
+
+    def random(self) -> float: ...
+    def shuffle(self, x: list[Tracker], /) -> None: ...
+
+
+class Announce(NamedTuple):
+    """One announce to make now; `event` as in BEP 3, None for a periodic one."""
+
+    url: str
+    event: str | None
+
+
+class Tracker:
+    """What is known of one tracker of one torrent. Read it; only the schedule writes."""
+
+    __slots__ = (
+        "completed",
+        "failures",
+        "heard",
+        "last_error",
+        "least",
+        "owes_completed",
+        "rests_until",
+        "tracker_id",
+        "url",
+        "working",
+    )
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.heard = False  # it answered an announce, so it heard `started`
+        self.owes_completed = False  # it heard `started` while pieces were missing
+        self.completed = False
+        self.working = False
+        self.failures = 0
+        self.rests_until = -math.inf
+        self.least = -math.inf
+        self.tracker_id: bytes | None = None
+        self.last_error: str | None = None
+
+
+class TrackerSchedule:
+    """The announces of one torrent.
+
+    `tiers` are the torrent's `announce-list`; URLs of other schemes than `schemes` and repeated ones are left out.
+    `complete` says that nothing is missing at the start, so that `completed` is never sent.
+    """
+
+    def __init__(
+        self,
+        tiers: Sequence[Sequence[str]],
+        rng: Rng,
+        now: float,
+        *,
+        complete: bool = False,
+        schemes: tuple[str, ...] = ("http", "https"),
+    ) -> None:
+        self._rng = rng
+        self._tiers: list[list[Tracker]] = []
+        self._by_url: dict[str, Tracker] = {}
+        for urls in tiers:
+            tier = []
+            for text in urls:
+                url = text.strip()
+                if url not in self._by_url and url.partition("://")[0].lower() in schemes:
+                    tracker = self._by_url[url] = Tracker(url)
+                    tier.append(tracker)
+            if tier:
+                rng.shuffle(tier)
+                self._tiers.append(tier)
+        self._complete = complete
+        self._completed_at = now
+        self._due = now
+        self._in_flight: Tracker | None = None
+        self._sent_missing = False  # the announce under way said that pieces are missing
+        self._stopped = False
+
+    def __len__(self) -> int:
+        return len(self._by_url)
+
+    def trackers(self) -> Iterator[Tracker]:
+        """All trackers in the order in which they are tried."""
+        for tier in self._tiers:
+            yield from tier
+
+    def tracker_id(self, url: str) -> bytes | None:
+        """What the tracker wants to see as `trackerid`."""
+        return self._by_url[url].tracker_id
+
+    def all_failing(self) -> bool:
+        """Whether every tracker failed its last announce and none is being asked: no peers will come soon."""
+        return bool(self._by_url) and not self._in_flight and all(t.failures for t in self._by_url.values())
+
+    def poll_announce(self, now: float) -> Announce | None:
+        """The announce to make now, or None. Its outcome must be given to `handle_response` or `handle_failure`."""
+        tracker, at = self._next(now)
+        if tracker is None or at > now:
+            return None
+        self._in_flight = tracker
+        self._sent_missing = not self._complete
+        return Announce(tracker.url, self._event(tracker))
+
+    def next_deadline(self) -> float | None:
+        """When to poll again; None while an announce is under way or when there is nothing to wait for."""
+        at = self._next(-math.inf)[1]
+        return None if at == math.inf else at
+
+    def handle_response(self, now: float, url: str, response: AnnounceResponse) -> None:
+        """A tracker answered; an answer with a failure reason counts as a failure."""
+        tracker = self._landed(url)
+        if response.failure_reason is not None:
+            self._failed(tracker, now, response.failure_reason, REFUSED_REST, response.retry_in)
+            return
+        if self._event(tracker) == "completed" and not self._sent_missing:
+            tracker.completed = True
+        if not tracker.heard:
+            tracker.heard = True
+            tracker.owes_completed = self._sent_missing
+        tracker.working = True
+        tracker.failures = 0
+        tracker.last_error = None
+        tracker.rests_until = -math.inf
+        least = response.min_interval if response.min_interval is not None else min(MIN_INTERVAL, response.interval)
+        tracker.least = now + least
+        if response.tracker_id is not None:
+            tracker.tracker_id = response.tracker_id
+        self._promote(tracker)
+        self._due = now + max(response.interval, least)
+
+    def handle_failure(self, now: float, url: str, error: Error) -> None:
+        """An announce failed: no answer, or none that can be read. The error's fact `retry_in`, seconds, is obeyed
+        (HTTP Retry-After).
+        """
+        retry_in = error.facts.get("retry_in")
+        self._failed(self._landed(url), now, str(error), FIRST_REST, retry_in if isinstance(retry_in, float) else None)
+
+    def handle_completed(self, now: float) -> None:
+        """The last piece was verified in this session: those who heard `started` before hear `completed` at once."""
+        if not self._complete:
+            self._complete = True
+            self._completed_at = now
+
+    def handle_want_peers(self, now: float) -> None:
+        """More peers are wanted than are known: announce as early as the tracker allows."""
+        self._due = min(self._due, now)
+
+    def poll_stopped(self) -> list[str]:
+        """The trackers to tell `stopped`, once; no announce comes after."""
+        if self._stopped:
+            return []
+        self._stopped = True
+        flying, self._in_flight = self._in_flight, None
+        return [t.url for t in self._by_url.values() if t.heard or t is flying]
+
+    def _next(self, now: float) -> tuple[Tracker | None, float]:
+        """The tracker whose turn is next, and when, not before `now`; (None, inf) when there is none."""
+        if self._stopped or self._in_flight is not None or not self._by_url:
+            return None, math.inf
+        owing = [tracker for tracker in self._by_url.values() if self._event(tracker) == "completed"]
+        first = min(owing, key=lambda tracker: tracker.rests_until, default=None)
+        at_first = max(now, self._completed_at, first.rests_until) if first is not None else math.inf
+        at = max(now, self._due, min(tracker.rests_until for tracker in self._by_url.values()))
+        if first is not None and at_first <= at:
+            return first, at_first
+        if at == math.inf:
+            return None, math.inf
+        tracker = next(t for t in self.trackers() if t.rests_until <= at)
+        at = max(at, tracker.least)
+        return (first, at_first) if at_first <= at else (tracker, at)
+
+    def _event(self, tracker: Tracker) -> str | None:
+        if not tracker.heard:
+            return "started"
+        if self._complete and tracker.owes_completed and not tracker.completed:
+            return "completed"
+        return None
+
+    def _landed(self, url: str) -> Tracker:
+        tracker = self._by_url[url]
+        if self._in_flight is tracker:
+            self._in_flight = None
+        return tracker
+
+    def _failed(self, tracker: Tracker, now: float, why: str, first_rest: float, retry_in: float | None) -> None:
+        tracker.working = False
+        tracker.failures += 1
+        tracker.last_error = why
+        if retry_in is None:
+            rest = min(first_rest * 2.0 ** min(tracker.failures - 1, 20), LONGEST_REST)
+            retry_in = rest * (0.75 + 0.5 * self._rng.random())
+        tracker.rests_until = now + retry_in
+
+    def _promote(self, tracker: Tracker) -> None:
+        for tier in self._tiers:
+            if tracker in tier:
+                tier.remove(tracker)
+                tier.insert(0, tracker)
+                return
