@@ -1,0 +1,42 @@
+"""`btfast VERB`: finds the verb's file and runs it. Imports stay lazy: what a command does not need is not loaded."""
+
+from __future__ import annotations
+
+import sys
+
+from btfast import __version__
+
+VERBS = {
+    "get": "download torrents; exits when everything is complete and verified",
+    "seed": "serve data that is complete, until stopped or a limit is reached",
+    "info": "print what is in a .torrent",
+    "magnet": "print the magnet link of a .torrent",
+    "tracker": "run a tracker",
+    "demo": "prove this installation: tracker, seeder and download on this machine",
+    "config": "print the settings in force and where each comes from",
+    "completion": "print the completion script of a shell",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command line; returns its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words and words[0] in ("-V", "--version"):
+        print(f"btfast {__version__}")
+        return 0
+    if words and words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    from btfast.cli.command import complain, run_verb
+    from btfast.errors import InputError
+
+    if not words:
+        return complain(InputError("btfast: no command given: see `btfast --help`"))
+    if words[0] not in VERBS:
+        return complain(InputError(f"{words[0]}: no such command: see `btfast --help`"))
+    return run_verb(words[0], words[1:])
+
+
+def _usage() -> str:
+    verbs = "\n".join(f"  {verb:<12}{what}" for verb, what in VERBS.items())
+    return f"usage: btfast VERB [OPTIONS] ...\n\n{verbs}\n\n`btfast VERB --help` lists a verb's options."

@@ -1,0 +1,75 @@
+"""`btfast get --dry-run`: what would be downloaded, and where to."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from btfast.cli.options import Options
+from btfast.cli.report import JsonReporter, Reporter, failure_line
+from btfast.cli.run import Item
+from btfast.cli.text import plural, printable, size
+from btfast.cli.totals import Totals
+from btfast.client.download import failed_of
+from btfast.client.sources import absolute_directory, is_url, read_torrent, shown, stat_torrent
+from btfast.errors import Error
+from btfast.events import Added, Metadata
+from btfast.metainfo.torrent import Torrent
+
+
+def dry_run(items: Sequence[Item], options: Options) -> int:
+    """Reads every source and says what a run would do. Returns the highest exit code of those that cannot be used."""
+    started = time.monotonic()
+    totals = Totals(len(items))
+    reporters: list[Reporter] = [JsonReporter(sys.stdout.buffer)] if options["json"] else []
+    speak = not options["json"] and not options["quiet"]
+    for number, item in enumerate(items):
+        source = os.fspath(item.source) if isinstance(item.source, (str, os.PathLike)) else ""
+        label = shown(source)
+        try:
+            where = absolute_directory(item.directory)
+            if is_url(source):
+                _tell(reporters, Added(id=number, source=label, directory=where))
+                if speak:
+                    print(f"{printable(label)}: would be fetched, its files into {printable(where)}")
+                continue
+            stat_torrent(source)
+            torrent = Torrent.parse(read_torrent(source))
+        except Error as error:
+            failed = failed_of(number, label, error)
+            totals.handle_event(failed)
+            _tell(reporters, failed)
+            print(f"btfast: error: {failure_line(failed)}", file=sys.stderr)
+            continue
+        _tell(reporters, Added(id=number, source=label, directory=where))
+        _tell(reporters, metadata_of(number, torrent))
+        if speak:
+            files = [file for file in torrent.files if not file.pad]
+            total = sum(file.length for file in files)
+            place = printable(os.path.join(where, torrent.name))
+            print(f"{printable(torrent.name)}: {size(total)} in {plural(len(files), 'file')}, into {place}")
+    summary = totals.summary(time.monotonic() - started, 0)
+    _tell(reporters, summary)
+    return summary.exit_code
+
+
+def metadata_of(number: int, torrent: Torrent) -> Metadata:
+    """The event that a run reports for the torrent."""
+    files = [file for file in torrent.files if not file.pad]
+    return Metadata(
+        id=number,
+        name=torrent.name,
+        info_hash=torrent.info_hash.hex(),
+        size=sum(file.length for file in files),
+        files=len(files),
+        pieces=torrent.geometry.piece_count,
+        piece_length=torrent.piece_length,
+        private=torrent.private,
+    )
+
+
+def _tell(reporters: Sequence[Reporter], event: Added | Metadata | object) -> None:
+    for reporter in reporters:
+        reporter.handle_event(event)  # type: ignore[arg-type]

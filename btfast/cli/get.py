@@ -1,0 +1,81 @@
+"""Download torrents; exits when everything is complete and verified."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from btfast.cli.options import NETWORK, OUTPUT, Options
+from btfast.errors import InputError, SourceNotFoundError, StorageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from btfast.cli.run import Item
+
+OPTIONS = ("output", "input", "jobs", "peer", "check", "in-place", "dry-run", *NETWORK, *OUTPUT)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="a .torrent file, or the http(s) URL of one")
+
+
+def run(parsed: argparse.Namespace, options: Options) -> int:
+    if not parsed.sources and not options.texts("input"):
+        raise InputError("get: no source: give a .torrent file, a URL, or a list with -i FILE")
+    if options["dry-run"]:
+        from btfast.cli.dry_run import dry_run
+
+        return dry_run(read_items(parsed.sources, options), options)
+
+    from btfast.client.launch import launch
+
+    network = launch()  # it loads its modules while we load ours
+    try:
+        from btfast.cli.run import run_items
+        from btfast.cli.settings import settings_of
+        from btfast.engine.control import Configure, encode
+
+        settings = settings_of(options)
+        network.send(encode(Configure(settings)))
+        return run_items(settings, read_items(parsed.sources, options), options, network)
+    finally:
+        network.close()
+
+
+def read_items(sources: list[str], options: Options) -> list[Item]:
+    """The sources of the command line, then those of the lists. Raises InputError or StorageError."""
+    from btfast.cli.run import Item
+    from btfast.metainfo.addresses import parse_host_port
+
+    peers = [parse_host_port(peer) for peer in options.texts("peer")]
+    directory = options.text("output")
+    items = [Item(source, directory, peers) for source in sources]
+    for path in options.texts("input"):
+        items += [Item(source, where or directory, peers) for source, where in parse_list(read_list(path))]
+    return items
+
+
+def read_list(path: str) -> str:
+    """Text of a list; `-` is stdin."""
+    try:
+        if path == "-":
+            return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        raise SourceNotFoundError(f"{path}: no such list: check the path") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a directory: give a file with one source a line") from None
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror}: check its permissions") from error
+
+
+def parse_list(text: str) -> list[tuple[str, str]]:
+    """(source, directory or "") of each line; empty lines and those that start with # are skipped."""
+    found = []
+    for line in text.splitlines():
+        source, _, directory = line.strip().partition("\t")
+        if source and not source.startswith("#"):
+            found.append((source.strip(), os.path.expanduser(directory.strip())))
+    return found

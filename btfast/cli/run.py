@@ -1,0 +1,167 @@
+"""Runs items through one session: feeds them, shows what happens, obeys signals, and finds the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from btfast.cli.bars import Bars
+from btfast.cli.command import INTERRUPTED
+from btfast.cli.options import Options
+from btfast.cli.report import JsonReporter, LogReporter, PlainReporter, Reporter
+from btfast.cli.totals import Totals
+from btfast.client.download import failed_of
+from btfast.client.launch import NetworkProcess
+from btfast.client.session import PeerLike, Session, Source
+from btfast.client.sources import shown
+from btfast.config import Settings
+from btfast.errors import Error, InterruptedError
+from btfast.events import Complete, Event, Failed
+
+TICK = 0.25  # seconds between looks at the display
+
+
+class Item(NamedTuple):
+    """One thing to do."""
+
+    source: Source
+    directory: str
+    peers: Sequence[PeerLike] = ()
+    seed: bool = False
+
+
+def reporters_of(options: Options, totals: Totals) -> list[Reporter]:
+    """How this run shows itself: JSON or lines on stdout, bars or lines on stderr, a log."""
+    chosen: list[Reporter] = []
+    quiet, verbose = bool(options["quiet"]), bool(options["verbose"])
+    if options["json"]:
+        chosen.append(JsonReporter(sys.stdout.buffer))
+    bars = sys.stderr.isatty() and not quiet and os.environ.get("TERM") != "dumb"
+    bars = bars and not (options["json"] and sys.stdout.isatty())
+    plain = PlainReporter(totals, quiet=quiet, verbose=verbose, results=not options["json"], progress=not bars)
+    if bars:
+        chosen.append(Bars(totals, plain))
+    else:
+        chosen.append(plain)
+    if path := options.text("log"):
+        chosen.append(LogReporter(path, verbose=verbose))
+    return chosen
+
+
+class Run:
+    """One command's work. `run()` returns the exit code."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        items: Sequence[Item],
+        reporters: Sequence[Reporter],
+        totals: Totals,
+        network: NetworkProcess | None = None,
+    ) -> None:
+        self._settings = settings
+        self._items = items
+        self._reporters = reporters
+        self._totals = totals
+        self._network = network
+        self._window = asyncio.Semaphore(2 * settings.jobs + 16)  # items handed over at a time: a list may be long
+        self._all_ended = asyncio.Event()
+        self._interrupted = asyncio.Event()
+        self._begun = 0
+        self._ended = 0
+
+    async def run(self) -> int:
+        started = self._network.started if self._network is not None else time.monotonic()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._handle_signal)
+        session = Session(self._settings, on_event=self._handle_event, on_log=self._handle_log, network=self._network)
+        try:
+            async with session:
+                ticker = loop.create_task(self._tick())
+                work = loop.create_task(self._work(session))
+                stopper = loop.create_task(self._interrupted.wait())
+                await asyncio.wait([work, stopper], return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    work.result()
+                for task in (work, stopper, ticker):
+                    task.cancel()
+                await asyncio.gather(work, stopper, ticker, return_exceptions=True)
+            for index in range(self._begun, len(self._items)):
+                label = _label(self._items[index])
+                error = InterruptedError(f"{label}: not started: run it again to go on")
+                self._handle_event(failed_of(index, label, error))
+            code = INTERRUPTED if self._interrupted.is_set() else 0
+            summary = self._totals.summary(time.monotonic() - started, code)
+            self._report(summary)
+            return summary.exit_code
+        finally:
+            for reporter in self._reporters:
+                reporter.close()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    async def _work(self, session: Session) -> None:
+        """Hands the items over, in their order, and waits until every one has ended."""
+        for number, item in enumerate(self._items):
+            await self._window.acquire()
+            try:
+                await session.add(item.source, item.directory, peers=item.peers, seed=item.seed)
+            except Error as error:
+                self._handle_event(failed_of(number, _label(item), error))
+            self._begun = number + 1
+        if self._items:
+            await self._all_ended.wait()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.monotonic()
+            for reporter in self._reporters:
+                reporter.poll(now)
+
+    def _handle_event(self, event: Event) -> None:
+        self._totals.handle_event(event)
+        self._report(event)
+        if isinstance(event, (Complete, Failed)):
+            self._window.release()
+            self._ended += 1
+            if self._ended == len(self._items):
+                self._all_ended.set()
+
+    def _report(self, event: Event) -> None:
+        for reporter in self._reporters:
+            reporter.handle_event(event)
+
+    def _handle_log(self, data: bytes) -> None:
+        for reporter in self._reporters:
+            reporter.handle_log(data.decode("utf-8", "replace"))
+
+    def _handle_signal(self) -> None:
+        if self._interrupted.is_set():  # asked twice: the network process sees our end close, and saves by itself
+            for reporter in self._reporters:
+                reporter.abandon()
+            os._exit(INTERRUPTED)
+        self._interrupted.set()
+
+
+def run_items(
+    settings: Settings, items: Sequence[Item], options: Options, network: NetworkProcess | None = None
+) -> int:
+    """Runs the items in a loop of their own; returns the exit code."""
+    totals = Totals(len(items))
+    reporters = reporters_of(options, totals)
+
+    async def run() -> int:
+        return await Run(settings, items, reporters, totals, network).run()
+
+    return asyncio.run(run())
+
+
+def _label(item: Item) -> str:
+    return shown(os.fspath(item.source)) if isinstance(item.source, (str, os.PathLike)) else "(torrent in memory)"

@@ -1,0 +1,113 @@
+"""What a caller may name as a source, and how it is read: a .torrent's path or bytes, a Torrent, an http(s) URL."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import stat
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from btfast.errors import InputError, SourceNotFoundError, StorageError
+
+TORRENT_LIMIT = 256 << 20  # bytes; the control protocol's frame holds it
+_THREAD_ABOVE = 1 << 20  # a small file is read at once, a large one beside the loop
+_INFO_HASH = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}|[A-Za-z2-7]{32}")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+@runtime_checkable
+class HasRaw(Protocol):
+    """A parsed torrent, as `btfast.Torrent`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def raw(self) -> bytes: ...
+
+
+class Content(NamedTuple):
+    """A source that was looked at: how it is shown, and the .torrent unless the network process has to fetch it."""
+
+    label: str
+    data: bytes | None
+
+
+def is_url(source: str) -> bool:
+    return source[:8].lower().startswith(("http://", "https://"))
+
+
+async def read_source(source: str | os.PathLike[str] | bytes | HasRaw) -> Content:
+    """Raises InputError, SourceNotFoundError or StorageError, each with one line for the user."""
+    if isinstance(source, bytes):
+        return Content("(torrent in memory)", _within_limit("(torrent in memory)", source))
+    if isinstance(source, (str, os.PathLike)):
+        text = os.fspath(source)
+        label = shown(text)
+        if isinstance(source, str) and is_url(text):
+            return Content(label, None)
+        size = stat_torrent(text)
+        data = await asyncio.to_thread(read_torrent, text) if size > _THREAD_ABOVE else read_torrent(text)
+        return Content(label, data)
+    if isinstance(source, HasRaw):
+        return Content(shown(source.name), _within_limit(shown(source.name), source.raw))
+    raise InputError(f"source {source!r}: not understood: give a path, a URL, bytes or a btfast.Torrent")
+
+
+def stat_torrent(path: str) -> int:
+    """Size of the .torrent file at `path`; raises the error for what else the text may be."""
+    label = shown(path)
+    if path[:7].lower() == "magnet:":
+        raise InputError(f"{label}: magnet links are not supported in this version: use the .torrent file")
+    try:
+        info = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        if _INFO_HASH.fullmatch(path):
+            raise InputError(f"{label}: info-hashes are not supported in this version: use the .torrent file") from None
+        if scheme := _SCHEME.match(path):
+            raise InputError(f"{label}: {scheme[1]} URLs are not supported: use http or https") from None
+        raise SourceNotFoundError(f"{label}: no such file: check the path") from None
+    except ValueError:
+        raise InputError(f"{label}: not a path: check the spelling") from None
+    except OSError as error:
+        raise _unreadable(label, error) from error
+    if not stat.S_ISREG(info.st_mode):
+        what = "a directory" if stat.S_ISDIR(info.st_mode) else "not a regular file"
+        raise InputError(f"{label}: {what}: give the path of a .torrent file")
+    if info.st_size > TORRENT_LIMIT:
+        raise InputError(f"{label}: {info.st_size} bytes: too large for a .torrent: check the path")
+    return info.st_size
+
+
+def read_torrent(path: str) -> bytes:
+    """The bytes of a .torrent file, at most TORRENT_LIMIT. Raises like read_source."""
+    try:
+        with open(path, "rb") as file:
+            return _within_limit(shown(path), file.read(TORRENT_LIMIT + 1))
+    except OSError as error:
+        raise _unreadable(shown(path), error) from error
+
+
+def absolute_directory(directory: str | os.PathLike[str]) -> str:
+    """The absolute path, which the network process uses whatever the caller's working directory becomes."""
+    path = os.path.abspath(os.fspath(directory))
+    if shown(path) != path or "\0" in path:
+        raise InputError(f"directory {shown(path)!r}: not a UTF-8 path: choose another name")
+    return path
+
+
+def shown(text: str) -> str:
+    """The text with what is not UTF-8 in a file name replaced, so that it can be printed and put in JSON."""
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _within_limit(label: str, data: bytes) -> bytes:
+    if len(data) > TORRENT_LIMIT:
+        raise InputError(f"{label}: {len(data)} bytes: too large for a .torrent: check the source")
+    return data
+
+
+def _unreadable(label: str, error: OSError) -> StorageError:
+    advice = "check its permissions" if error.errno in (errno.EACCES, errno.EPERM) else "check the disk"
+    return StorageError(f"{label}: cannot be read: {error.strerror or error}: {advice}", errno=error.errno)
