@@ -8,8 +8,10 @@ cdef class Arena:
     cdef uint8_t* base
     cdef int32_t* runs
     cdef int32_t pages
-    cdef int32_t lowest
+    cdef int32_t lowest  # no free run starts below this page
+    cdef int32_t failed  # pages that could not be had since the last run was freed
     cdef bint owner
+    cdef bint owns_fd
 
     cdef void _free(self, int32_t page) noexcept
 

@@ -7,9 +7,14 @@
 # Who holds a slot: whoever has a reference to its Slot object, counted by Python. A stream that still has requests open
 # for it, a job that a worker has not answered: each keeps a reference, and the pages go back when the last one is gone.
 #
+# A slot takes no part in garbage collection: it refers to nothing but its arena, and a collector that cleared that
+# reference out of a dead cycle which held the slot would leave the pages taken for ever.
+#
 # The allocator keeps one int per page: at the first and last page of a free run its length, at the first page of a used
-# run minus its length. First fit from the lowest address: pages that were used just now are likely still in the cache.
+# run minus its length and at its last page, unless that is the first too, 0. What lies between is not looked at. First
+# fit from the lowest address: pages that were used just now are likely still in the cache.
 
+cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.errno cimport errno
 from libc.stdint cimport int32_t, uint8_t
@@ -22,9 +27,11 @@ import tempfile
 cdef extern from "sys/mman.h" nogil:
     void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
     int munmap(void* address, size_t length)
-    int madvise(void* address, size_t length, int advice)
     int PROT_READ, PROT_WRITE, MAP_SHARED
     void* MAP_FAILED
+
+cdef extern from "unistd.h" nogil:
+    int close(int fd)
 
 cdef extern from *:
     """
@@ -41,6 +48,7 @@ cdef extern from *:
 
 cdef enum:
     PAGE = 4096
+    NONE_FAILED = 0x7FFFFFFF
 
 
 def shared_memory(str name, size_t size):
@@ -61,13 +69,16 @@ def shared_memory(str name, size_t size):
 cdef class Arena:
     """A budget of shared memory, cut into slots.
 
-    `fd`: descriptor of the memory, kept open by the caller; `size`: bytes, a multiple of 4096; `owner`: this process
-    allocates. `used`: bytes in slots now. Raises ValueError for a bad size, OSError where mapping fails.
+    `fd`: descriptor of the memory, kept open by the caller (by the arena itself after `create`); `size`: bytes, a
+    multiple of 4096; `owner`: this process allocates. `used`: bytes in slots now. Raises ValueError for a bad size or
+    one larger than the memory, OSError where mapping fails.
     """
 
     def __cinit__(self, int fd, size_t size, *, bint owner=False):
-        if size == 0 or size % PAGE or size // PAGE > 0x7FFFFFFF:
+        if size == 0 or size % PAGE or size // PAGE >= NONE_FAILED:
             raise ValueError(f"arena of {size} bytes: must be a positive multiple of {PAGE}")
+        if os.fstat(fd).st_size < size:  # a look past the end would be SIGBUS
+            raise ValueError(f"arena of {size} bytes: the memory is shorter")
         self.fd = fd
         self.owner = owner
         cdef void* address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
@@ -82,17 +93,30 @@ cdef class Arena:
             if self.runs == NULL:
                 raise MemoryError()
             self.runs[0] = self.runs[self.pages - 1] = self.pages
+            self.failed = NONE_FAILED
 
     def __dealloc__(self):
         free(self.runs)
         if self.base != NULL:
             munmap(self.base, self.size)
+        if self.owns_fd:
+            close(self.fd)
 
     @staticmethod
     def create(size_t size):
-        """A new arena of its own memory, owned by this process."""
+        """A new arena of `size` bytes, rounded up to pages, of its own memory, owned by this process."""
+        if size == 0 or size > <size_t>NONE_FAILED * PAGE // 2:
+            raise ValueError(f"arena of {size} bytes")
         size = (size + PAGE - 1) // PAGE * PAGE
-        return Arena(shared_memory("btfast-arena", size), size, owner=True)
+        fd = shared_memory("btfast-arena", size)
+        cdef Arena arena
+        try:
+            arena = Arena(fd, size, owner=True)
+        except BaseException:
+            os.close(fd)
+            raise
+        arena.owns_fd = True
+        return arena
 
     def allocate(self, size_t length, size_t file_offset=0):
         """A Slot of `length` bytes whose address is congruent to `file_offset` modulo 4096, or None when there is no room."""
@@ -103,6 +127,8 @@ cdef class Arena:
         if length > self.size:
             return None
         need = <int32_t>((lead + length + PAGE - 1) // PAGE)
+        if need >= self.failed:  # nothing has been freed since: a full arena answers at once
+            return None
         page = self.lowest
         cdef bint full_so_far = True
         while page < self.pages:
@@ -119,14 +145,14 @@ cdef class Arena:
         else:
             if full_so_far:
                 self.lowest = self.pages
+            self.failed = need
             return None
         rest = run - need
         self.runs[page] = -need
         if rest:
             self.runs[page + need] = rest
             self.runs[page + run - 1] = rest
-        # The last page of the used run is marked too (0 for a run of one is its own start): the run after it looks back.
-        if need > 1:
+        if need > 1:  # the run after it looks back at this page
             self.runs[page + need - 1] = 0
         if page == self.lowest:
             self.lowest = page + need
@@ -143,6 +169,7 @@ cdef class Arena:
         cdef int32_t length = -self.runs[page]
         cdef int32_t before, after
         self.used -= <size_t>length * PAGE
+        self.failed = NONE_FAILED
         if page + length < self.pages and self.runs[page + length] > 0:
             after = self.runs[page + length]
             self.runs[page + length] = 0
@@ -166,26 +193,29 @@ cdef class Arena:
         return memoryview(_Window(self, offset, length))
 
     def runs_for_test(self):
-        """[(page, pages, free)] in address order, after checking that the runs tile the arena."""
+        """[(page, pages, free)] in address order. AssertionError when the runs do not tile the arena."""
         cdef int32_t page = 0, run
         found = []
         while page < self.pages:
             run = self.runs[page]
-            assert run != 0, "a run starts with 0"
-            if run > 0:
-                assert self.runs[page + run - 1] == run, "a free run's ends differ"
+            if run == 0 or abs(run) > self.pages - page:
+                raise AssertionError(f"page {page}: a run of {run} pages")
+            if run > 0 and self.runs[page + run - 1] != run:
+                raise AssertionError(f"page {page}: the free run's ends differ")
+            if run > 0 and page < self.lowest:
+                raise AssertionError(f"page {page}: free below the lowest, {self.lowest}")
             found.append((page, abs(run), run > 0))
             page += abs(run)
-        assert page == self.pages
         return found
 
 
+@cython.final
 cdef class _Window:
     cdef Arena arena
     cdef size_t offset
     cdef size_t length
 
-    def __cinit__(self, Arena arena, size_t offset, size_t length):
+    def __cinit__(self, Arena arena not None, size_t offset, size_t length):
         self.arena = arena
         self.offset = offset
         self.length = length
@@ -194,8 +224,16 @@ cdef class _Window:
         PyBuffer_FillInfo(buffer, self, self.arena.base + self.offset, self.length, 0, flags)
 
 
+@cython.final
+@cython.no_gc
 cdef class Slot:
-    """Room for one piece. `offset`: where its first byte lies in the arena; `length`: bytes. A buffer, too."""
+    """Room for one piece, made by `Arena.allocate`; a writable buffer that keeps it held while it is exported.
+
+    `offset`: where its first byte lies in the arena; `length`: bytes.
+    """
+
+    def __init__(self):
+        raise TypeError("slots come from Arena.allocate")
 
     def __dealloc__(self):
         if self.arena is not None:

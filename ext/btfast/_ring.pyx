@@ -40,6 +40,7 @@ cdef enum:
     TAIL = 64  # offset of the producer's word
     SLEEPING = 128
     DIGEST = 32
+    COMPLETION = 128  # kinds from here on answer a job
 
 cdef struct Record:
     uint64_t job
@@ -49,7 +50,7 @@ cdef struct Record:
     uint32_t length
     uint8_t kind
     uint8_t status
-    uint16_t detail  # a job: bytes of digest; a completion: errno
+    uint16_t detail  # a job: bytes of digest; a completion: what its kind says
     uint8_t digest[DIGEST]
 
 
@@ -75,6 +76,8 @@ cdef class Ring:
     def __cinit__(self, int fd, size_t position, size_t capacity, int wake_fd, *, bint is_eventfd=True):
         if capacity == 0 or capacity & (capacity - 1) or position % CONTROL:
             raise ValueError("a ring's capacity is a power of two and its position a multiple of 4096")
+        if os.fstat(fd).st_size < position + ring_bytes(capacity):  # a look past the end would be SIGBUS
+            raise ValueError(f"a ring of {capacity} records at {position}: the memory is shorter")
         self.capacity = capacity
         self.wake_fd = wake_fd
         self.is_eventfd = is_eventfd
@@ -102,17 +105,27 @@ cdef class Ring:
         return <Record*>(self.base + CONTROL + (n & (self.capacity - 1)) * RECORD)
 
     def __len__(self):
-        return <Py_ssize_t>(btfast_load(self._tail()) - btfast_load(self._head()))
+        return <Py_ssize_t>self._waiting(btfast_load(self._head()), btfast_load(self._tail()))
 
-    def put(self, int kind, uint64_t job, uint32_t torrent, uint32_t index, uint64_t offset, uint32_t length,
-            bytes digest=b"", int status=0, int detail=0):
-        """Puts one record; False when the ring is full. Wakes nobody: call `wake` after the last one of a batch."""
+    cdef uint64_t _waiting(self, uint64_t head, uint64_t tail) except? 0xFFFFFFFF:
+        # The other side may be broken only by our own bug; a torn count must still not lead outside the ring.
+        if tail - head > self.capacity:
+            raise ValueError(f"ring counters are damaged: {head} taken, {tail} put, room for {self.capacity}")
+        return tail - head
+
+    def put(self, uint8_t kind, uint64_t job, uint32_t torrent, uint32_t index, uint64_t offset, uint32_t length,
+            bytes digest not None=b"", uint8_t status=0, uint16_t detail=0):
+        """Puts one record; False when the ring is full. Wakes nobody: call `wake` after the last one of a batch.
+
+        A job (`kind` below 128) may carry a `digest` of up to 32 bytes, a completion a `detail`; not both. ValueError,
+        OverflowError, also when the counters are damaged.
+        """
         cdef uint64_t tail = btfast_load(self._tail())
-        if tail - btfast_load(self._head()) >= self.capacity:
-            return False
         cdef Py_ssize_t size = len(digest)
-        if size > DIGEST:
-            raise ValueError("a digest is at most 32 bytes")
+        if size > DIGEST or (size if kind >= COMPLETION else detail):
+            raise ValueError("a job carries a digest of at most 32 bytes, a completion a detail")
+        if self._waiting(btfast_load(self._head()), tail) == self.capacity:
+            return False
         cdef Record* record = self._record(tail)
         record.job = job
         record.offset = offset
@@ -121,7 +134,7 @@ cdef class Ring:
         record.length = length
         record.kind = kind
         record.status = status
-        record.detail = <uint16_t>(size if size else detail)
+        record.detail = detail if kind >= COMPLETION else <uint16_t>size
         memcpy(record.digest, <const char*>digest, size)
         btfast_store(self._tail(), tail + 1)
         return True
@@ -139,19 +152,20 @@ cdef class Ring:
                     raise OSError(errno, os.strerror(errno))
 
     def take(self, size_t most=1024):
-        """Up to `most` records: [(kind, job, torrent, index, offset, length, digest, status, detail)]."""
+        """Up to `most` records: [(kind, job, torrent, index, offset, length, digest, status, detail)].
+
+        `detail` of a job is the length of its digest. ValueError when the counters are damaged.
+        """
         cdef uint64_t head = btfast_load(self._head())
         cdef uint64_t tail = btfast_load(self._tail())
         cdef Record* record
         cdef list found = []
-        # The other side may be broken or hostile only by our own bug; a torn count must still not run past the ring.
-        if tail - head > self.capacity:
-            raise ValueError("ring counters are damaged")
+        self._waiting(head, tail)
         while head != tail and <size_t>len(found) < most:
             record = self._record(head)
             found.append((
                 record.kind, record.job, record.torrent, record.index, record.offset, record.length,
-                (<const char*>record.digest)[: min(record.detail, DIGEST)] if record.kind < 128 else b"",
+                (<const char*>record.digest)[: min(record.detail, DIGEST)] if record.kind < COMPLETION else b"",
                 record.status, record.detail,
             ))
             head += 1
