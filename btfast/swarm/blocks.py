@@ -1,0 +1,90 @@
+"""Runs of blocks, masks of blocks (bit b = block b of a piece), and the record of an open piece."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from btfast._bitfield import Bitfield
+
+NOBODY = -1
+
+
+class BlockRun(NamedTuple):
+    """Blocks first .. first + count - 1 of piece `index`."""
+
+    index: int  # type: ignore[assignment]  # a piece has an index; nobody searches a run
+    first: int
+    count: int  # type: ignore[assignment]
+
+
+class OpenPiece:
+    """A piece with a slot: which blocks came, which are asked of whom, which of nobody, and who sent what."""
+
+    __slots__ = ("doubled", "free", "full", "holders", "index", "owner", "received", "sent", "solo")
+
+    def __init__(self, index: int, blocks: int, owner: int, *, solo: bool = False) -> None:
+        self.index = index
+        self.full = self.free = (1 << blocks) - 1
+        self.received = 0
+        self.holders: dict[int, int] = {}  # peer: mask of blocks asked of it, never 0
+        self.owner = owner  # the peer that draws from it; NOBODY when it is drained or loose
+        self.sent: list[tuple[int, int, int]] = []  # peer, first, count in order of arrival
+        self.doubled = False  # some block may have two holders
+        self.solo = solo  # failed before: fetched from one peer, so that a second failure names it
+
+    def held_by(self, limit: int) -> int:
+        """Blocks that are asked of `limit` peers or more."""
+        levels = [0] * limit
+        for mask in self.holders.values():
+            for k in range(limit - 1, 0, -1):
+                levels[k] |= levels[k - 1] & mask
+            levels[0] |= mask
+        return levels[limit - 1]
+
+
+class PeerWork:
+    """What one peer has, and what is asked of it."""
+
+    __slots__ = ("got", "have", "mask", "number", "open", "outstanding", "own")
+
+    def __init__(self, number: int, have: Bitfield, mask: int | None) -> None:
+        self.number = number
+        self.have = have
+        self.mask = mask  # None: it has every piece
+        self.own: OpenPiece | None = None
+        self.open: dict[int, OpenPiece] = {}  # pieces with blocks asked of it, in the order of asking
+        self.outstanding = 0
+        self.got = 0
+
+
+def mask_of_run(run: BlockRun) -> int:
+    """The bits of a run."""
+    return ((1 << run.count) - 1) << run.first
+
+
+def runs_of(index: int, bits: int) -> list[BlockRun]:
+    """The set bits of a mask as runs of piece `index`, lowest first."""
+    runs = []
+    base = 0
+    while bits:
+        skip = (bits & -bits).bit_length() - 1
+        bits >>= skip
+        count = (~bits & (bits + 1)).bit_length() - 1
+        runs.append(BlockRun(index, base + skip, count))
+        bits >>= count
+        base += skip + count
+    return runs
+
+
+def highest(bits: int, count: int) -> int:
+    """The highest `count` set bits of a mask."""
+    taken = 0
+    while bits and count > 0:
+        top = bits.bit_length()
+        hole = bits ^ ((1 << top) - 1)
+        length = min(top - hole.bit_length(), count)
+        run = ((1 << length) - 1) << (top - length)
+        taken |= run
+        bits ^= run
+        count -= length
+    return taken

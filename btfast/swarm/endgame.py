@@ -1,0 +1,75 @@
+"""Endgame: asking a second peer for blocks that would come late.
+
+Every queue is taken to drain at its peer's pace. The blocks expected last stand at the end of the slowest queue. A peer
+with room takes as many of them as make both queues end together, so that equal peers with equal queues ask for nothing
+twice, and what a hanging peer holds moves to the fast ones at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from btfast.metainfo.geometry import BLOCK
+from btfast.swarm.blocks import BlockRun, PeerWork, highest, runs_of
+
+HOLDERS = 2  # of one block; one more when nothing else is left and the peer is idle
+SOLO_PATIENCE = 20.0  # seconds that a piece which failed before is left to one peer
+
+Pace = Callable[[int], tuple[float, float]]
+
+
+def take_over(me: PeerWork, blocks: int, peers: Iterable[PeerWork], pace: Pace | None) -> list[BlockRun]:
+    """At most `blocks` blocks that are asked of others, for `me` to be asked as well; they count as asked."""
+    mine, delay = _rate(me, pace)
+    queues = []
+    for other in peers:
+        if other is not me and other.outstanding:
+            rate, _ = _rate(other, pace)
+            queues.append((other.outstanding / rate, other.number, rate, other))
+    queues.sort(reverse=True)
+    runs: list[BlockRun] = []
+    for holders in (HOLDERS,) if me.outstanding else (HOLDERS, HOLDERS + 1):
+        for drain, _, rate, other in queues:
+            sooner = drain - delay - me.outstanding / mine
+            share = min(blocks, int(sooner / (1 / mine + 1 / rate)))
+            if share <= 0:
+                break
+            solo = pace is None or drain < SOLO_PATIENCE
+            blocks -= _double(me, other, share, holders, solo, runs)
+            if blocks <= 0:
+                return runs
+        if runs:
+            return runs
+    return runs
+
+
+def _double(me: PeerWork, other: PeerWork, blocks: int, holders: int, solo: bool, runs: list[BlockRun]) -> int:
+    have = None if me.mask is None else me.have
+    number = me.number
+    before = blocks
+    for piece in reversed(list(other.open.values())):
+        if (piece.solo and solo) or (have is not None and not have[piece.index]):
+            continue
+        asked = piece.holders.get(number, 0)
+        taken = piece.holders[other.number] & ~asked & ~piece.held_by(holders)
+        if not taken:
+            continue
+        taken = highest(taken, blocks)
+        count = taken.bit_count()
+        piece.doubled = True
+        piece.holders[number] = asked | taken
+        me.open[piece.index] = piece
+        me.outstanding += count
+        runs.extend(runs_of(piece.index, taken))
+        blocks -= count
+        if blocks <= 0:
+            break
+    return before - blocks
+
+
+def _rate(peer: PeerWork, pace: Pace | None) -> tuple[float, float]:
+    """Blocks a second, above 0, and the seconds before the first; without a pace, blocks so far and no delay."""
+    if pace is None:
+        return peer.got + 1e-3, 0.0
+    rate, delay = pace(peer.number)
+    return rate / BLOCK + 1e-3, delay

@@ -1,0 +1,405 @@
+"""Which blocks to ask of which peer.
+
+Theory of operation. A piece with a slot is *open*. Three masks of blocks say all about it: `received`, `free`
+(asked of nobody), and for each holder the blocks asked of it. Outside endgame they are disjoint and make up the piece.
+A peer owns at most one open piece that has free blocks and draws from it alone: a fast peer gets long runs and
+whole pieces of its own, and a bad piece usually has one sender. When its own piece is drained it takes, in this order:
+a *loose* open piece (free blocks, no owner: somebody returned them), a new piece, or, when there is no slot for one or
+none is left, free blocks of the oldest piece that another peer owns. So the number of half-finished pieces follows the
+number of busy peers until the slots end, and sharing starts there.
+
+Endgame: every wanted block is received or asked for. A peer with room then takes over from the slowest queue, from its
+end, as many blocks as it will deliver sooner; whoever delivers first cancels the other.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from btfast._bitfield import Bitfield
+from btfast.metainfo.geometry import BLOCK, Geometry
+from btfast.swarm.blocks import NOBODY, BlockRun, OpenPiece, PeerWork, runs_of
+from btfast.swarm.endgame import SOLO_PATIENCE, Pace, take_over
+from btfast.swarm.pieces import RECEIVING, WANTED, Pieces
+from btfast.swarm.rarity import Rarity, Rng, mask_of
+
+RANDOM_FIRST = 4  # pieces opened at random before rarest first begins
+STARVED_LIMIT = 256  # picks in vain before a piece that somebody may still serve is given up
+
+
+class Received(NamedTuple):
+    """What a run brought: blocks that were new, whether the piece is whole now, and whom to cancel what."""
+
+    new: int
+    whole: bool
+    cancel: list[tuple[int, BlockRun]]
+
+
+class SlotSource(Protocol):
+    """Gives memory for pieces."""
+
+    def open_piece(self, index: int) -> bool:
+        """Allocates a slot for piece `index`; False when there is none to be had now."""
+
+
+NOTHING_NEW = Received(0, False, [])
+
+
+class Picker:
+    """Decides blocks for one torrent. Peers are small ints chosen by the caller.
+
+    It makes these transitions of `pieces` itself: open, whole, abandon, failed, written. `pace(peer)` gives a peer's
+    bytes/s and round trip in seconds; it is asked in endgame only. Without it what each peer has sent so far counts.
+    """
+
+    def __init__(
+        self,
+        geometry: Geometry,
+        pieces: Pieces,
+        rng: Rng,
+        slots: SlotSource,
+        *,
+        sequential: bool = False,
+        pace: Pace | None = None,
+    ) -> None:
+        self._geometry = geometry
+        self._pieces = pieces
+        self._slots = slots
+        self._pace = pace
+        self._rarity = Rarity(pieces, rng, sequential=sequential)
+        self._peers: dict[int, PeerWork] = {}
+        self._seeds = 0
+        self._open: dict[int, OpenPiece] = {}  # RECEIVING and HASHING pieces
+        self._free: dict[int, OpenPiece] = {}  # open pieces with free blocks, oldest first
+        self._loose: dict[int, OpenPiece] = {}  # those of them without an owner
+        self._failed: set[int] = set()
+        self._abandoned: list[int] = []
+        self._random_left = 0 if sequential else RANDOM_FIRST
+        self._starved = 0
+
+    # Peers
+
+    def peer_joined(self, peer: int, have: Bitfield) -> None:
+        """A peer and what it has; the object is kept, and kept current by peer_has and peer_lacks."""
+        if have.all():
+            self._seeds += 1
+            self._peers[peer] = PeerWork(peer, have, None)
+            return
+        mask = mask_of(have)
+        self._rarity.join(mask)
+        self._peers[peer] = PeerWork(peer, have, mask)
+
+    def peer_has(self, peer: int, index: int) -> bool:
+        """HAVE from a peer. True when it is news and the piece is one that we want."""
+        me = self._peers[peer]
+        if me.mask is None or me.have[index]:
+            return False
+        me.have.set(index)
+        bit = self._rarity.bit(index)
+        if me.have.all():
+            self._rarity.leave(me.mask)
+            me.mask = None
+            self._seeds += 1
+        else:
+            me.mask |= bit
+            self._rarity.join(bit)
+        return self._pieces.state(index) in (WANTED, RECEIVING)
+
+    def peer_lacks(self, peer: int, index: int) -> None:
+        """lt_donthave from a peer (BEP 54). What is asked of it stays asked."""
+        me = self._peers[peer]
+        if not me.have[index]:
+            return
+        me.have.clear(index)
+        if me.mask is None:
+            self._seeds -= 1
+            me.mask = mask_of(me.have)
+            self._rarity.join(me.mask)
+        else:
+            bit = self._rarity.bit(index)
+            me.mask ^= bit
+            self._rarity.leave(bit)
+        if me.own is not None and me.own.index == index:
+            self._disown(me)
+
+    def peer_left(self, peer: int) -> list[BlockRun]:
+        """Forgets a peer; the blocks that were asked of it, which can be picked again."""
+        returned = self.returned_all(peer)
+        me = self._peers.pop(peer)
+        if me.mask is None:
+            self._seeds -= 1
+        else:
+            self._rarity.leave(me.mask)
+        return returned
+
+    def interesting(self, peer: int) -> bool:
+        """Whether the peer has a piece that is WANTED or an open one that is not whole yet."""
+        me = self._peers[peer]
+        counts = self._pieces.count
+        if me.mask is None:
+            return counts(WANTED) + counts(RECEIVING) > 0
+        if counts(WANTED) and self._rarity.wanted & me.mask:
+            return True
+        have = me.have
+        return any(have[index] and piece.received != piece.full for index, piece in self._open.items())
+
+    def outstanding(self, peer: int) -> int:
+        """Blocks asked of a peer and not received or returned yet."""
+        return self._peers[peer].outstanding
+
+    def availability(self, index: int) -> int:
+        """Peers that have piece `index`."""
+        return self._seeds + self._rarity.availability(index)
+
+    # Blocks
+
+    @property
+    def endgame(self) -> bool:
+        """Every wanted block is received or asked for, and some are not received."""
+        count = self._pieces.count
+        return not self._free and count(WANTED) == 0 and count(RECEIVING) > 0
+
+    def pick(self, peer: int, blocks: int) -> list[BlockRun]:
+        """At most `blocks` blocks to ask of a peer, as few and long runs as possible; they count as asked from here on.
+
+        Empty when there is nothing for it now: no slot, nothing that it has, or nothing left.
+        """
+        me = self._peers[peer]
+        runs: list[BlockRun] = []
+        piece = me.own
+        while blocks > 0:
+            if piece is None:
+                piece = self._next_piece(me)
+                if piece is None:
+                    break
+            blocks -= self._take(me, piece, blocks, runs)
+            piece = None
+        if blocks > 0 and not runs and self.endgame:
+            runs = take_over(me, blocks, self._peers.values(), self._pace)
+        return runs
+
+    def received(self, peer: int, run: BlockRun) -> Received:
+        """Blocks that arrived, asked for or not. Whole pieces turn HASHING."""
+        index, first, count = run
+        piece = self._open.get(index)
+        if piece is None or piece.received == piece.full:
+            return NOTHING_NEW
+        bits = ((1 << count) - 1) << first
+        me = self._peers.get(peer)
+        hit = piece.holders.get(peer, 0) & bits
+        if me is not None and hit:
+            self._unhold(me, piece, hit, count if hit == bits else hit.bit_count())
+        cancel: list[tuple[int, BlockRun]] = []
+        new = count
+        if hit != bits or piece.doubled:
+            fresh = bits & ~piece.received & piece.full
+            new = fresh.bit_count()
+            if not new:
+                return NOTHING_NEW
+            self._claim(piece, fresh, cancel)
+            piece.received |= fresh
+            piece.sent.extend((peer, run.first, run.count) for run in runs_of(index, fresh))
+        else:
+            piece.received |= bits
+            sent = piece.sent
+            if sent and sent[-1][0] == peer and sent[-1][1] + sent[-1][2] == first:
+                sent[-1] = (peer, sent[-1][1], sent[-1][2] + count)
+            else:
+                sent.append((peer, first, count))
+        if me is not None:
+            me.got += new
+        self._starved = 0
+        if piece.received != piece.full:
+            return Received(new, False, cancel)
+        self._pieces.whole(index)
+        return Received(new, True, cancel)
+
+    def returned(self, peer: int, run: BlockRun) -> int:
+        """Blocks that the peer will not send (choke, reject, timeout, given back) can be picked again; how many."""
+        piece = self._open.get(run.index)
+        me = self._peers.get(peer)
+        if piece is None or me is None:
+            return 0
+        hit = piece.holders.get(peer, 0) & (((1 << run.count) - 1) << run.first)
+        if not hit:
+            return 0
+        count = hit.bit_count()
+        self._unhold(me, piece, hit, count)
+        self._release(piece, hit)
+        if me.own is piece:
+            self._disown(me)  # it has more than it can do: whoever asks next may go on here
+        return count
+
+    def returned_all(self, peer: int) -> list[BlockRun]:
+        """Everything that was asked of a peer can be picked again; the runs."""
+        me = self._peers[peer]
+        runs: list[BlockRun] = []
+        for piece in list(me.open.values()):
+            hit = piece.holders[peer]
+            runs.extend(runs_of(piece.index, hit))
+            self._unhold(me, piece, hit, hit.bit_count())
+            self._release(piece, hit)
+        self._disown(me)
+        return runs
+
+    # Pieces
+
+    def senders(self, index: int) -> list[tuple[int, BlockRun]]:
+        """Who sent which blocks of an open piece."""
+        piece = self._open.get(index)
+        return [(peer, BlockRun(index, first, count)) for peer, first, count in piece.sent] if piece else []
+
+    def piece_failed(self, index: int) -> None:
+        """The hash of a whole piece was wrong: HASHING back to WANTED. The caller frees its slot."""
+        self._pieces.failed(index)
+        del self._open[index]
+        self._failed.add(index)
+        self._rarity.back(index)
+
+    def piece_done(self, index: int) -> None:
+        """A piece is verified and written: HASHING or WRITING to HAVE."""
+        self._pieces.written(index)
+        del self._open[index]
+        self._failed.discard(index)
+
+    def poll_abandoned(self) -> list[int]:
+        """Pieces given up since the last call because no peer serves them and slots were short: free their slots."""
+        abandoned = self._abandoned
+        if abandoned:
+            self._abandoned = []
+        return abandoned
+
+    # Choice
+
+    def _next_piece(self, me: PeerWork) -> OpenPiece | None:
+        have = None if me.mask is None else me.have
+        piece: OpenPiece | None
+        for piece in self._loose.values():
+            if have is None or have[piece.index]:
+                del self._loose[piece.index]
+                piece.owner = me.number
+                me.own = piece
+                return piece
+        if self._pieces.count(WANTED):
+            index = self._rarity.choose(me.mask, rarest=self._random_left <= 0)
+            if index >= 0:
+                if self._slots.open_piece(index):
+                    return self._opened(me, index)
+                piece = self._shared(me, have)
+                if piece is None:
+                    self._starve()
+                return piece
+        return self._shared(me, have)
+
+    def _opened(self, me: PeerWork, index: int) -> OpenPiece:
+        self._random_left -= 1
+        self._pieces.open(index)
+        self._rarity.taken(index)
+        piece = OpenPiece(index, self._geometry.block_count(index), me.number, solo=index in self._failed)
+        self._open[index] = self._free[index] = piece
+        me.own = piece
+        return piece
+
+    def _shared(self, me: PeerWork, have: Bitfield | None) -> OpenPiece | None:
+        for piece in self._free.values():
+            if (have is None or have[piece.index]) and not (piece.solo and self._in_time(piece)):
+                return piece
+        return None
+
+    def _in_time(self, piece: OpenPiece) -> bool:
+        """Whether a piece that is better left to its owner will come from it alone within a bearable time."""
+        owner = self._peers.get(piece.owner)
+        if owner is None:
+            return False
+        blocks = owner.outstanding + piece.free.bit_count()
+        return self._pace is None or blocks * BLOCK <= SOLO_PATIENCE * self._pace(owner.number)[0]
+
+    def _starve(self) -> None:
+        """A peer has pieces that we want but there is no slot: gives up an open piece that nobody is fetching."""
+        self._starved += 1
+        for piece in self._loose.values():
+            if piece.holders:
+                continue
+            if not piece.received or self._starved > STARVED_LIMIT or not self.availability(piece.index):
+                index = piece.index
+                del self._loose[index], self._free[index], self._open[index]
+                self._pieces.abandon(index)
+                self._rarity.back(index)
+                self._abandoned.append(index)
+                self._starved = 0
+                return
+
+    def _take(self, me: PeerWork, piece: OpenPiece, blocks: int, runs: list[BlockRun]) -> int:
+        free = piece.free
+        index = piece.index
+        before = blocks
+        taken = 0
+        while free and blocks:
+            first = (free & -free).bit_length() - 1
+            rest = free >> first
+            count = min((~rest & (rest + 1)).bit_length() - 1, blocks)
+            bits = ((1 << count) - 1) << first
+            runs.append(BlockRun(index, first, count))
+            free ^= bits
+            taken |= bits
+            blocks -= count
+        piece.free = free
+        if not free:
+            self._drained(piece)
+        number = me.number
+        piece.holders[number] = piece.holders.get(number, 0) | taken
+        me.open[index] = piece
+        me.outstanding += before - blocks
+        return before - blocks
+
+    # Bookkeeping
+
+    def _unhold(self, me: PeerWork, piece: OpenPiece, bits: int, count: int) -> None:
+        left = piece.holders[me.number] ^ bits
+        if left:
+            piece.holders[me.number] = left
+        else:
+            del piece.holders[me.number]
+            del me.open[piece.index]
+        me.outstanding -= count
+
+    def _release(self, piece: OpenPiece, bits: int) -> None:
+        """Blocks that one holder gave up become free unless another has them."""
+        bits &= ~piece.received
+        if piece.doubled:
+            for mask in piece.holders.values():
+                bits &= ~mask
+        if not bits:
+            return
+        if not piece.free:
+            self._free[piece.index] = piece
+            self._loose[piece.index] = piece
+        piece.free |= bits
+
+    def _claim(self, piece: OpenPiece, fresh: int, cancel: list[tuple[int, BlockRun]]) -> None:
+        """Blocks that came are neither free nor asked of anybody any more."""
+        if piece.free & fresh:
+            piece.free &= ~fresh
+            if not piece.free:
+                self._drained(piece)
+        for number, mask in list(piece.holders.items()):
+            both = mask & fresh
+            if both:
+                self._unhold(self._peers[number], piece, both, both.bit_count())
+                cancel.extend((number, run) for run in runs_of(piece.index, both))
+
+    def _drained(self, piece: OpenPiece) -> None:
+        index = piece.index
+        del self._free[index]
+        if piece.owner == NOBODY:
+            self._loose.pop(index, None)
+        else:
+            self._peers[piece.owner].own = None
+            piece.owner = NOBODY
+
+    def _disown(self, me: PeerWork) -> None:
+        piece = me.own
+        if piece is not None:
+            me.own = None
+            piece.owner = NOBODY
+            self._loose[piece.index] = piece

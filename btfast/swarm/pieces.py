@@ -1,0 +1,192 @@
+"""Which state each piece is in: the one owner of that fact.
+
+A piece is in exactly one state, and leaves it only by one of these transitions:
+
+    method                  from                to          when
+    want                    MISSING             WANTED      the user asks for a file
+    unwant                  WANTED              MISSING     the user drops a file
+    open                    WANTED              RECEIVING   it has a slot; blocks are asked for
+    abandon                 RECEIVING           WANTED      its slot was taken back, its blocks are lost
+    whole                   RECEIVING           HASHING     its last block came
+    failed                  HASHING             WANTED      its hash is wrong
+    verified_not_written    HASHING             WRITING     its hash is right, the disk refused it
+    written                 HASHING, WRITING    HAVE        verified and on disk
+    found                   MISSING, WANTED     HAVE        a check found it on disk
+    lost                    HAVE                WANTED      a check found it gone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+from btfast._bitfield import Bitfield
+from btfast.errors import InternalError
+from btfast.metainfo.geometry import Geometry
+
+
+class PieceState(IntEnum):
+    """Where a piece stands. MISSING: not wanted. WRITING: verified, its write must be repeated."""
+
+    MISSING = 0
+    WANTED = 1
+    RECEIVING = 2
+    HASHING = 3
+    WRITING = 4
+    HAVE = 5
+
+
+MISSING, WANTED, RECEIVING, HASHING, WRITING, HAVE = (int(state) for state in PieceState)
+
+_STATES = tuple(PieceState)
+_AS_BITS = bytes(ord("1") if state == WANTED else ord("0") for state in range(256))
+
+
+class Pieces:
+    """States of all pieces of one torrent: one byte a piece.
+
+    `have` gives the pieces that are on disk already (the object is kept and updated); the others are WANTED, or
+    MISSING when `wanted` is False. `revision` grows when the set of WANTED pieces changes behind the picker's back.
+    """
+
+    __slots__ = ("_counts", "_states", "bytes_left", "geometry", "have", "revision")
+
+    geometry: Geometry
+    have: Bitfield
+    bytes_left: int
+    revision: int
+
+    def __init__(self, geometry: Geometry, have: Bitfield | None = None, *, wanted: bool = True) -> None:
+        count = geometry.piece_count
+        start = WANTED if wanted else MISSING
+        self.geometry = geometry
+        self.have = Bitfield(count) if have is None else have
+        self.revision = 0
+        self._states = bytearray((start,)) * count
+        self._counts = [0] * len(_STATES)
+        self._counts[start] = count
+        self.bytes_left = geometry.total_length if wanted else 0
+        if self.have.count:
+            for index in self.have.indices():
+                self._states[index] = HAVE
+                if wanted:
+                    self.bytes_left -= geometry.piece_size(index)
+            self._counts[start] -= self.have.count
+            self._counts[HAVE] = self.have.count
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def state(self, index: int) -> PieceState:
+        """The state of piece `index`."""
+        return _STATES[self._states[index]]
+
+    def count(self, state: PieceState | int) -> int:
+        """How many pieces are in `state`."""
+        return self._counts[state]
+
+    @property
+    def complete(self) -> bool:
+        """Nothing that is wanted is left to fetch, hash or write."""
+        counts = self._counts
+        return counts[WANTED] + counts[RECEIVING] + counts[HASHING] + counts[WRITING] == 0
+
+    @property
+    def seeding(self) -> bool:
+        """Every piece of the torrent is HAVE."""
+        return self._counts[HAVE] == len(self._states)
+
+    def is_wanted(self, index: int) -> bool:
+        """Whether piece `index` is WANTED: not asked for yet."""
+        return self._states[index] == WANTED
+
+    def next_wanted(self, start: int) -> int:
+        """The first WANTED piece at or after `start`, or -1."""
+        return self._states.find(WANTED, start)
+
+    def wanted_indexes(self) -> list[int]:
+        """All WANTED pieces in order."""
+        return [index for index, state in enumerate(self._states) if state == WANTED]
+
+    def wanted_mask(self) -> int:
+        """WANTED pieces as an int in which piece i is bit (piece count - 1 - i)."""
+        return int(self._states.translate(_AS_BITS), 2) if self._states else 0
+
+    def want(self, index: int) -> bool:
+        """MISSING to WANTED; False when it was not MISSING."""
+        if self._states[index] != MISSING:
+            return False
+        self._move(index, WANTED)
+        self.bytes_left += self.geometry.piece_size(index)
+        self.revision += 1
+        return True
+
+    def unwant(self, index: int) -> bool:
+        """WANTED to MISSING; False when it was not WANTED: a piece under way is finished."""
+        if self._states[index] != WANTED:
+            return False
+        self._move(index, MISSING)
+        self.bytes_left -= self.geometry.piece_size(index)
+        self.revision += 1
+        return True
+
+    def open(self, index: int) -> None:
+        """WANTED to RECEIVING."""
+        self._step(index, (WANTED,), RECEIVING)
+
+    def abandon(self, index: int) -> None:
+        """RECEIVING back to WANTED."""
+        self._step(index, (RECEIVING,), WANTED)
+
+    def whole(self, index: int) -> None:
+        """RECEIVING to HASHING."""
+        self._step(index, (RECEIVING,), HASHING)
+
+    def failed(self, index: int) -> None:
+        """HASHING back to WANTED."""
+        self._step(index, (HASHING,), WANTED)
+
+    def verified_not_written(self, index: int) -> None:
+        """HASHING to WRITING."""
+        self._step(index, (HASHING,), WRITING)
+
+    def written(self, index: int) -> None:
+        """HASHING or WRITING to HAVE."""
+        self._step(index, (HASHING, WRITING), HAVE)
+        self.have.set(index)
+        self.bytes_left -= self.geometry.piece_size(index)
+
+    def found(self, indexes: Iterable[int]) -> None:
+        """MISSING or WANTED to HAVE, for each of `indexes`; those that are HAVE already stay."""
+        for index in indexes:
+            state = self._states[index]
+            if state == HAVE:
+                continue
+            self._step(index, (MISSING, WANTED), HAVE)
+            self.have.set(index)
+            if state == WANTED:
+                self.bytes_left -= self.geometry.piece_size(index)
+        self.revision += 1
+
+    def lost(self, index: int) -> None:
+        """HAVE back to WANTED."""
+        self._step(index, (HAVE,), WANTED)
+        self.have.clear(index)
+        self.bytes_left += self.geometry.piece_size(index)
+        self.revision += 1
+
+    def _move(self, index: int, state: int) -> None:
+        counts = self._counts
+        counts[self._states[index]] -= 1
+        counts[state] += 1
+        self._states[index] = state
+
+    def _step(self, index: int, allowed: tuple[int, ...], state: int) -> None:
+        was = self._states[index]
+        if was not in allowed:
+            raise InternalError(
+                f"piece {index}: {_STATES[was].name} cannot become {_STATES[state].name}: please report this",
+                index=index,
+                state=_STATES[was],
+            )
+        self._move(index, state)

@@ -1,0 +1,145 @@
+"""Which piece to open next: rarest first with random ties, or in order.
+
+Sets of pieces are big ints in which piece i is bit (piece count - 1 - i): the order of BEP 3 bitfields, and the highest
+set bit, which is the lowest index, costs nothing to find. How many peers have a piece is kept as a binary counter
+spread over such ints ("planes": plane k holds bit k of every piece's counter). A peer with 16,384 pieces joins in a
+few microseconds, and the rarest candidates fall out of one AND a plane. Seeds raise every counter alike, so they are
+not counted at all; while there are only seeds, no int is touched and the choice is a draw from a list.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from btfast._bitfield import Bitfield
+from btfast.swarm.pieces import Pieces
+
+
+class Rng(Protocol):
+    """The random source: random() in [0, 1), as random.Random has it."""
+
+    def random(self) -> float: ...
+
+
+def mask_of(field: Bitfield) -> int:
+    """The set bits of `field` as an int in this module's order."""
+    return int.from_bytes(field.to_bytes(), "big") >> (-len(field) & 7)
+
+
+class Rarity:
+    """Availability of pieces among the peers that lack some, and the choice among WANTED ones."""
+
+    __slots__ = ("_cursor", "_list", "_pieces", "_planes", "_revision", "_rng", "_sequential", "_top", "_wanted")
+
+    def __init__(self, pieces: Pieces, rng: Rng, *, sequential: bool = False) -> None:
+        self._pieces = pieces
+        self._rng = rng
+        self._sequential = sequential
+        self._top = len(pieces) - 1
+        self._planes: list[int] = []
+        self._revision = pieces.revision
+        self._wanted: int | None = None  # mask of WANTED pieces; made when the first partial peer asks
+        self._list: list[int] | None = None  # WANTED pieces, and some that no longer are, for draws among seeds
+        self._cursor = 0
+
+    def bit(self, index: int) -> int:
+        """The mask of one piece."""
+        return 1 << (self._top - index)
+
+    def join(self, mask: int) -> None:
+        """One more peer has the pieces of `mask`."""
+        planes = self._planes
+        for k, plane in enumerate(planes):
+            if not mask:
+                return
+            planes[k] = plane ^ mask
+            mask &= plane
+        if mask:
+            planes.append(mask)
+
+    def leave(self, mask: int) -> None:
+        """One peer fewer has the pieces of `mask`; each must have been counted by join."""
+        planes = self._planes
+        for k, plane in enumerate(planes):
+            if not mask:
+                break
+            planes[k] = lowered = plane ^ mask
+            mask &= lowered
+        while planes and not planes[-1]:
+            planes.pop()
+
+    def availability(self, index: int) -> int:
+        """How many of the joined peers have piece `index`."""
+        place = self._top - index
+        return sum(((plane >> place) & 1) << k for k, plane in enumerate(self._planes))
+
+    @property
+    def wanted(self) -> int:
+        """WANTED pieces as a mask."""
+        self._refresh()
+        if self._wanted is None:
+            self._wanted = self._pieces.wanted_mask()
+        return self._wanted
+
+    def choose(self, mask: int | None, *, rarest: bool = True) -> int:
+        """A WANTED piece out of `mask` (None: a seed, out of all), or -1. It stays WANTED: see taken()."""
+        if mask is None and not self._planes:
+            return self._draw()
+        candidates = self.wanted if mask is None else self.wanted & mask
+        if not candidates:
+            return -1
+        if self._sequential:
+            return self._top + 1 - candidates.bit_length()
+        if rarest:
+            for plane in reversed(self._planes):
+                rarer = candidates ^ (candidates & plane)
+                if rarer:
+                    candidates = rarer
+        cut = int(self._rng.random() * (self._top + 1))
+        below = candidates & ((1 << cut) - 1)
+        return self._top + 1 - (below or candidates).bit_length()
+
+    def taken(self, index: int) -> None:
+        """The piece that choose() gave is WANTED no longer."""
+        if self._wanted is not None:
+            self._wanted &= ~self.bit(index)
+        if self._list and self._list[-1] == index:
+            self._list.pop()
+
+    def back(self, index: int) -> None:
+        """A piece is WANTED again."""
+        self._cursor = min(self._cursor, index)
+        if self._wanted is not None:
+            self._wanted |= self.bit(index)
+        if self._list is not None:
+            self._list.append(index)
+
+    def _draw(self) -> int:
+        self._refresh()
+        pieces = self._pieces
+        if self._sequential:
+            self._cursor = pieces.next_wanted(self._cursor)
+            if self._cursor < 0:
+                self._cursor = len(pieces)
+                return -1
+            return self._cursor
+        order = self._list
+        if order is None:
+            order = self._list = pieces.wanted_indexes()
+        while order:
+            # The draw is swapped to the end, where taken() finds it; an entry that is stale goes.
+            place = int(self._rng.random() * len(order))
+            index = order[place]
+            order[place] = order[-1]
+            order[-1] = index
+            if pieces.is_wanted(index):
+                return index
+            order.pop()
+        return -1
+
+    def _refresh(self) -> None:
+        if self._revision != self._pieces.revision:
+            self._revision = self._pieces.revision
+            self._wanted = None
+            self._list = None
+            self._cursor = 0
