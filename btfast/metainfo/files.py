@@ -44,11 +44,12 @@ def read_files(entries: object) -> tuple[tuple[File, ...], list[tuple[str, str]]
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict):
             raise _damaged(number, "is not a dict")
-        raw = _elements(entry.get(b"path.utf-8")) or _elements(entry.get(b"path"))
-        if raw is None and b"p" not in fields.raw_attr(entry):
+        pad = b"attr" in entry and b"p" in fields.raw_attr(entry)
+        raw = None if pad else _path_of(entry)
+        if raw is None and not pad:
             raise _damaged(number, "has no path")
         raws.append(raw)
-        paths.append(None if b"p" in fields.raw_attr(entry) else safe_path(raw or [], memo))
+        paths.append(None if raw is None else safe_path(raw, memo))
     files: list[File] = []
     renamed: list[tuple[str, str]] = []
     for number, (entry, raw, path) in enumerate(zip(entries, raws, unique_paths(paths), strict=True)):
@@ -60,7 +61,7 @@ def read_files(entries: object) -> tuple[tuple[File, ...], list[tuple[str, str]]
 
 
 def _file(number: int, entry: dict[bytes, Any], path: tuple[str, ...] | None, memo: dict[bytes, str]) -> File:
-    attr = fields.attr_of(entry)
+    attr = fields.attr_of(entry) if b"attr" in entry else ""
     if path is None:
         length = fields.length_of(entry, number)
         return File(path=(".pad", str(length)), length=length, attr=attr, pad=True)
@@ -72,8 +73,13 @@ def _file(number: int, entry: dict[bytes, Any], path: tuple[str, ...] | None, me
     return File(path=path, length=fields.length_of(entry, number), attr=attr)
 
 
+def _path_of(entry: dict[bytes, Any]) -> list[bytes] | None:
+    better = _elements(entry[b"path.utf-8"]) if b"path.utf-8" in entry else None
+    return better or _elements(entry.get(b"path"))
+
+
 def _elements(value: object) -> list[bytes] | None:
-    if isinstance(value, list) and value and all(type(element) is bytes for element in value):
+    if isinstance(value, list) and value and set(map(type, value)) == {bytes}:
         return value
     return None
 

@@ -22,6 +22,7 @@ FILE_BYTES = ELEMENT_BYTES - len(PART_SUFFIX)  # of a file's own name, so that i
 MAX_CLASHES = 100  # files of one name; more is an attack or a broken tool
 
 _EXTENSION_BYTES = 32
+_SURELY_SHORT = PATH_BYTES // (ELEMENT_BYTES + 1) - 1  # so many elements always fit
 
 # Plain elements need no work: this is nearly all of them. Reserved names are looked up besides.
 _PLAIN = re.compile(rb"[A-Za-z0-9_\-+,()\[\]{}=@#!$%&'~;^ ][A-Za-z0-9_\-+,()\[\]{}=@#!$%&'~;^ .]{0,199}", re.ASCII)
@@ -32,6 +33,7 @@ _RESERVED = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]
     + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789\u00b9\u00b2\u00b3"]
 )
+_RESERVED_STARTS = frozenset(name[:3].encode() for name in _RESERVED)
 
 
 def safe_element(raw: bytes, *, limit: int = ELEMENT_BYTES) -> str:
@@ -42,8 +44,10 @@ def safe_element(raw: bytes, *, limit: int = ELEMENT_BYTES) -> str:
     become `_`, as does the colon of a drive letter; a name that Windows reserves gets a `_` in front; an over-long one
     is cut before its extension.
     """
-    if _PLAIN.fullmatch(raw) and _device(text := raw.decode("ascii")) not in _RESERVED:
-        return text
+    if _PLAIN.fullmatch(raw):
+        text = raw.decode("ascii")
+        if raw[:3].lower() not in _RESERVED_STARTS or _device(text) not in _RESERVED:
+            return text
     if raw in (b"", b"."):
         return ""
     return _clean(raw, limit) or "_"
@@ -76,7 +80,7 @@ def safe_path(elements: Sequence[bytes], memo: dict[bytes, str]) -> tuple[str, .
         kept[-1] = _shorten(kept[-1], FILE_BYTES)
     else:
         return ("_",)
-    if len(kept) > PATH_ELEMENTS or len("/".join(kept).encode()) > PATH_BYTES:
+    if len(kept) > _SURELY_SHORT and (len(kept) > PATH_ELEMENTS or len("/".join(kept).encode()) > PATH_BYTES):
         kept[:-1] = [hashlib.sha1("/".join(kept[:-1]).encode()).hexdigest()]
     return tuple(kept)
 

@@ -259,7 +259,8 @@ def decode_with_info(data, *, bint strict=False, int max_depth=64, Py_ssize_t ma
 def info_span(data):
     """(start, end) of the raw bytes of the top-level `info` value, found without building objects.
 
-    The first `info` counts, as in decode_with_info; what follows it is not looked at. Raises BencodeError.
+    The first `info` counts, as in decode_with_info; what follows it is not looked at, and neither the order of keys nor
+    leading zeros are checked. Raises BencodeError.
     """
     cdef Py_buffer view
     cdef const uchar* p
@@ -279,7 +280,7 @@ def info_span(data):
 
 
 def encode(value, *, int max_depth=64):
-    """`value` as bencode: bytes-like and str (as UTF-8) become strings, int integers, list and tuple lists, dict dicts.
+    """`value` as bencode: bytes-like and str (as UTF-8) become strings, int and bool integers, list and tuple lists.
 
     Dict keys are bytes or str and come out sorted by their raw bytes. Raises BencodeError for any other type, two equal keys,
     nesting beyond `max_depth` (up to 256; also what ends a cycle), or more than 1 GiB.

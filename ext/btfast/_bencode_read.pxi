@@ -181,6 +181,7 @@ cdef Fault read_value(Reader* r) noexcept:
     cdef const uchar* p = r.p
     cdef const uchar* end = r.end
     cdef const uchar* key
+    cdef const uchar* token
     cdef PyObject* made
     cdef Py_ssize_t length = 0, shared
     cdef Py_ssize_t tokens = r.tokens
@@ -198,6 +199,7 @@ cdef Fault read_value(Reader* r) noexcept:
             if unlikely(c - c'0' > 9 or c < c'0'):
                 r.p = p
                 return KEY_NOT_STRING
+            token = p
             fault = read_length(&p, end, &length)
             if unlikely(fault != OK):
                 r.p = p
@@ -214,7 +216,7 @@ cdef Fault read_value(Reader* r) noexcept:
                         order = -1 if frame.key_length < length else 1
                 if unlikely(order >= 0):
                     if r.strict:
-                        r.p = p
+                        r.p = token
                         return KEY_ORDER
                     frame.unordered = True
             frame.key = key

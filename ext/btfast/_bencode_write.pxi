@@ -87,9 +87,10 @@ cdef int put_integer(Writer* w, PyObject* value) except -1:
     cdef uchar* out
     cdef bytes text
     if overflow:
-        if int.bit_length(<object>value) > 3320:     # 1000 digits are 3322 bits
+        # 1000 digits are 3322 bits; the size is known before the slow conversion. int.__pos__ runs no subclass's code.
+        text = b"" if int.bit_length(<object>value) > 3322 else b"i%de" % int.__pos__(<object>value)
+        if not text or len(text) - 2 - (overflow < 0) > DIGITS:
             raise BencodeError("an integer of too many digits")
-        text = b"i%de" % int(<object>value)
         room(w, len(text))
         memcpy(w.out + w.size, <const char*>text, len(text))
         w.size += len(text)
