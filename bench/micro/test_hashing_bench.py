@@ -1,4 +1,4 @@
-"""Hash kernels against hashlib. Run: pytest bench/micro/test_hashing_bench.py --benchmark-enable --benchmark-only
+"""Hash kernels against hashlib. Run: pytest -s --benchmark-only bench/micro/test_hashing_bench.py
 
 The rate of a row is in its extra_info (GiB/s of the best round), and printed with `-s` as one line."""
 

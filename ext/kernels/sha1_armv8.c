@@ -20,7 +20,7 @@
 /* Words 4g+16..4g+19 take the place of words 4g..4g+3. */
 #define SCHEDULE(g)                                                                                                    \
     EACH {                                                                                                             \
-        uint32x4_t x = vsha1su0q_u32(m[s][(g) & 3], m[s][((g) + 1) & 3], m[s][((g) + 2) & 3]);                          \
+        uint32x4_t x = vsha1su0q_u32(m[s][(g) & 3], m[s][((g) + 1) & 3], m[s][((g) + 2) & 3]);                         \
         m[s][(g) & 3] = vsha1su1q_u32(x, m[s][((g) + 3) & 3]);                                                         \
     }
 

@@ -6,9 +6,8 @@
 #ifndef BTFAST_SHA1_LANES_H
 #define BTFAST_SHA1_LANES_H
 
-#define SHA1_WORD(i)                                                                                                   \
-    ((i) < 16 ? w[(i) & 15]                                                                                            \
-              : (w[(i) & 15] = ROL(XOR(XOR3(w[((i) + 13) & 15], w[((i) + 8) & 15], w[((i) + 2) & 15]), w[(i) & 15]), 1)))
+#define SHA1_MIXED(i) XOR(XOR3(w[((i) + 13) & 15], w[((i) + 8) & 15], w[((i) + 2) & 15]), w[(i) & 15])
+#define SHA1_WORD(i) ((i) < 16 ? w[(i) & 15] : (w[(i) & 15] = ROL(SHA1_MIXED(i), 1)))
 
 #define SHA1_ROUND(F, K, i, a, b, c, d, e)                                                                             \
     do {                                                                                                               \

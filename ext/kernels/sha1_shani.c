@@ -10,7 +10,7 @@
 /* Rounds 4g..4g+3. `before` holds the a of the previous group, from which sha1nexte makes this group's e. */
 #define ROUNDS(g)                                                                                                      \
     EACH {                                                                                                             \
-        __m128i e = (g) == 0 ? _mm_add_epi32(e_start[s], m[s][0]) : _mm_sha1nexte_epu32(before[s], m[s][(g) & 3]);      \
+        __m128i e = (g) == 0 ? _mm_add_epi32(e_start[s], m[s][0]) : _mm_sha1nexte_epu32(before[s], m[s][(g) & 3]);     \
         before[s] = abcd[s];                                                                                           \
         abcd[s] = _mm_sha1rnds4_epu32(abcd[s], e, (g) / 5);                                                            \
     }
@@ -19,7 +19,7 @@
 #define SCHEDULE(g)                                                                                                    \
     EACH {                                                                                                             \
         __m128i x = _mm_sha1msg1_epu32(m[s][(g) & 3], m[s][((g) + 1) & 3]);                                            \
-        m[s][(g) & 3] = _mm_sha1msg2_epu32(_mm_xor_si128(x, m[s][((g) + 2) & 3]), m[s][((g) + 3) & 3]);                 \
+        m[s][(g) & 3] = _mm_sha1msg2_epu32(_mm_xor_si128(x, m[s][((g) + 2) & 3]), m[s][((g) + 3) & 3]);                \
     }
 
 #define STEP(g) ROUNDS(g) SCHEDULE(g)

@@ -18,7 +18,7 @@
 #define SCHEDULE(g)                                                                                                    \
     EACH {                                                                                                             \
         uint32x4_t x = vsha256su0q_u32(m[s][(g) & 3], m[s][((g) + 1) & 3]);                                            \
-        m[s][(g) & 3] = vsha256su1q_u32(x, m[s][((g) + 2) & 3], m[s][((g) + 3) & 3]);                                   \
+        m[s][(g) & 3] = vsha256su1q_u32(x, m[s][((g) + 2) & 3], m[s][((g) + 3) & 3]);                                  \
     }
 
 #define STEP(g) ROUNDS(g) SCHEDULE(g)

@@ -9,8 +9,8 @@
 #define SHA256_GAMMA0(x) XOR3(ROR(x, 7), ROR(x, 18), SHR(x, 3))
 #define SHA256_GAMMA1(x) XOR3(ROR(x, 17), ROR(x, 19), SHR(x, 10))
 
-#define SHA256_SCHEDULE(i)                                                                                             \
-    (w[(i)] = ADD(ADD(w[(i)], SHA256_GAMMA0(w[((i) + 1) & 15])), ADD(w[((i) + 9) & 15], SHA256_GAMMA1(w[((i) + 14) & 15]))))
+#define SHA256_MIXED(i) ADD(w[((i) + 9) & 15], SHA256_GAMMA1(w[((i) + 14) & 15]))
+#define SHA256_SCHEDULE(i) (w[(i)] = ADD(ADD(w[(i)], SHA256_GAMMA0(w[((i) + 1) & 15])), SHA256_MIXED(i)))
 
 #define SHA256_ROUND(WORD, i, a, b, c, d, e, f, g, h)                                                                  \
     do {                                                                                                               \
@@ -35,7 +35,8 @@
 
 #define SHA256_LOADED(i) w[i]
 
-static inline __attribute__((always_inline)) void sha256_lanes(uint32_t *state, const uint8_t *const *data, size_t blocks)
+static inline __attribute__((always_inline)) void sha256_lanes(uint32_t *state, const uint8_t *const *data,
+                                                               size_t blocks)
 {
     V s[8];
     for (int i = 0; i < 8; i++)

@@ -10,7 +10,8 @@
 
 #define ROUNDS(g)                                                                                                      \
     EACH {                                                                                                             \
-        __m128i wk = _mm_add_epi32(m[s][(g) & 3], _mm_loadu_si128((const __m128i *)(const void *)(btfast_sha256_k + 4 * (g)))); \
+        const void *k = btfast_sha256_k + 4 * (g);                                                                     \
+        __m128i wk = _mm_add_epi32(m[s][(g) & 3], _mm_loadu_si128((const __m128i *)k));                                \
         cdgh[s] = _mm_sha256rnds2_epu32(cdgh[s], abef[s], wk);                                                         \
         abef[s] = _mm_sha256rnds2_epu32(abef[s], cdgh[s], _mm_shuffle_epi32(wk, 0x0e));                                \
     }
