@@ -1,0 +1,39 @@
+"""Entry of the network process, started by the client as `python -m btfast.engine --control-fd N`; not for people."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+
+from btfast.engine.engine import Engine
+
+
+async def _run(control: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    engine = Engine()
+    # A terminal's Ctrl-C reaches the caller, which says Stop; whoever sends SIGTERM here means the same.
+    loop.add_signal_handler(signal.SIGTERM, engine.stop)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    await loop.create_unix_connection(lambda: engine, sock=control)
+    await engine.finished
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="btfast engine")
+    parser.add_argument("--control-fd", type=int, required=True)
+    control = socket.socket(fileno=parser.parse_args().control_fd)
+    control.setblocking(False)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(_run(control))
+    else:
+        uvloop.run(_run(control))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""One torrent's announces: the schedule decides when and where, this makes them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from btfast.discovery.announce import AnnounceRequest
+from btfast.discovery.schedule import TrackerSchedule
+from btfast.engine.context import Context
+from btfast.errors import Error
+from btfast.metainfo.addresses import PeerAddress
+
+STOPPED_PATIENCE = 2.0  # seconds that a `stopped` may take
+
+
+class Owner(Protocol):
+    """The torrent that is announced."""
+
+    def announce_request(self, event: str | None) -> AnnounceRequest: ...
+
+    def handle_peers(self, addresses: list[PeerAddress], source: str) -> None: ...
+
+    def handle_tracker_warning(self, message: str) -> None: ...
+
+
+class Announcing:
+    """Runs until `stop`."""
+
+    def __init__(self, context: Context, schedule: TrackerSchedule, owner: Owner) -> None:
+        self._context = context
+        self._schedule = schedule
+        self._owner = owner
+        self._wake = asyncio.Event()
+        self._task = context.loop.create_task(self._run()) if len(schedule) else None
+        self._warned: set[str] = set()
+        self.last_error: str | None = None
+
+    @property
+    def without_trackers(self) -> bool:
+        """There is nobody to ask."""
+        return self._task is None
+
+    def completed(self) -> None:
+        self._schedule.handle_completed(self._context.loop.time())
+        self._wake.set()
+
+    def want_peers(self) -> None:
+        self._schedule.handle_want_peers(self._context.loop.time())
+        self._wake.set()
+
+    async def _run(self) -> None:
+        loop = self._context.loop
+        while True:
+            announce = self._schedule.poll_announce(loop.time())
+            if announce is None:
+                deadline = self._schedule.next_deadline()
+                self._wake.clear()
+                try:
+                    async with asyncio.timeout(None if deadline is None else max(0.01, deadline - loop.time())):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+                continue
+            try:
+                request = self._owner.announce_request(announce.event)
+                response = await self._context.trackers.announce(announce.url, request)
+            except Error as error:
+                self._schedule.handle_failure(loop.time(), announce.url, error)
+                self._warn(str(error))
+                continue
+            self._schedule.handle_response(loop.time(), announce.url, response)
+            if response.failure_reason is not None:
+                self._warn(f"tracker says: {response.failure_reason}")
+                continue
+            self.last_error = None
+            if response.warning_message:
+                self._warn(f"tracker warns: {response.warning_message}")
+            self._owner.handle_peers(list(response.peers), "tracker")
+
+    def _warn(self, message: str) -> None:
+        self.last_error = message
+        if message not in self._warned and len(self._warned) < 100:
+            self._warned.add(message)
+            self._owner.handle_tracker_warning(message)
+
+    async def stop(self) -> None:
+        """Ends the announces and tells `stopped` to those who heard `started`."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        urls = self._schedule.poll_stopped()
+        if not urls:
+            return
+        request = self._owner.announce_request("stopped")
+        try:
+            async with asyncio.timeout(STOPPED_PATIENCE):
+                told = [self._context.trackers.announce(url, request) for url in urls]
+                await asyncio.gather(*told, return_exceptions=True)
+        except TimeoutError:
+            return  # the tracker forgets us by itself
+
+

@@ -1,0 +1,151 @@
+"""One connected peer: its socket, its stream, and what both sides have said. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, Protocol
+
+from btfast._bitfield import Bitfield
+from btfast._peer_stream import PeerStream
+from btfast.metainfo.addresses import PeerAddress
+from btfast.swarm.pipeline import Pipeline
+from btfast.wire import messages
+
+UNSENT_LIMIT = 4 << 20  # bytes of messages that a peer may leave unread before it is dropped
+
+
+class Owner(Protocol):
+    """Who the connection works for."""
+
+    def handle_events(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None: ...
+
+    def handle_closed(self, peer: PeerConnection, reason: str) -> None: ...
+
+
+class PeerConnection:
+    """`number` names the peer in the swarm's parts; `address`: where we reached it, or where it came from."""
+
+    __slots__ = (
+        "_loop", "_socket", "_writing", "address", "am_choking", "am_interested", "choked_at", "client", "closed",
+        "connected_at", "extensions", "fast", "greeted", "have", "is_seed", "last_payload", "last_received", "last_sent",
+        "listen_port", "number", "outgoing", "owner", "peer_choking", "peer_id", "peer_interested", "pipeline", "stream",
+        "unchoked_at", "upload_only", "waiting_haves",
+    )  # fmt: skip
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, address: PeerAddress, owner: Owner, *, outgoing: bool
+    ) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        now = loop.time()
+        self._loop = loop
+        self._socket = sock
+        self._writing = False
+        self.stream = PeerStream(sock.fileno())
+        self.address = address
+        self.owner = owner
+        self.outgoing = outgoing
+        self.number = -1
+        self.greeted = False  # its handshake has come
+        self.closed = False
+        self.peer_id = b""
+        self.client = ""
+        self.fast = False
+        self.extensions: dict[str, int] | None = None  # LTEP: None when it does not speak it
+        self.listen_port: int | None = address.port if outgoing else None
+        self.upload_only = False
+        self.have: Bitfield | None = None
+        self.is_seed = False
+        self.am_choking = True
+        self.am_interested = False
+        self.peer_choking = True
+        self.peer_interested = False
+        self.choked_at = 0.0
+        self.unchoked_at = 0.0
+        self.pipeline = Pipeline(now)
+        self.connected_at = self.last_sent = self.last_received = self.last_payload = now
+        self.waiting_haves: list[int] = []
+        loop.add_reader(sock.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        events = self.stream.handle_readable()
+        now = self._loop.time()
+        self.last_received = now
+        if events:
+            self.owner.handle_events(self, events, now)
+
+    def read_now(self) -> None:
+        """Reads at once what may have come already; used after the owner has changed."""
+        if not self.closed:
+            self._readable()
+
+    def send(self, message: bytes) -> None:
+        """Queues framed messages; `flush` sends them."""
+        self.stream.send(message)
+
+    def flush(self) -> None:
+        """Sends what is queued, now or when the socket takes it."""
+        if self.closed:
+            return
+        self.last_sent = self._loop.time()
+        if self.stream.flush():
+            if self._writing:
+                self._writing = False
+                self._loop.remove_writer(self._socket.fileno())
+        elif self.stream.error is not None:
+            self.close(self.stream.error)
+        elif self.stream.unsent > UNSENT_LIMIT:
+            self.close("it does not read what it is sent")
+        elif not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._socket.fileno(), self.flush)
+
+    def close(self, reason: str) -> None:
+        """Ends the connection and tells the owner, once."""
+        if self.closed:
+            return
+        self.closed = True
+        fd = self._socket.fileno()
+        self._loop.remove_reader(fd)
+        if self._writing:
+            self._loop.remove_writer(fd)
+        self._socket.close()
+        self.owner.handle_closed(self, reason)
+
+    # What the owner says to the peer; none of these flushes.
+
+    def choke(self) -> None:
+        if not self.am_choking:
+            self.am_choking = True
+            self.send(messages.CHOKE)
+            dropped = self.stream.drop_blocks()
+            if self.fast:
+                for index, begin, length in dropped:
+                    self.send(messages.encode_reject(index, begin, length))
+
+    def unchoke(self) -> None:
+        if self.am_choking:
+            self.am_choking = False
+            self.send(messages.UNCHOKE)
+
+    def interested(self, wanted: bool) -> None:
+        if wanted != self.am_interested:
+            self.am_interested = wanted
+            self.send(messages.INTERESTED if wanted else messages.NOT_INTERESTED)
+
+    def reject(self, index: int, begin: int, length: int) -> None:
+        """Answers a request that will not be served, where the peer understands that."""
+        if self.fast:
+            self.send(messages.encode_reject(index, begin, length))
+
+
+def remote_address(sock: socket.socket) -> PeerAddress:
+    """Where the other end is; an IPv4 address in IPv6 clothes counts as IPv4."""
+    host, port = sock.getpeername()[:2]
+    host = host.split("%")[0]
+    if host.startswith("::ffff:") and "." in host:
+        host = host[7:]
+    return PeerAddress(host, port)
+
+

@@ -1,0 +1,83 @@
+"""What every part of the network process shares: settings, memory, workers, trackers, randomness, and the way out for events."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable
+
+from btfast._arena import Arena
+from btfast.config import ARENA_DEFAULT, ARENA_MINIMUM, Settings, parse_size
+from btfast.engine.http_tracker import HttpTrackers
+from btfast.engine.served_files import ServedFiles
+from btfast.engine.workers import Workers
+from btfast.events import Event
+from btfast.wire.handshake import make_peer_id
+
+
+def arena_budget(memory: str | int) -> int:
+    """Bytes of arena: what was asked for, or 256 MiB, or a quarter of what is available to this process group."""
+    asked = parse_size(memory)
+    if asked:
+        return asked
+    return max(ARENA_MINIMUM, min(ARENA_DEFAULT, _available_memory() // 4))
+
+
+def _available_memory() -> int:
+    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path) as file:
+                text = file.read().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            limit = min(limit, int(text))
+    return limit
+
+
+def worker_count(asked: int) -> int:
+    """Workers to start: as asked, else one a usable core, 16 at most (one hashes more than any link brings)."""
+    if asked:
+        return asked
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(16, usable))
+
+
+class Context:
+    """One a network process. `emit(event)` reports to the caller."""
+
+    def __init__(self, settings: Settings, emit: Callable[[Event], None]) -> None:
+        self.settings = settings
+        self.emit = emit
+        self.loop = asyncio.get_running_loop()
+        self.rng = random.Random()
+        self.peer_id = make_peer_id(os.urandom)
+        self.key = os.urandom(4).hex()  # tells trackers who we are when our address changes
+        self.arena = Arena.create(arena_budget(settings.memory))
+        self.trackers = HttpTrackers()
+        self.served = ServedFiles()
+        self.port = 0  # where we listen
+        self.workers: Workers  # set by the engine before anything else runs
+        self.starved: dict[object, Callable[[], bool]] = {}  # who waits for room in the arena
+        self.full_since: float | None = None
+        self.full_seconds = 0.0  # how long requests had to wait because the arena was full
+
+    def wait_for_room(self, who: object, retry: Callable[[], bool]) -> None:
+        """Calls `retry` when slots have been freed, until it returns True."""
+        if self.full_since is None:
+            self.full_since = self.loop.time()
+        self.starved[who] = retry
+
+    def room_freed(self) -> None:
+        """Slots were freed: those who wait go on, in the order in which they came, while there is room."""
+        while self.starved:
+            who = next(iter(self.starved))
+            retry = self.starved.pop(who)
+            if not retry():
+                self.starved = {who: retry, **self.starved}
+                return
+        if self.full_since is not None:
+            self.full_seconds += self.loop.time() - self.full_since
+            self.full_since = None

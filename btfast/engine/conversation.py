@@ -1,0 +1,284 @@
+"""What peers of one torrent say, and the answers that the protocol demands: handshakes, bitfields, interest, HAVEs.
+
+BEP 3, 6, 10, 21. Decisions about data are taken in fetching and serving.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from btfast import __version__
+from btfast._bitfield import Bitfield
+from btfast._peer_stream import BLOCK_EVENT, CLOSED_EVENT, HANDSHAKE_EVENT, INFO_HASH_EVENT
+from btfast.engine.connection import PeerConnection
+from btfast.engine.context import Context
+from btfast.engine.fetching import Fetching
+from btfast.engine.serving import Serving
+from btfast.errors import RemoteError
+from btfast.metainfo.torrent import Torrent
+from btfast.swarm.pieces import Pieces
+from btfast.wire import ids, messages
+from btfast.wire.extensions import decode_dont_have, decode_extended_handshake, encode_extended_handshake, merge_names
+from btfast.wire.handshake import decode_handshake, encode_handshake
+
+OUR_IDS = {"lt_donthave": 7}
+GREETING_TIMEOUT = 10.0  # seconds for the handshake
+SILENCE = 150.0  # seconds without a byte before a peer counts as gone; keep-alives come every 120
+KEEP_ALIVE = 100.0
+
+
+class Owner(Protocol):
+    """Who knows the peers."""
+
+    def greeted(self, peer: PeerConnection) -> str | None: ...
+
+    def handle_interested(self, peer: PeerConnection, now: float) -> None: ...
+
+    def dropped(self, peer: PeerConnection, reason: str) -> None: ...
+
+
+class Conversation:
+    """The owner of all PeerConnections of one torrent."""
+
+    def __init__(
+        self, context: Context, torrent: Torrent, pieces: Pieces, fetching: Fetching, serving: Serving, owner: Owner
+    ) -> None:
+        self._context = context
+        self._torrent = torrent
+        self._pieces = pieces
+        self._fetching = fetching
+        self._serving = serving
+        self._owner = owner
+        self._bitfield_bytes = -(-torrent.geometry.piece_count // 8)
+        self._handlers: dict[int, Callable[[PeerConnection, tuple[Any, ...], float], None]] = {
+            HANDSHAKE_EVENT: self._handshake,
+            ids.CHOKE: self._choke,
+            ids.UNCHOKE: self._unchoke,
+            ids.INTERESTED: self._interested,
+            ids.NOT_INTERESTED: self._not_interested,
+            ids.HAVE: self._have,
+            ids.BITFIELD: self._bitfield,
+            ids.HAVE_ALL: self._bitfield,
+            ids.HAVE_NONE: self._bitfield,
+            ids.REQUEST: self._request,
+            ids.CANCEL: self._cancel,
+            ids.REJECT: self._reject,
+            ids.EXTENDED: self._extended,
+            BLOCK_EVENT: self._aside,
+            CLOSED_EVENT: self._closed,
+        }
+
+    def greet(self, peer: PeerConnection) -> None:
+        """Sends our handshake. As the initiator nothing more goes out until theirs has come: some clients close otherwise."""
+        peer.stream.bitfield_limit = self._bitfield_bytes
+        peer.send(encode_handshake(self._torrent.info_hash, self._context.peer_id))
+        peer.flush()
+
+    def handle_events(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None:
+        fetching = self._fetching
+        for event in events:
+            kind = event[0]
+            if kind == ids.PIECE:
+                fetching.handle_run(peer, event[1], event[2], event[3], now)
+                continue
+            handler = self._handlers.get(kind)
+            if handler is not None:
+                handler(peer, event, now)
+                if peer.closed:
+                    return
+        if peer.have is not None:
+            fetching.fill(peer, now)
+        if peer.stream.unsent or peer.stream.uploads:
+            peer.flush()
+
+    def handle_closed(self, peer: PeerConnection, reason: str) -> None:
+        if peer.have is not None:
+            self._fetching.peer_left(peer)
+        self._serving.peer_left(peer)
+        self._owner.dropped(peer, reason)
+
+    # greetings
+
+    def _handshake(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        try:
+            handshake = decode_handshake(event[1])
+        except RemoteError as error:
+            peer.close(str(error))
+            return
+        if handshake.info_hash != self._torrent.info_hash:
+            peer.close("it serves another torrent")
+            return
+        peer.peer_id = handshake.peer_id
+        peer.fast = handshake.fast
+        refused = self._owner.greeted(peer)
+        if refused is not None:
+            peer.close(refused)
+            return
+        peer.greeted = True
+        if handshake.extensions:
+            peer.extensions = {}
+            peer.send(
+                encode_extended_handshake(
+                    m=OUR_IDS, client=f"btfast {__version__}", port=self._context.port or None, upload_only=self._pieces.complete
+                )
+            )
+        have = self._pieces.have
+        if peer.fast and have.all():
+            peer.send(messages.HAVE_ALL)
+        elif peer.fast and have.none():
+            peer.send(messages.HAVE_NONE)
+        elif not have.none():
+            peer.send(messages.encode_bitfield(have.to_bytes()))
+
+    def _extended(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        number, body = event[1], event[2]
+        if peer.extensions is None:
+            peer.close("it sends extension messages that were not negotiated")
+        elif number == ids.EXT_HANDSHAKE:
+            try:
+                said = decode_extended_handshake(body)
+            except RemoteError:
+                return  # as libtorrent and Transmission do: a peer with a broken extension handshake still serves
+            peer.extensions = merge_names(peer.extensions, said.m)
+            peer.client = said.client or peer.client
+            peer.upload_only = said.upload_only
+            if said.port:
+                peer.listen_port = said.port
+            peer.pipeline.set_reqq(said.reqq or 500)
+        elif number == OUR_IDS["lt_donthave"]:
+            try:
+                index = decode_dont_have(body)
+            except RemoteError as error:
+                peer.close(str(error))
+                return
+            if peer.have is not None and index < len(peer.have):
+                self._fetching.picker.peer_lacks(peer.number, index)
+                peer.is_seed = False
+
+    # what it has
+
+    def _bitfield(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        count = self._torrent.geometry.piece_count
+        if peer.have is not None:
+            peer.close("it says twice what it has")
+            return
+        if event[0] != ids.BITFIELD:
+            if not peer.fast:
+                peer.close("it uses the fast extension, which was not negotiated")
+                return
+            have = Bitfield.full(count) if event[0] == ids.HAVE_ALL else Bitfield(count)
+        else:
+            try:
+                have = Bitfield(count, event[1])
+            except ValueError as error:
+                peer.close(f"its bitfield is wrong: {error}")
+                return
+        self._knows(peer, have)
+
+    def _knows(self, peer: PeerConnection, have: Bitfield) -> None:
+        peer.have = have
+        self._fetching.picker.peer_joined(peer.number, have)
+        self._has_more(peer)
+
+    def _have(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        index = event[1]
+        if index >= self._torrent.geometry.piece_count:
+            peer.close(f"it has piece {index}, which does not exist")
+            return
+        if peer.have is None:
+            self._knows(peer, Bitfield(self._torrent.geometry.piece_count))
+        if self._fetching.picker.peer_has(peer.number, index) and not peer.am_interested:
+            peer.interested(True)
+        assert peer.have is not None
+        if not peer.is_seed and peer.have.all():
+            self._has_more(peer)
+
+    def _has_more(self, peer: PeerConnection) -> None:
+        assert peer.have is not None
+        peer.is_seed = peer.have.all()
+        if self._pieces.complete:
+            if peer.is_seed:
+                peer.close("both have everything")
+        elif not peer.am_interested and self._fetching.picker.interesting(peer.number):
+            peer.interested(True)
+
+    def announce_haves(self, indexes: list[int], peers: list[PeerConnection]) -> None:
+        """Pieces have been verified: those who lack them hear of it."""
+        everyone = messages.encode_haves(indexes)
+        for peer in peers:
+            if peer.greeted and not peer.is_seed:
+                peer.send(everyone)
+                peer.flush()
+
+    # who may ask whom
+
+    def _choke(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        peer.peer_choking = True
+        peer.choked_at = now
+        if peer.have is not None:
+            self._fetching.handle_choked(peer, now)
+
+    def _unchoke(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        peer.peer_choking = False
+        if peer.have is None:
+            self._knows(peer, Bitfield(self._torrent.geometry.piece_count))
+
+    def _interested(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        peer.peer_interested = True
+        self._owner.handle_interested(peer, now)
+
+    def _not_interested(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        peer.peer_interested = False
+        peer.choke()
+
+    # blocks
+
+    def _request(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        self._serving.handle_request(peer, event[1], event[2], event[3])
+
+    def _cancel(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        self._serving.handle_cancel(peer, event[1], event[2], event[3])
+
+    def _reject(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        if not peer.fast:
+            peer.close("it uses the fast extension, which was not negotiated")
+        elif peer.have is not None:
+            self._fetching.handle_reject(peer, event[1], event[2], event[3])
+
+    def _aside(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        self._fetching.handle_aside(peer, event[1], event[2], event[3], now)
+
+    def _closed(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        peer.close(event[1])
+
+    # time
+
+    def tick(self, peers: list[PeerConnection], now: float) -> None:
+        """Once a second: drops the silent, keeps the idle alive, says when we have become uninterested."""
+        for peer in peers:
+            if not peer.greeted:
+                if now - peer.connected_at > GREETING_TIMEOUT:
+                    peer.close("no handshake came")
+                continue
+            if now - peer.last_received > SILENCE:
+                peer.close("it fell silent")
+                continue
+            if now - peer.last_sent > KEEP_ALIVE:
+                peer.send(messages.KEEP_ALIVE)
+                peer.flush()
+            if peer.have is not None and not self._pieces.complete and peer.stream.outstanding == 0:
+                wanted = self._fetching.picker.interesting(peer.number)
+                if wanted != peer.am_interested:
+                    peer.interested(wanted)
+                    peer.flush()
+
+
+def info_hash_of(event: tuple[Any, ...]) -> bytes | None:
+    """The info-hash of an INFO_HASH_EVENT; None when it is not the BitTorrent protocol."""
+    assert event[0] == INFO_HASH_EVENT
+    head: bytes = event[1]
+    if head[:20] != struct.pack("B19s", 19, b"BitTorrent protocol"):
+        return None
+    return head[28:48]

@@ -1,0 +1,241 @@
+"""The network process: takes items from its caller, runs so many at once, reports, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from typing import Any, cast
+
+from btfast import events
+from btfast.config import Settings
+from btfast.engine import control
+from btfast.engine.context import Context, worker_count
+from btfast.engine.control import Add, Configure, Remove, Stop
+from btfast.engine.dialing import Dialer
+from btfast.engine.listening import Listener
+from btfast.engine.torrent import ActiveTorrent
+from btfast.engine.workers import Job, Workers
+from btfast.errors import DestinationBusyError, Error, InternalError, InterruptedError, LimitReachedError
+from btfast.frames import Frames
+from btfast.metainfo.torrent import Torrent
+from btfast.storage.messages import Problem
+
+TICK = 1.0
+FAREWELL = 4.0  # seconds for everything that is told and saved at the end
+BACKLOG = 64 << 20  # bytes of reports that the caller has not read before nothing optional is sent any more
+
+
+class Engine(asyncio.Protocol):
+    """Speaks with the caller over one stream; `finished` resolves when it is time to exit."""
+
+    def __init__(self) -> None:
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._frames = Frames()
+        self._context: Context | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._pending: deque[Any] = deque()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._waiting: deque[Add] = deque()
+        self._torrents: dict[int, ActiveTorrent] = {}
+        self._by_hash: dict[bytes, ActiveTorrent] = {}
+        self._removed: set[int] = set()
+        self._limit: Error | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._ticking: asyncio.Task[None] | None = None
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but ancestry
+
+    def data_received(self, data: bytes) -> None:
+        for body in self._frames.handle_bytes(data):
+            command = control.decode_command(body)
+            if isinstance(command, Configure):
+                self._starting = asyncio.get_running_loop().create_task(self._start(command.settings))
+                self._starting.add_done_callback(self._ended)
+            elif isinstance(command, Stop):
+                self.stop()
+            elif isinstance(command, Add):
+                self._emit(events.Added(id=command.id, source=command.source, directory=command.directory))
+                self._waiting.append(command)
+                self._start_waiting()
+            elif isinstance(command, Remove):
+                self._remove(command.id)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The caller is gone, perhaps killed: save and leave."""
+        self.stop()
+
+    def _emit(self, event: events.Event) -> None:
+        if isinstance(event, (events.Progress, events.Peer)) and self._transport.get_write_buffer_size() > BACKLOG:
+            return
+        if not self._transport.is_closing():
+            self._transport.write(control.encode(event))
+
+    # life
+
+    async def _start(self, settings: Settings) -> None:
+        context = Context(settings, self._emit)
+        context.workers = Workers(
+            context.arena, worker_count(settings.workers), self._job_completed, self._batch_ended, self._problem, self._fatal
+        )
+        await context.workers.start()
+        self._dialer = Dialer(context)
+        self._listener = Listener(context, self._by_hash.get)
+        context.port = self._listener.port
+        self._context = context
+        if not self._transport.is_closing():
+            listening = control.Listening(port=context.port, pid=os.getpid(), workers=context.workers.pids)
+            self._transport.write(control.encode(listening))
+        self._ticking = context.loop.create_task(self._tick_forever())
+        self._ticking.add_done_callback(self._ended)
+        if settings.max_time:
+            context.loop.call_later(settings.max_time, self._out_of_time)
+        self._start_waiting()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.finished.done():
+            self.finished.set_exception(error)
+
+    def stop(self) -> None:
+        """Ends every item, announces `stopped`, and resolves `finished`."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop())
+            self._stopping.add_done_callback(self._ended)
+
+    async def _stop(self) -> None:
+        try:
+            async with asyncio.timeout(FAREWELL):
+                if self._starting is not None:
+                    await asyncio.gather(self._starting, return_exceptions=True)
+                for add in self._waiting:
+                    self._fail(add, InterruptedError(f"{add.source}: stopped before it began: run it again"))
+                self._waiting.clear()
+                for task in self._tasks.values():
+                    task.cancel()
+                await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+                while self._context is not None and self._context.workers.busy:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            pass  # the caller was promised that we leave in time
+        if self._ticking is not None:
+            self._ticking.cancel()
+        context = self._context
+        if context is not None:
+            self._listener.close()
+            self._dialer.close()
+            await context.trackers.close()
+            context.workers.close()
+            context.workers.reap()
+        if not self.finished.done():
+            self.finished.set_result(None)
+        if not self._transport.is_closing():
+            self._transport.close()
+
+    # items
+
+    def _start_waiting(self) -> None:
+        context = self._context
+        if context is None or self._stopping is not None:
+            return
+        while self._waiting and len(self._tasks) < context.settings.jobs:
+            add = self._waiting.popleft()
+            if add.id in self._removed:
+                self._fail(add, InterruptedError(f"{add.source}: stopped before it began: run it again"))
+                continue
+            task = context.loop.create_task(self._run_item(context, add))
+            self._tasks[add.id] = task
+            task.add_done_callback(lambda _, number=add.id: self._item_ended(number))
+
+    def _item_ended(self, number: int) -> None:
+        task = self._tasks.pop(number)
+        if not task.cancelled():
+            self._ended(task)
+        self._start_waiting()
+
+    async def _run_item(self, context: Context, add: Add) -> None:
+        torrent: ActiveTorrent | None = None
+        try:
+            data = add.data if add.data is not None else await context.trackers.fetch(add.source)
+            meta = Torrent.parse(data, what=add.source)
+            torrent = ActiveTorrent(context, self._dialer, add.id, add, meta)
+            if meta.info_hash in self._by_hash:
+                raise DestinationBusyError(f"{add.source}: the same torrent is being worked on already in this run")
+            self._torrents[add.id] = self._by_hash[meta.info_hash] = torrent
+            try:
+                complete = await torrent.run()
+            finally:
+                del self._torrents[add.id], self._by_hash[meta.info_hash]
+            self._emit(complete)
+        except Error as error:
+            self._fail(add, error, torrent)
+        except asyncio.CancelledError:
+            self._fail(add, self._limit or InterruptedError(f"{add.source}: stopped: run it again to go on"), torrent)
+            raise
+        except Exception as error:
+            self._fail(add, InternalError(f"{add.source}: {type(error).__name__}: {error}: please report this"), torrent)
+            context.loop.call_exception_handler({"message": f"item {add.id} broke", "exception": error})
+
+    def _fail(self, add: Add, error: Error, torrent: ActiveTorrent | None = None) -> None:
+        self._emit(
+            events.Failed(
+                id=add.id, source=add.source, error=str(error), kind=type(error).__name__, exit_code=error.exit_code,
+                done=torrent.done_bytes if torrent is not None else 0,
+                total=torrent.torrent.total_length if torrent is not None else 0,
+            )
+        )  # fmt: skip
+
+    def _remove(self, number: int) -> None:
+        task = self._tasks.get(number)
+        if task is not None:
+            task.cancel()
+        else:
+            self._removed.add(number)
+
+    def _out_of_time(self) -> None:
+        assert self._context is not None
+        self._limit = LimitReachedError(
+            f"--max-time: {self._context.settings.max_time:g} s are over: what was verified is kept; run it again to go on"
+        )
+        for add in self._waiting:
+            self._fail(add, self._limit)
+        self._waiting.clear()
+        for task in self._tasks.values():
+            task.cancel()
+
+    # workers
+
+    def _job_completed(self, job: Job, status: int, errno: int) -> None:
+        torrent = self._torrents.get(job.torrent)
+        if torrent is not None:
+            torrent.handle_completed(job, status, errno)
+
+    def _batch_ended(self) -> None:
+        for torrent in self._torrents.values():
+            torrent.handle_batch_end()
+        assert self._context is not None
+        if self._context.starved:
+            self._context.room_freed()
+
+    def _problem(self, problem: Problem) -> None:
+        torrent = self._torrents.get(problem.torrent)
+        if torrent is not None:
+            torrent.handle_problem(problem)
+
+    def _fatal(self, error: InternalError) -> None:
+        self._limit = error
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def _tick_forever(self) -> None:
+        assert self._context is not None
+        loop = self._context.loop
+        while True:
+            await asyncio.sleep(TICK)
+            now = loop.time()
+            self._listener.tick(now)
+            for torrent in list(self._torrents.values()):
+                torrent.tick(now)

@@ -1,0 +1,255 @@
+"""The receiving half of one torrent: slots for open pieces, requests out, blocks in, whole pieces to the workers.
+
+Wires the picker (which blocks), the pipelines (how many), the streams (where the bytes land) and the workers together.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import xxhash
+
+from btfast._arena import Slot
+from btfast.engine.connection import PeerConnection
+from btfast.engine.context import Context
+from btfast.metainfo.geometry import BLOCK
+from btfast.metainfo.torrent import Torrent
+from btfast.swarm.picker import BlockRun, Picker
+from btfast.swarm.pieces import Pieces
+from btfast.swarm.rates import Rate
+from btfast.swarm.suspects import BadBlocks
+
+PAGE = 4096
+REJECT_PATIENCE = 10.0  # seconds that a peer with the fast extension has to reject what it will not send after a choke
+
+
+class Owner(Protocol):
+    """What the receiving half needs to tell."""
+
+    def handle_verified(self, index: int) -> None: ...
+
+    def handle_bad_piece(self, index: int, senders: list[int], guilty: list[int]) -> None: ...
+
+    def handle_guilty(self, guilty: list[int]) -> None: ...
+
+
+class Fetching:
+    """Also the picker's SlotSource. `number` names the torrent to the workers."""
+
+    def __init__(
+        self, context: Context, number: int, torrent: Torrent, pieces: Pieces, owner: Owner,
+        peers: dict[int, PeerConnection],
+    ) -> None:  # fmt: skip
+        now = context.loop.time()
+        self._context = context
+        self._number = number
+        self._torrent = torrent
+        self._geometry = torrent.geometry
+        self._owner = owner
+        self._peers = peers
+        self._slots: dict[int, Slot] = {}
+        self._suspects = BadBlocks()
+        self._paused = False
+        self.pieces = pieces
+        self.picker = Picker(self._geometry, pieces, context.rng, self, pace=self._pace)
+        self.rate = Rate(now)
+        self.downloaded = 0  # payload that was asked for and came
+        self.wasted = 0  # of it, what was not needed or wrong
+
+    # SlotSource
+
+    def open_piece(self, index: int) -> bool:
+        """Gives a piece its slot, congruent with the largest part of a file in it. False when the arena is full."""
+        lead = 0
+        largest = 0
+        at = 0
+        for _, offset, length in self._geometry.piece_spans(index):
+            if length > largest:
+                largest, lead = length, (offset - at) % PAGE
+            at += length
+        slot = self._context.arena.allocate(self._geometry.piece_size(index), lead)
+        if slot is None:
+            return False
+        self._slots[index] = slot
+        return True
+
+    def _pace(self, peer: int) -> tuple[float, float]:
+        pipeline = self._peers[peer].pipeline
+        return pipeline.pace(self._context.loop.time()), pipeline.rtt
+
+    # requests
+
+    def fill(self, peer: PeerConnection, now: float) -> bool:
+        """Tops the peer's requests up. False when it would take more but the arena is full."""
+        if peer.peer_choking or not peer.am_interested or peer.closed or self._paused:
+            return True
+        room = peer.pipeline.room(now)
+        if room <= 0:
+            return True
+        picker = self.picker
+        aside = picker.endgame  # from here on blocks may be asked of two peers: they are received aside
+        runs = picker.pick(peer.number, room)
+        for index in picker.poll_abandoned():
+            del self._slots[index]
+        if not runs:
+            if not picker.endgame and picker.interesting(peer.number) and peer.stream.outstanding == 0:
+                self._context.wait_for_room(peer, lambda: self._retry(peer))
+                return False
+            return True
+        asked = 0
+        request = peer.stream.request
+        for index, first, count in runs:
+            slot = self._slots[index]
+            begin = first * BLOCK
+            request(index, begin, min(count * BLOCK, slot.length - begin), slot, direct=not aside)
+            asked += count
+        peer.pipeline.handle_requested(now, asked)
+        peer.flush()
+        return True
+
+    def _retry(self, peer: PeerConnection) -> bool:
+        return self.fill(peer, self._context.loop.time())
+
+    def _take_back(self, peer: PeerConnection, run: BlockRun, *, tell: bool) -> None:
+        """The peer need not send this run any more."""
+        removed = peer.stream.cancel(run.index, run.first * BLOCK, run.count * BLOCK, tell=tell)
+        peer.pipeline.handle_returned(-(-removed // BLOCK))
+
+    # blocks
+
+    def handle_run(self, peer: PeerConnection, index: int, begin: int, length: int, now: float) -> None:
+        """Blocks landed in the piece's slot."""
+        count = -(-length // BLOCK)
+        peer.pipeline.handle_received(now, count)
+        received = self.picker.received(peer.number, BlockRun(index, begin // BLOCK, count))
+        self._count(peer, length, count - received.new, now)
+        if received.cancel:
+            self._cancel(received.cancel)
+        if received.whole:
+            self._whole(index)
+
+    def handle_aside(self, peer: PeerConnection, index: int, begin: int, data: bytes, now: float) -> None:
+        """A block that was asked of more than one peer came."""
+        peer.pipeline.handle_received(now, 1)
+        received = self.picker.received(peer.number, BlockRun(index, begin // BLOCK, 1))
+        self._count(peer, len(data), 1 - received.new, now)
+        self._cancel(received.cancel)
+        if received.new:
+            self._slots[index].write(begin, data)
+        if received.whole:
+            self._whole(index)
+
+    def _count(self, peer: PeerConnection, length: int, known: int, now: float) -> None:
+        peer.last_payload = now
+        self.rate.add(now, length)
+        self.downloaded += length
+        if known:
+            self.wasted += known * BLOCK
+
+    def _cancel(self, others: list[tuple[int, BlockRun]]) -> None:
+        for number, run in others:
+            other = self._peers.get(number)
+            if other is not None:
+                self._take_back(other, run, tell=True)
+                other.flush()
+
+    def _whole(self, index: int) -> None:
+        slot = self._slots.pop(index)
+        self._context.workers.write_piece(self._number, index, slot, self._torrent.piece_hash(index))
+
+    # answers of the workers
+
+    def handle_written(self, index: int, slot: Slot) -> None:
+        """Verified and written."""
+        guilty = self._suspects.verified(index, lambda: _fingerprints(slot)) if self._suspects else []
+        self.picker.piece_done(index)
+        self._owner.handle_verified(index)
+        if guilty:
+            self._owner.handle_guilty(guilty)
+
+    def handle_mismatch(self, index: int, slot: Slot) -> None:
+        """The hash is wrong: it is fetched again, and who sent what is remembered until the right bytes are known."""
+        sent = self.picker.senders(index)
+        self.wasted += slot.length
+        self.picker.piece_failed(index)
+        guilty = self._suspects.failed(index, [(peer, run) for peer, run in sent], _fingerprints(slot))
+        self._owner.handle_bad_piece(index, sorted({peer for peer, _ in sent}), guilty)
+
+    # peers
+
+    def handle_choked(self, peer: PeerConnection, now: float) -> None:
+        """Without the fast extension a choke drops every request; with it each is rejected."""
+        if not peer.fast:
+            self.give_up_requests(peer)
+
+    def give_up_requests(self, peer: PeerConnection, *, tell: bool = False) -> None:
+        """What was asked of the peer may be asked of others."""
+        if tell:
+            for index, begin, length in peer.stream.open_runs():
+                peer.stream.cancel(index, begin, length)
+        peer.stream.drop_requests()
+        self.picker.returned_all(peer.number)
+        peer.pipeline.handle_returned(peer.pipeline.outstanding)
+
+    def handle_reject(self, peer: PeerConnection, index: int, begin: int, length: int) -> None:
+        removed = peer.stream.cancel(index, begin, length, tell=False)
+        if not removed:
+            return
+        blocks = -(-removed // BLOCK)
+        if peer.peer_choking:
+            peer.pipeline.handle_returned(blocks)
+        else:
+            peer.pipeline.handle_rejected(blocks)
+        self.picker.returned(peer.number, BlockRun(index, begin // BLOCK, blocks))
+
+    def peer_left(self, peer: PeerConnection) -> None:
+        peer.stream.drop_requests()
+        self.picker.peer_left(peer.number)
+        self._context.starved.pop(peer, None)
+
+    def tick(self, now: float) -> None:
+        """Once a second: slow peers give back what they will not deliver soon, silent ones everything."""
+        for peer in list(self._peers.values()):
+            if peer.have is None or not peer.greeted:
+                continue
+            if peer.pipeline.outstanding:
+                if peer.peer_choking:
+                    if now - peer.choked_at > REJECT_PATIENCE:
+                        self.give_up_requests(peer)
+                elif peer.pipeline.snubbed(now):
+                    self.give_up_requests(peer, tell=True)
+                else:
+                    self._give_surplus_back(peer, now)
+            self.fill(peer, now)
+            peer.flush()
+
+    def _give_surplus_back(self, peer: PeerConnection, now: float) -> None:
+        surplus = peer.pipeline.surplus(now)
+        if surplus <= 0:
+            return
+        for index, begin, length in reversed(peer.stream.open_runs()):
+            blocks = min(surplus, -(-length // BLOCK))
+            first = -(-(begin + length) // BLOCK) - blocks
+            run = BlockRun(index, first, blocks)
+            self._take_back(peer, run, tell=True)
+            self.picker.returned(peer.number, run)
+            surplus -= blocks
+            if surplus <= 0:
+                return
+
+    def pause(self) -> None:
+        """No more requests: the torrent is ending."""
+        self._paused = True
+
+    @property
+    def open_pieces(self) -> int:
+        return len(self._slots)
+
+    def close(self) -> None:
+        self._slots.clear()
+
+
+def _fingerprints(slot: Slot) -> list[int]:
+    """xxh3_64 of each block."""
+    view: Any = memoryview(slot)
+    return [xxhash.xxh3_64_intdigest(view[begin : begin + BLOCK]) for begin in range(0, len(view), BLOCK)]

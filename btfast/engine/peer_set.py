@@ -1,0 +1,134 @@
+"""The peers of one torrent: known addresses, connections out and in, limits, bans."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from btfast.engine.connection import Owner, PeerConnection
+from btfast.engine.context import Context
+from btfast.engine.dialing import Dialer
+from btfast.metainfo.addresses import PeerAddress
+from btfast.swarm.peers import KnownPeers, Source
+
+
+class Talk(Owner, Protocol):
+    """The conversation that connections are handed to."""
+
+    def greet(self, peer: PeerConnection) -> None: ...
+
+
+class PeerSet:
+    """`connections` holds the connected peers by number; other parts read it, only this one changes it."""
+
+    def __init__(self, context: Context, dialer: Dialer, report: Callable[[PeerConnection, str, str], None]) -> None:
+        self._context = context
+        self._dialer = dialer
+        self._report = report
+        self._numbers = itertools.count()
+        self._closed = False
+        self.talk: Talk
+        self.known = KnownPeers()
+        self.connections: dict[int, PeerConnection] = {}
+        self.seen = 0  # handshakes completed so far
+
+    def add(self, addresses: list[PeerAddress], source: Source) -> None:
+        """Addresses to try."""
+        now = self._context.loop.time()
+        for address in addresses:
+            self.known.add(address, source, now)
+        self.dial(now)
+
+    def dial(self, now: float) -> None:
+        """Starts as many connections as the limits allow."""
+        while (
+            not self._closed
+            and self._dialer.room > 0
+            and len(self.connections) + self.known.dialing < self._context.settings.max_peers
+        ):
+            address = self.known.next_dial(now)
+            if address is None:
+                return
+            self._dialer.dial(address, self._dialed(address))
+
+    def _dialed(self, address: PeerAddress) -> Callable[[socket.socket | None, str], None]:
+        def done(sock: socket.socket | None, why: str) -> None:
+            if sock is None:
+                self.known.failed(address, self._context.loop.time())
+                return
+            if self._closed:
+                sock.close()
+                return
+            try:
+                peer = PeerConnection(self._context.loop, sock, address, self.talk, outgoing=True)
+            except OSError:
+                sock.close()
+                self.known.failed(address, self._context.loop.time())
+                return
+            self._adopt(peer)
+
+        return done
+
+    def _adopt(self, peer: PeerConnection) -> None:
+        peer.number = next(self._numbers)
+        self.connections[peer.number] = peer
+        self.talk.greet(peer)
+
+    def handle_incoming(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None:
+        """A connection to us has named this torrent."""
+        if self._closed or len(self.connections) >= self._context.settings.max_peers:
+            peer.close("too many peers")
+        elif self.known.is_banned(peer.address):
+            peer.close("it is banned")
+        else:
+            peer.owner = self.talk
+            self._adopt(peer)
+            if not peer.closed:
+                self.talk.handle_events(peer, events, now)
+
+    def greeted(self, peer: PeerConnection) -> str | None:
+        """Its handshake has come. Why it is refused, or None."""
+        if peer.peer_id == self._context.peer_id:
+            if peer.outgoing:
+                self.known.set_own(peer.address)
+            return "it is ourselves"
+        for other in self.connections.values():
+            if other is not peer and other.greeted and other.peer_id == peer.peer_id and _same_host(other, peer):
+                return "it is connected already"
+        if peer.outgoing:
+            self.known.connected(peer.address)
+        self.seen += 1
+        self._report(peer, "connected", "")
+        return None
+
+    def dropped(self, peer: PeerConnection, reason: str) -> None:
+        """A connection has ended."""
+        self.connections.pop(peer.number, None)
+        now = self._context.loop.time()
+        if peer.outgoing:
+            if peer.greeted:
+                self.known.disconnected(peer.address, now, useful=peer.stream.payload > 0)
+            else:
+                self.known.failed(peer.address, now)
+        if peer.greeted:
+            self._report(peer, "disconnected", reason)
+
+    def ban(self, peer: PeerConnection, reason: str) -> None:
+        """Never again; on the loopback and in private networks only this address, since others may share the host."""
+        self.known.banned(peer.address, whole_host=ipaddress.ip_address(peer.address.host).is_global)
+        if peer.listen_port and peer.listen_port != peer.address.port:
+            self.known.banned(PeerAddress(peer.address.host, peer.listen_port))
+        self._report(peer, "banned", reason)
+        peer.close(reason)
+
+    def close(self, reason: str) -> None:
+        self._closed = True
+        for peer in list(self.connections.values()):
+            peer.close(reason)
+
+
+def _same_host(one: PeerConnection, other: PeerConnection) -> bool:
+    return one.address.host == other.address.host

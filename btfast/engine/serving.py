@@ -1,0 +1,60 @@
+"""The sending half of one torrent: who may ask, and blocks straight from the files."""
+
+from __future__ import annotations
+
+from btfast.engine.connection import PeerConnection
+from btfast.engine.context import Context
+from btfast.metainfo.geometry import Geometry
+from btfast.storage.layout import Layout
+from btfast.swarm.pieces import Pieces
+from btfast.swarm.rates import Rate
+from btfast.wire.extensions import OUR_REQQ
+from btfast.wire.messages import MAX_BLOCK
+
+
+class Serving:
+    """Answers requests for pieces that are on disk."""
+
+    def __init__(self, context: Context, layout: Layout, geometry: Geometry, pieces: Pieces) -> None:
+        self._context = context
+        self._layout = layout
+        self._geometry = geometry
+        self._pieces = pieces
+        self._uploaded_gone = 0  # by peers that have left
+        self.rate = Rate(context.loop.time())
+
+    def handle_request(self, peer: PeerConnection, index: int, begin: int, length: int) -> None:
+        """Queues the block, or rejects the request. Closes the connection for a request that nobody may make."""
+        geometry = self._geometry
+        if index >= geometry.piece_count or not 0 < length <= MAX_BLOCK or begin + length > geometry.piece_size(index):
+            peer.close(f"it asked for bytes {begin}+{length} of piece {index}, which do not exist")
+            return
+        if peer.am_choking or not self._pieces.have[index]:
+            peer.reject(index, begin, length)
+            return
+        if peer.stream.uploads >= OUR_REQQ:
+            peer.reject(index, begin, length)
+            if not peer.fast:
+                peer.close("it floods us with requests")
+            return
+        try:
+            spans = geometry.spans(index * geometry.piece_length + begin, length)
+            segments = self._context.served.segments(self._layout, spans)
+        except OSError as error:
+            peer.close(f"the data to serve cannot be read: {error.strerror}")
+            return
+        peer.stream.send_block(index, begin, length, segments)
+
+    def handle_cancel(self, peer: PeerConnection, index: int, begin: int, length: int) -> None:
+        if peer.stream.cancel_block(index, begin, length):
+            peer.reject(index, begin, length)
+
+    def peer_left(self, peer: PeerConnection) -> None:
+        self._uploaded_gone += peer.stream.payload_sent
+
+    def uploaded(self, peers: list[PeerConnection]) -> int:
+        """Payload bytes sent so far."""
+        return self._uploaded_gone + sum(peer.stream.payload_sent for peer in peers)
+
+    def close(self) -> None:
+        self._context.served.forget(self._layout.torrent)

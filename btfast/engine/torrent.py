@@ -1,0 +1,367 @@
+"""One torrent at work: opened, checked, fetched, finished, served. Holds the parts; each decides for itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from btfast._arena import Slot
+from btfast._bitfield import Bitfield
+from btfast.discovery.announce import AnnounceRequest
+from btfast.discovery.schedule import TrackerSchedule
+from btfast.engine.announcing import Announcing
+from btfast.engine.connection import PeerConnection
+from btfast.engine.context import Context
+from btfast.engine.control import Add
+from btfast.engine.conversation import Conversation
+from btfast.engine.dialing import Dialer
+from btfast.engine.fetching import Fetching
+from btfast.engine.finishing import Finishing
+from btfast.engine.limits import Stopwatch
+from btfast.engine.opening import survey_and_check
+from btfast.engine.peer_set import PeerSet
+from btfast.engine.serving import Serving
+from btfast.engine.unchoking import Unchoking
+from btfast.engine.workers import Job
+from btfast.errors import Error, IncompleteError, InputError, StorageError, VerificationError
+from btfast.events import Complete, FileDone, Metadata, Peer, PieceFailed, Progress, Warning
+from btfast.metainfo.addresses import PeerAddress
+from btfast.metainfo.torrent import Torrent
+from btfast.storage.layout import Layout
+from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MISMATCH, OK, OpenTorrent, Problem
+from btfast.swarm.peers import Source
+from btfast.swarm.pieces import Pieces
+
+RECHECK = 10.0  # seconds without a connected peer before the tracker is asked again
+SAME_PIECE_FAILURES = 20  # of one piece, whoever sent it: then the torrent itself is in doubt
+
+
+class ActiveTorrent:
+    """`number` names it to the workers; `run` returns when it is done. InputError for a piece that no arena can hold."""
+
+    def __init__(self, context: Context, dialer: Dialer, number: int, add: Add, torrent: Torrent) -> None:
+        self.number = number
+        self.torrent = torrent
+        self._context = context
+        self._add = add
+        geometry = torrent.geometry
+        if geometry.piece_count and 2 * geometry.piece_length + 8192 > context.arena.size:
+            raise InputError(
+                f"{torrent.name}: pieces of {geometry.piece_length} bytes do not fit the memory budget twice: "
+                f"give --memory {-(-(2 * geometry.piece_length + 8192) >> 20) + 1}MiB or more"
+            )
+        self._order = OpenTorrent(
+            torrent=number,
+            directory=add.directory,
+            paths=[str(torrent.file_path(file)) for file in range(len(torrent.files))],
+            lengths=[file.length for file in torrent.files],
+            pads=[number for number, file in enumerate(torrent.files) if file.pad],
+            piece_length=torrent.piece_length,
+            in_place=context.settings.in_place or add.seed,
+            io=context.settings.io,
+        )
+        self._layout = Layout(self._order)
+        self._state = "queued"
+        self._done: asyncio.Future[None] = context.loop.create_future()
+        self._pieces = Pieces(geometry, Bitfield(geometry.piece_count))
+        self._peers = PeerSet(context, dialer, self._report_peer)
+        self._finishing = Finishing(context, self._layout, geometry, self._file_finished)
+        self._problem: Problem | None = None
+        self._failures: dict[int, int] = {}
+        self._haves: list[int] = []
+        self._fetching: Fetching | None = None
+        self._announcing: Announcing | None = None
+        self._watch = Stopwatch(context)
+        self._left = torrent.total_length
+        self._alone_since = context.loop.time()
+        self._seeding_since: float | None = None
+
+    # life
+
+    async def run(self) -> Complete:
+        """From nothing to complete (and served for as long as was asked). Raises btfast.Error."""
+        context, torrent = self._context, self.torrent
+        context.emit(
+            Metadata(
+                id=self._add.id, name=torrent.name, info_hash=torrent.info_hash.hex(), size=torrent.total_length,
+                files=len(torrent.files), pieces=torrent.piece_count, piece_length=torrent.piece_length,
+                private=torrent.private,
+            )
+        )  # fmt: skip
+        for original, used in torrent.renamed:
+            context.emit(Warning(id=self._add.id, message=f"the name {original!r} is unsafe or clashes: written as {used!r}"))
+        self._state = "checking"
+        context.workers.open_torrent(self._order)
+        await self._open()
+        try:
+            self._start()
+            await self._done
+            verdict, seconds = self._watch.verdict(self._downloaded), self._watch.seconds
+            if not self._add.seed and not context.settings.seeds:
+                await self._leave("done")
+            else:
+                await self._serve()
+        finally:
+            await self._leave("stopped")
+        return Complete(
+            id=self._add.id, source=self._add.source, name=torrent.name, info_hash=torrent.info_hash.hex(),
+            directory=self._add.directory, files=self._finishing.names, bytes=torrent.total_length,
+            downloaded=self._downloaded, uploaded=self._uploaded, wasted=self._wasted, seconds=seconds,
+            rate=self._downloaded / seconds, limited_by=verdict,
+        )  # fmt: skip
+
+    async def _open(self) -> None:
+        found = await survey_and_check(self._context, self.torrent, self._layout, must_fit=not self._add.seed)
+        if self._add.seed and not found.have.all():
+            bad = self.torrent.piece_count - found.have.count
+            raise VerificationError(
+                f"{self._add.source}: {bad} of {self.torrent.piece_count} pieces in {self._add.directory} are missing or "
+                "wrong: only complete data can be served",
+                bad=bad,
+            )
+        for index in found.have.indices():
+            self._pieces.found(index)
+            self._left -= self.torrent.geometry.piece_size(index)
+        self._found = found
+
+    def _start(self) -> None:
+        context, torrent = self._context, self.torrent
+        self._watch = Stopwatch(context)
+        self._fetching = Fetching(context, self.number, torrent, self._pieces, self, self._peers.connections)
+        self._serving = Serving(context, self._layout, torrent.geometry, self._pieces)
+        self._unchoking = Unchoking(context, self._peers.connections)
+        self._conversation = Conversation(
+            context, torrent, self._pieces, self._fetching, self._serving, _PeerEvents(self._peers, self._unchoking)
+        )
+        self._peers.talk = self._conversation
+        self._state = "downloading"
+        self._finishing.start(self._found.have, self._found.final | (self._found.unfinished if self._add.seed else set()))
+        self._check_done()
+        if self._done.done() and not self._add.seed and not context.settings.seeds:
+            return
+        schedule = TrackerSchedule(
+            torrent.announce_list if context.settings.trackers else (), context.rng, context.loop.time(),
+            complete=self._pieces.complete,
+        )  # fmt: skip
+        self._announcing = Announcing(context, schedule, self)
+        self._alone_since = context.loop.time()
+        self._peers.add([PeerAddress(host, port) for host, port in self._add.peers], Source.OPTION)
+
+    async def _serve(self) -> None:
+        settings = self._context.settings
+        self._state = "seeding"
+        self._seeding_since = self._context.loop.time()
+        if settings.seed_ratio is None and settings.seed_time is None:
+            await self._context.loop.create_future()  # until it is removed
+        while not self._served_enough():
+            await asyncio.sleep(0.5)
+
+    def _served_enough(self) -> bool:
+        settings = self._context.settings
+        assert self._seeding_since is not None
+        if settings.seed_time is not None and self._context.loop.time() - self._seeding_since >= settings.seed_time:
+            return True
+        return settings.seed_ratio is not None and self._uploaded >= settings.seed_ratio * self.torrent.total_length
+
+    async def _leave(self, reason: str) -> None:
+        if self._fetching is not None:
+            self._fetching.pause()
+        self._peers.close(reason)
+        if self._fetching is not None:
+            self._fetching.close()
+            self._serving.close()
+        announcing, self._announcing = self._announcing, None
+        if announcing is not None:
+            await announcing.stop()
+        self._context.workers.close_torrent(self.number)
+
+    def fail(self, error: Error) -> None:
+        if not self._done.done():
+            self._done.set_exception(error)
+
+    # what the parts say
+
+    def handle_verified(self, index: int) -> None:
+        self._left -= self.torrent.geometry.piece_size(index)
+        self._haves.append(index)
+        self._finishing.handle_verified(index)
+
+    def handle_batch_end(self) -> None:
+        """The completions of one wake-up have been handled."""
+        if self._haves:
+            haves, self._haves = self._haves, []
+            self._conversation.announce_haves(haves, list(self._peers.connections.values()))
+
+    def handle_completed(self, job: Job, status: int, errno: int) -> None:
+        """A worker has answered."""
+        if status not in (OK, MISMATCH):
+            problem = self._problem
+            where = problem.path if problem is not None else self._add.directory
+            self.fail(
+                StorageError(
+                    f"{where}: {problem.message if problem is not None else os.strerror(errno)}: what was verified is "
+                    "kept; mend this and run it again",
+                    errno=errno, path=where,
+                )
+            )  # fmt: skip
+            return
+        if job.kind == FINISH_FILE:
+            self._finishing.handle_finished(job.index)
+        elif job.kind != DEMOTE_FILE and self._fetching is not None:
+            assert isinstance(job.slot, Slot)
+            if status == OK:
+                self._fetching.handle_written(job.index, job.slot)
+            else:
+                self._fetching.handle_mismatch(job.index, job.slot)
+        self._check_done()
+
+    def handle_problem(self, problem: Problem) -> None:
+        self._problem = problem
+
+    def _check_done(self) -> None:
+        if self._pieces.complete and self._finishing.left == 0 and not self._done.done():
+            if self._announcing is not None:
+                self._announcing.completed()
+            for peer in list(self._peers.connections.values()):
+                if peer.is_seed:
+                    peer.close("both have everything")
+            self._done.set_result(None)
+
+    def _file_finished(self, file: int) -> None:
+        self._context.emit(FileDone(id=self._add.id, path=self._order.paths[file], size=self._order.lengths[file]))
+
+    def handle_bad_piece(self, index: int, senders: list[int], guilty: list[int]) -> None:
+        connections = self._peers.connections
+        addresses = [str(connections[number].address) for number in senders if number in connections]
+        self._context.emit(PieceFailed(id=self._add.id, index=index, peers=addresses))
+        self.handle_guilty(guilty)
+        self._failures[index] = self._failures.get(index, 0) + 1
+        if self._failures[index] >= SAME_PIECE_FAILURES:
+            self.fail(
+                VerificationError(
+                    f"{self.torrent.name}: piece {index} was wrong {SAME_PIECE_FAILURES} times: the torrent or all of its "
+                    "sources are damaged",
+                    index=index,
+                )
+            )
+
+    def handle_guilty(self, guilty: list[int]) -> None:
+        for number in guilty:
+            peer = self._peers.connections.get(number)
+            if peer is not None:
+                self._peers.ban(peer, "it sent wrong data")
+
+    def _report_peer(self, peer: PeerConnection, change: str, reason: str) -> None:
+        self._context.emit(
+            Peer(id=self._add.id, address=str(peer.address), change=change, reason=reason, client=peer.client)
+        )
+
+    # announcing.Owner
+
+    def announce_request(self, event: str | None) -> AnnounceRequest:
+        return AnnounceRequest(
+            info_hash=self.torrent.info_hash, peer_id=self._context.peer_id, port=self._context.port, left=self._left,
+            uploaded=self._uploaded, downloaded=self._downloaded, event=event, numwant=0 if event == "stopped" else 200,
+            key=self._context.key,
+        )  # fmt: skip
+
+    def handle_peers(self, addresses: list[PeerAddress], source: str) -> None:
+        self._peers.add(addresses, Source.TRACKER)
+
+    def handle_tracker_warning(self, message: str) -> None:
+        self._context.emit(Warning(id=self._add.id, message=message))
+
+    # figures
+
+    @property
+    def _downloaded(self) -> int:
+        return self._fetching.downloaded if self._fetching is not None else 0
+
+    @property
+    def _wasted(self) -> int:
+        return self._fetching.wasted if self._fetching is not None else 0
+
+    @property
+    def _uploaded(self) -> int:
+        if self._fetching is None:
+            return 0
+        return self._serving.uploaded(list(self._peers.connections.values()))
+
+    @property
+    def done_bytes(self) -> int:
+        return self.torrent.total_length - self._left
+
+    def handle_incoming(self, peer: PeerConnection, events: list[tuple[object, ...]], now: float) -> None:
+        """listening.Host"""
+        if self._fetching is None:
+            peer.close("it is not ready yet")
+        else:
+            self._peers.handle_incoming(peer, events, now)
+
+    def tick(self, now: float) -> None:
+        """Once a second."""
+        if self._fetching is None:
+            self._progress(0.0, 0.0)
+            return
+        peers = list(self._peers.connections.values())
+        self._conversation.tick(peers, now)
+        self._unchoking.tick(now, seeding=self._pieces.complete)
+        if not self._pieces.complete:
+            self._fetching.tick(now)
+            self._watch_sources(now)
+        if self._state == "downloading" and self._pieces.complete:
+            self._state = "finishing"
+        self._peers.dial(now)
+        self._progress(self._fetching.rate.value(now), self._unchoking.rate(now))
+
+    def _watch_sources(self, now: float) -> None:
+        """Fails the item when nobody has had anything for us for too long."""
+        peers = self._peers.connections.values()
+        if any(peer.greeted and (now - peer.last_payload < 5 or now - peer.connected_at < 20) for peer in peers):
+            self._alone_since = now
+        alone = now - self._alone_since
+        if self._announcing is None or self._done.done():
+            return
+        patience = self._context.settings.peer_timeout
+        nothing = self._announcing.without_trackers and not len(self._peers.known) and not self._peers.connections
+        if alone > RECHECK and not self._peers.connections:
+            self._announcing.want_peers()
+        if alone > patience or nothing:
+            known = len(self._peers.known)
+            why = f"{known} known, none of them has what is missing" if known else "none is known"
+            tracker = f" ({self._announcing.last_error})" if self._announcing.last_error else ""
+            self.fail(
+                IncompleteError(
+                    f"{self.torrent.name}: no peers: {why}{tracker}: try again later, or name one with --peer",
+                    done=self.done_bytes, total=self.torrent.total_length,
+                )
+            )  # fmt: skip
+
+    def _progress(self, down: float, up: float) -> None:
+        peers = self._peers.connections.values()
+        self._context.emit(
+            Progress(
+                id=self._add.id, state=self._state, done=self.done_bytes, total=self.torrent.total_length,
+                rate_down=down, rate_up=up, peers=sum(peer.greeted for peer in peers),
+                seeds=sum(peer.is_seed for peer in peers), eta=self._left / down if down > 0 and self._left else None,
+                uploaded=self._uploaded,
+            )
+        )  # fmt: skip
+
+
+class _PeerEvents:
+    """What a conversation has to tell about peers goes to the peer set and to the choker."""
+
+    def __init__(self, peers: PeerSet, unchoking: Unchoking) -> None:
+        self._peers = peers
+        self._unchoking = unchoking
+
+    def greeted(self, peer: PeerConnection) -> str | None:
+        return self._peers.greeted(peer)
+
+    def handle_interested(self, peer: PeerConnection, now: float) -> None:
+        self._unchoking.handle_interested(peer, now)
+
+    def dropped(self, peer: PeerConnection, reason: str) -> None:
+        self._unchoking.dropped(peer)
+        self._peers.dropped(peer, reason)

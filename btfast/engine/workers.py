@@ -1,0 +1,208 @@
+"""The worker pool: who gets which job, what happens when one dies, and how many pieces travel together.
+
+Sixteen pieces hashed at once cost a quarter of sixteen hashed one by one, so whole pieces are gathered for a moment: a
+batch leaves when it has sixteen, when nothing else is under way, or after GATHER seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import subprocess
+from collections.abc import Callable
+
+from btfast._arena import Arena, Slot
+from btfast.engine.worker_process import Job, WorkerProcess
+from btfast.errors import InternalError
+from btfast.storage import messages
+
+GATHER = 0.008
+LANES = 16
+ATTEMPTS = 3  # of one job, when workers die over it
+DEATHS = 10  # of workers in a session before it gives up
+
+Completed = Callable[[Job, int, int], None]  # job, status, errno
+
+
+class Workers:
+    """`handle_completed(job, status, errno)` and `handle_problem(problem)` are called in the loop."""
+
+    def __init__(
+        self,
+        arena: Arena,
+        count: int,
+        handle_completed: Completed,
+        handle_batch_end: Callable[[], None],
+        handle_problem: Callable[[messages.Problem], None],
+        handle_fatal: Callable[[InternalError], None],
+    ) -> None:
+        self._arena = arena
+        self._handle_completed = handle_completed
+        self._handle_batch_end = handle_batch_end
+        self._handle_problem = handle_problem
+        self._handle_fatal = handle_fatal
+        self._torrents: dict[int, messages.OpenTorrent] = {}
+        self._answers: dict[tuple[int, int], asyncio.Future[messages.Answer]] = {}
+        self._pieces: list[Job] = []  # gathered, not yet given out
+        self._waiting: collections.deque[Job] = collections.deque()  # no worker had room
+        self._timer: asyncio.TimerHandle | None = None
+        self._number = 0
+        self._deaths = 0
+        self._turn = 0
+        self._closed = False
+        self.workers = [self._new() for _ in range(count)]
+
+    def _new(self) -> WorkerProcess:
+        return WorkerProcess(self._arena, self._answered, self._completed, self._died)
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        for worker in self.workers:
+            await worker.connect()
+
+    @property
+    def pids(self) -> list[int]:
+        return [worker.process.pid for worker in self.workers]
+
+    @property
+    def busy(self) -> bool:
+        """Whether any job is not answered."""
+        return bool(self._pieces or self._waiting or any(worker.jobs for worker in self.workers))
+
+    # torrents and questions
+
+    def open_torrent(self, order: messages.OpenTorrent) -> None:
+        self._torrents[order.torrent] = order
+        for worker in self.workers:
+            worker.order(order)
+
+    def close_torrent(self, torrent: int) -> None:
+        if self._torrents.pop(torrent, None) is not None:
+            for worker in self.workers:
+                worker.order(messages.CloseTorrent(torrent))
+
+    async def survey(self, torrent: int) -> messages.Surveyed:
+        self._turn += 1
+        answer = await self._ask(self.workers[self._turn % len(self.workers)], messages.Survey(torrent), (torrent, -1))
+        assert isinstance(answer, messages.Surveyed)
+        return answer
+
+    async def check(self, order: messages.CheckPieces, worker: int) -> messages.PiecesChecked:
+        """Asks worker number `worker` (modulo how many there are) to hash pieces on disk."""
+        answer = await self._ask(self.workers[worker % len(self.workers)], order, (order.torrent, order.first))
+        assert isinstance(answer, messages.PiecesChecked)
+        return answer
+
+    async def _ask(
+        self, worker: WorkerProcess, order: messages.Survey | messages.CheckPieces, key: tuple[int, int]
+    ) -> messages.Answer:
+        future: asyncio.Future[messages.Answer] = self._loop.create_future()
+        self._answers[key] = future
+        worker.order(order)
+        try:
+            return await future
+        finally:
+            self._answers.pop(key, None)
+
+    def _answered(self, worker: WorkerProcess, answer: messages.Answer) -> None:
+        if isinstance(answer, messages.Problem):
+            self._handle_problem(answer)
+            return
+        key = (answer.torrent, -1 if isinstance(answer, messages.Surveyed) else answer.first)
+        future = self._answers.get(key)
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    # jobs
+
+    def write_piece(self, torrent: int, index: int, slot: Slot, digest: bytes) -> None:
+        """Hash the slot's bytes and, if they match, write them."""
+        self._pieces.append(Job(messages.WRITE_PIECE, torrent, index, slot, digest))
+        if len(self._pieces) >= LANES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(GATHER, self.flush)
+
+    def file_job(self, kind: int, torrent: int, file: int) -> None:
+        """FINISH_FILE or DEMOTE_FILE."""
+        worker = self._idlest()
+        self._give(worker, [Job(kind, torrent, file, None, b"")])
+
+    def flush(self) -> None:
+        """Gives the gathered pieces to the worker that has least to do."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._pieces:
+            jobs, self._pieces = self._pieces, []
+            self._give(self._idlest(), jobs)
+
+    def _idlest(self) -> WorkerProcess:
+        return min(self.workers, key=lambda worker: (worker.job_bytes, len(worker.jobs)))
+
+    def _give(self, worker: WorkerProcess, jobs: list[Job]) -> None:
+        for job in jobs:
+            if worker.room == 0:
+                self._waiting.append(job)
+                continue
+            self._number += 1
+            worker.give(self._number, job)
+        worker.wake()
+
+    def _completed(self, worker: WorkerProcess, done: list[tuple[int, int, int]]) -> None:
+        for number, status, detail in done:
+            job = worker.jobs.pop(number, None)
+            if job is None:
+                continue
+            if job.slot is not None:
+                worker.job_bytes -= job.slot.length
+            self._handle_completed(job, status, detail)
+        while self._waiting and worker.room:
+            self._give(worker, [self._waiting.popleft()])
+        self._handle_batch_end()
+
+    def _died(self, worker: WorkerProcess) -> None:
+        if self._closed:
+            return
+        self._deaths += 1
+        status = worker.process.returncode
+        if self._deaths > DEATHS:
+            self._handle_fatal(InternalError(f"workers: died {self._deaths} times, last with status {status}: giving up"))
+            return
+        fresh = self._new()
+        self.workers[self.workers.index(worker)] = fresh
+        self._loop.create_task(self._replace(worker, fresh)).add_done_callback(self._replaced)
+
+    async def _replace(self, dead: WorkerProcess, fresh: WorkerProcess) -> None:
+        await fresh.connect()
+        for order in self._torrents.values():
+            fresh.order(order)
+        for question in dead.orders:
+            fresh.order(question)
+        for number, job in dead.jobs.items():
+            if job.attempt + 1 >= ATTEMPTS:
+                raise InternalError(f"workers: three died over piece {job.index} of torrent {job.torrent}: giving up")
+            fresh.give(number, job._replace(attempt=job.attempt + 1))
+        fresh.wake()
+
+    def _replaced(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._handle_fatal(error if isinstance(error, InternalError) else InternalError(f"workers: {error}"))
+
+    def close(self) -> None:
+        """Ends all workers; what they were given and have not answered is lost to this session."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for worker in self.workers:
+            worker.close()
+
+    def reap(self) -> None:
+        """After `close`: waits until all are gone, and insists after a second."""
+        for worker in self.workers:
+            try:
+                worker.process.wait(1.0)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
