@@ -21,8 +21,8 @@ from btfast.errors import Error, InputError, InternalError, InterruptedError
 from btfast.events import Complete, Event, Failed
 from btfast.metainfo.addresses import parse_host_port
 
-STOP_PATIENCE = 4.0  # seconds for the network process to save and leave; Ctrl-C promises 5 s in all
-TERMINATE_PATIENCE = 0.5  # seconds after SIGTERM; SIGKILL follows
+STOP_PATIENCE = 4.4  # seconds for the network process to save and leave; Ctrl-C promises 5 s in all
+TERMINATE_PATIENCE = 0.3  # seconds after SIGTERM; SIGKILL follows
 KILL_PATIENCE = 5.0  # seconds that the kernel may take
 LAST_WORDS_PATIENCE = 1.0  # seconds to read what an ended process has left in the socket
 _POLL = 0.005
