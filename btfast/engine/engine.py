@@ -129,7 +129,7 @@ class Engine(asyncio.Protocol):
             self._dialer.close()
             await context.trackers.close()
             context.workers.close()
-            context.workers.reap()
+            await context.workers.reap()
         if not self.finished.done():
             self.finished.set_result(None)
         if not self._transport.is_closing():

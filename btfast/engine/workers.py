@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import subprocess
 from collections.abc import Callable
 
 from btfast._arena import Arena, Slot
@@ -19,6 +18,7 @@ from btfast.storage import messages
 GATHER = 0.008
 LANES = 16
 ATTEMPTS = 3  # of one job, when workers die over it
+REAP = 1.0  # seconds that workers have to leave
 DEATHS = 10  # of workers in a session before it gives up
 
 Completed = Callable[[Job, int, int], None]  # job, status, errno
@@ -198,11 +198,12 @@ class Workers:
         for worker in self.workers:
             worker.close()
 
-    def reap(self) -> None:
-        """After `close`: waits until all are gone, and insists after a second."""
+    async def reap(self) -> None:
+        """After `close`: waits until all are gone, and insists after REAP seconds."""
+        deadline = self._loop.time() + REAP
         for worker in self.workers:
-            try:
-                worker.process.wait(1.0)
-            except subprocess.TimeoutExpired:
+            while worker.process.poll() is None and self._loop.time() < deadline:
+                await asyncio.sleep(0.001)
+            if worker.process.poll() is None:
                 worker.process.kill()
                 worker.process.wait()
