@@ -10,6 +10,9 @@ from btfast.errors import InputError
 from btfast.metainfo import fields
 from btfast.metainfo.paths import printable, safe_path, unique_paths
 
+# How torrents from before BEP 47 name their pad files, which have no attr; other clients take them for pads too.
+_OLD_PAD = b"_____padding_file_"
+
 
 class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A file of a torrent. A pad file is zeros: part of the payload stream, never written. A symlink has no bytes."""
@@ -48,6 +51,8 @@ def read_files(entries: object) -> tuple[tuple[File, ...], list[tuple[str, str]]
         raw = None if pad else _path_of(entry)
         if raw is None and not pad:
             raise _damaged(number, "has no path")
+        if raw is not None and raw[-1].startswith(_OLD_PAD):
+            raw = None
         raws.append(raw)
         paths.append(None if raw is None else safe_path(raw, memo))
     files: list[File] = []
