@@ -13,18 +13,23 @@
 # right to write at once: the rest of a block that is on its way is thrown away.
 #
 # Requests are kept as runs of blocks of one piece; what arrives is reported as runs too, so that the cost in Python is
-# per run and not per block. https://www.bittorrent.org/beps/bep_0003.html, bep_0006 (fast), bep_0010 (extensions).
+# per run and not per block. The parts: _requests knows what was asked for, _message what the other messages look like,
+# _outbox what is to be sent; here is what reads. All streams share one scratch buffer: one thread drives them.
+# https://www.bittorrent.org/beps/bep_0003.html, bep_0006 (fast), bep_0010 (extensions).
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memmove
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
 
 import os
 
 from btfast._arena cimport Slot
+from btfast._message cimport Message
+from btfast._outbox cimport FAILED, SENT, Flush, Outbox
+from btfast._requests cimport ASIDE, DIRECT, DISCARD, Block, Requests, Run, block_length, release
+from btfast.framing cimport BLOCK, PIECE_HEADER, piece_header, read32
 
 cdef extern from "sys/uio.h" nogil:
     struct iovec:
@@ -32,64 +37,13 @@ cdef extern from "sys/uio.h" nogil:
         size_t iov_len
     ssize_t readv(int fd, const iovec* v, int n)
 
-cdef extern from *:
-    """
-    #include <errno.h>
-    #include <stdint.h>
-    #include <sys/socket.h>
-    #include <sys/types.h>
-    #include <unistd.h>
-    #ifdef __linux__
-    #include <sys/sendfile.h>
-    #endif
-    #ifndef MSG_NOSIGNAL
-    #define MSG_NOSIGNAL 0
-    #endif
-    #ifndef MSG_MORE
-    #define MSG_MORE 0
-    #endif
-    static ssize_t btfast_send(int fd, const void *data, size_t length, int more) {
-        return send(fd, data, length, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
-    }
-    /* Sends file bytes to a socket: sendfile where it has Linux's shape, else through a buffer. */
-    static ssize_t btfast_sendfile(int fd, int file, int64_t offset, size_t length) {
-    #ifdef __linux__
-        off_t position = (off_t)offset;
-        return sendfile(fd, file, &position, length);
-    #else
-        char buffer[16384];
-        ssize_t got = pread(file, buffer, length < sizeof buffer ? length : sizeof buffer, (off_t)offset);
-        return got <= 0 ? got : send(fd, buffer, (size_t)got, MSG_NOSIGNAL);
-    #endif
-    }
-    static inline void btfast_put32(uint8_t *p, uint32_t v) {
-        p[0] = (uint8_t)(v >> 24); p[1] = (uint8_t)(v >> 16); p[2] = (uint8_t)(v >> 8); p[3] = (uint8_t)v;
-    }
-    static inline uint32_t btfast_read32(const uint8_t *p) {
-        return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-    }
-    """
-    ssize_t btfast_send(int fd, const void* data, size_t length, int more) nogil
-    ssize_t btfast_sendfile(int fd, int file, int64_t offset, size_t length) nogil
-    void btfast_put32(uint8_t* p, uint32_t v) nogil
-    uint32_t btfast_read32(const uint8_t* p) nogil
-
 cdef enum:
-    BLOCK = 16384
-    HEADER = 13
+    INFO_HASH_END = 48  # of a handshake
     HANDSHAKE = 68
     PREDICT = 32  # blocks a readv predicts: half a MiB
     SPILL = 65536
     MOST = 1 << 20  # bytes read in one wake-up, so that one peer cannot starve the others
     LONGEST_BLOCK = 131072
-    LONGEST_EXTENDED = 1 << 20
-    LONGEST_UNKNOWN = 1 << 20
-
-cdef enum Mode:
-    NOTHING
-    DIRECT
-    ASIDE  # received into a bytes object of its own
-    DISCARD
 
 cdef enum State:
     IN_HANDSHAKE
@@ -103,99 +57,63 @@ BLOCK_EVENT = 258  # (258, index, begin, bytes): a block of an indirect request
 HANDSHAKE_EVENT = 259  # (259, 68 bytes)
 INFO_HASH_EVENT = 260  # (260, 48 bytes): enough of an incoming handshake to answer it
 
-cdef struct Run:
-    uint32_t index
-    uint32_t begin
-    uint32_t end
-    Mode mode
-    PyObject* slot
-
-cdef struct Part:  # of a block on its way out
-    uint32_t index
-    uint32_t begin
-    uint32_t length
-    uint32_t left
-    int64_t offset
-    int fd  # -1: zeros
-    uint8_t header_left
-    bint first
-    PyObject* owner
-
+cdef uint8_t headers[PREDICT][PIECE_HEADER]
 cdef uint8_t spill[SPILL]
-cdef uint8_t headers[PREDICT][HEADER]
-cdef uint8_t zeros[BLOCK]
+cdef uint8_t gathered[PREDICT * (PIECE_HEADER + BLOCK) + SPILL]
 
 
+@cython.final
+@cython.no_gc
 cdef class PeerStream:
     """One connected, non-blocking stream socket. `bitfield_limit`: the longest bitfield to accept, bytes.
 
-    Feed it: `handle_readable`, `handle_writable`. It never closes the descriptor. Counters are bytes.
+    Feed it: `handle_readable` when there is something to read, `flush` when it may be written. It never closes the
+    descriptor. Counters are bytes.
     """
 
     cdef readonly int fd
     cdef readonly uint64_t received  # everything
     cdef readonly uint64_t payload  # of blocks that were asked for
     cdef readonly uint64_t wasted  # of blocks that nobody waits for any more
-    cdef readonly uint64_t sent
-    cdef readonly uint64_t payload_sent
-    cdef readonly uint64_t outstanding  # asked for and not yet begun
     cdef readonly uint64_t messages
-    cdef readonly int uploads  # blocks queued to be sent
     cdef public size_t bitfield_limit
-    cdef readonly str error
+    cdef readonly str error  # why it has ended
 
     cdef State state
     cdef list events
+    cdef Requests asked
+    cdef Outbox out
+    cdef Message message
+    cdef Block block  # the one that is being read
     # The run of blocks that came in and is not yet an event.
     cdef bint landed
     cdef uint32_t landed_index, landed_begin, landed_length
-    # The message that is being read.
-    cdef uint8_t head[HANDSHAKE]
+    # The handshake, or the header of a message, as far as it has come.
     cdef int head_got
-    cdef uint8_t message_id
-    cdef uint8_t* message
-    cdef size_t message_length, message_got, message_room
-    # The block that is being read.
-    cdef uint32_t block_index, block_begin, block_length, block_got
-    cdef Mode block_mode
-    cdef PyObject* block_slot
-    cdef PyObject* block_bytes
-    # Requests in the order in which they were sent.
-    cdef Run* runs
-    cdef int runs_head, runs_end, runs_room
-    # On the way out.
-    cdef uint8_t* out
-    cdef size_t out_head, out_end, out_room
-    cdef Part* parts
-    cdef int parts_head, parts_end, parts_room
+    cdef uint8_t head[HANDSHAKE]
 
     def __cinit__(self, int fd, *, size_t bitfield_limit=1 << 21):
         self.fd = fd
         self.bitfield_limit = bitfield_limit
         self.state = IN_HANDSHAKE
         self.events = []
+        self.asked = Requests.__new__(Requests)
+        self.out = Outbox.__new__(Outbox)
+        self.message = Message.__new__(Message)
 
     def __dealloc__(self):
-        cdef int i
-        for i in range(self.runs_head, self.runs_end):
-            Py_XDECREF(self.runs[i].slot)
-        for i in range(self.parts_head, self.parts_end):
-            Py_XDECREF(self.parts[i].owner)
-        Py_XDECREF(self.block_slot)
-        Py_XDECREF(self.block_bytes)
-        free(self.runs)
-        free(self.parts)
-        free(self.out)
-        free(self.message)
+        release(&self.block)
 
-    # ---- in ----
+    def __sizeof__(self):
+        parts = (self.asked, self.out, self.message, self.events)
+        return object.__sizeof__(self) + sum([part.__sizeof__() for part in parts])
 
     def handle_readable(self):
         """Reads what is there and returns the events, in order: see `btfast.wire.ids` and the constants above."""
         cdef iovec v[2 * PREDICT + 2]
         cdef size_t lengths[PREDICT]
         cdef size_t wanted, budget = MOST
-        cdef int n, first, blocks, i
+        cdef int n, first, blocks, error
         cdef bint spilled
         cdef ssize_t got
         while self.state != CLOSED:
@@ -205,7 +123,7 @@ cdef class PeerStream:
             if self.state == IN_PAYLOAD:
                 n = self._place_rest(v)
                 wanted = v[0].iov_len
-                spilled = wanted == self.block_length - self.block_got
+                spilled = wanted == self.block.length - self.block.got
             first = n
             if self.state == IN_PAYLOAD and spilled or self.state == IN_HEADER and self._head_fits():
                 blocks = self._predict(v + n, lengths, &wanted)
@@ -219,12 +137,13 @@ cdef class PeerStream:
                 spilled = False
             got = readv(self.fd, v, n)
             if got <= 0:
+                error = errno
                 if got == 0:
                     self._close("closed by the peer")
-                elif errno == EINTR:
+                elif error == EINTR:
                     continue
-                elif errno != EAGAIN:
-                    self._close(os.strerror(errno))
+                elif error != EAGAIN:
+                    self._close(os.strerror(error))
                 break
             self.received += got
             self._walk(v, n, first, blocks, lengths, got, spilled)
@@ -237,11 +156,11 @@ cdef class PeerStream:
         return found
 
     cdef int _place_rest(self, iovec* v) except -1:
-        cdef size_t left = self.block_length - self.block_got
-        if self.block_mode == DIRECT:
-            v[0].iov_base = (<Slot>self.block_slot).data + self.block_begin + self.block_got
-        elif self.block_mode == ASIDE:
-            v[0].iov_base = PyBytes_AS_STRING(<object>self.block_bytes) + self.block_got
+        cdef size_t left = self.block.length - self.block.got
+        if self.block.mode == DIRECT:
+            v[0].iov_base = (<Slot>self.block.slot).data + self.block.begin + self.block.got
+        elif self.block.mode == ASIDE:
+            v[0].iov_base = PyBytes_AS_STRING(<object>self.block.aside) + self.block.got
         else:
             v[0].iov_base = spill
             left = min(left, <size_t>SPILL)
@@ -250,44 +169,40 @@ cdef class PeerStream:
 
     cdef bint _head_fits(self) noexcept:
         """Whether the header bytes that are already here are those of the next expected block."""
-        cdef uint8_t expected[HEADER]
+        cdef uint8_t expected[PIECE_HEADER]
         if self.head_got == 0:
             return True
-        if self.runs_head == self.runs_end or self.runs[self.runs_head].mode != DIRECT:
+        if self.asked.head == self.asked.end or self.asked.runs[self.asked.head].mode != DIRECT:
             return False
-        self._header(&self.runs[self.runs_head], self.runs[self.runs_head].begin, expected)
+        self._front_header(expected)
         return memcmp(expected, self.head, self.head_got) == 0
 
-    cdef inline uint32_t _header(self, Run* run, uint32_t begin, uint8_t* header) noexcept:
-        cdef uint32_t length = min(<uint32_t>BLOCK, run.end - begin)
-        btfast_put32(header, 9 + length)
-        header[4] = 7
-        btfast_put32(header + 5, run.index)
-        btfast_put32(header + 9, begin)
-        return length
+    cdef inline void _front_header(self, uint8_t* header) noexcept:
+        cdef Run* run = &self.asked.runs[self.asked.head]
+        piece_header(header, run.index, run.begin, block_length(run, run.begin))
 
     cdef int _predict(self, iovec* v, size_t* lengths, size_t* wanted) except -1:
         """Fills `v` with headers and places of the next blocks; returns how many."""
-        cdef int blocks = 0, i = self.runs_head
+        cdef int blocks = 0, i = self.asked.head
         cdef int skip = self.head_got if self.state == IN_HEADER else 0
         cdef uint32_t begin
         cdef Run* run
-        while i < self.runs_end:
-            run = &self.runs[i]
+        while i < self.asked.end:
+            run = &self.asked.runs[i]
             if run.mode != DIRECT:
                 break
             begin = run.begin
             while begin < run.end:
                 if blocks == PREDICT:
                     return blocks
-                lengths[blocks] = min(<uint32_t>BLOCK, run.end - begin)
+                lengths[blocks] = block_length(run, begin)
                 if skip:
                     memcpy(headers[0], self.head, skip)
                 v[2 * blocks].iov_base = headers[blocks] + skip
-                v[2 * blocks].iov_len = HEADER - skip
+                v[2 * blocks].iov_len = PIECE_HEADER - skip
                 v[2 * blocks + 1].iov_base = (<Slot>run.slot).data + begin
                 v[2 * blocks + 1].iov_len = lengths[blocks]
-                wanted[0] += HEADER - skip + lengths[blocks]
+                wanted[0] += PIECE_HEADER - skip + lengths[blocks]
                 begin += <uint32_t>lengths[blocks]
                 skip = 0
                 blocks += 1
@@ -298,22 +213,20 @@ cdef class PeerStream:
         """Makes sense of `got` bytes that a readv laid out over `v`."""
         cdef int i
         cdef size_t part, held
-        cdef uint8_t expected[HEADER]
-        cdef Run* run
+        cdef uint8_t expected[PIECE_HEADER]
         if first:
             part = min(got, v[0].iov_len)
-            self.block_got += <uint32_t>part
+            self.block.got += <uint32_t>part
             got -= part
-            if self.block_got == self.block_length:
+            if self.block.got == self.block.length:
                 self._finish_block()
         for i in range(blocks):
             if got == 0:
                 return 0
             part = v[first + 2 * i].iov_len
-            held = HEADER - part
-            run = &self.runs[self.runs_head]
-            self._header(run, run.begin, expected)
-            if got < part or memcmp(expected, headers[i], HEADER):
+            held = PIECE_HEADER - part
+            self._front_header(expected)
+            if got < part or memcmp(expected, headers[i], PIECE_HEADER):
                 if got < part and memcmp(expected, headers[i], held + got) == 0:
                     memcpy(self.head, headers[i], held + got)
                     self.head_got = <int>(held + got)
@@ -322,11 +235,12 @@ cdef class PeerStream:
                 return self._gather(v, n, first + 2 * i, got)
             self.head_got = 0
             got -= part
-            self._begin_front()
+            self.asked.take_front(&self.block)
+            self.state = IN_PAYLOAD
             part = min(got, lengths[i])
-            self.block_got = <uint32_t>part
+            self.block.got = <uint32_t>part
             got -= part
-            if self.block_got == self.block_length:
+            if self.block.got == self.block.length:
                 self._finish_block()
             else:
                 return 0
@@ -336,20 +250,13 @@ cdef class PeerStream:
 
     cdef int _gather(self, iovec* v, int n, int i, size_t got) except -1:
         """The prediction failed at v[i]: parse the `got` bytes from there on as a plain stream."""
-        cdef uint8_t* plain = <uint8_t*>malloc(got)
         cdef size_t at = 0, part
-        if plain == NULL:
-            raise MemoryError()
         while i < n and at < got:
             part = min(v[i].iov_len, got - at)
-            memcpy(plain + at, v[i].iov_base, part)
+            memcpy(gathered + at, v[i].iov_base, part)
             at += part
             i += 1
-        try:
-            self._parse(plain, at)
-        finally:
-            free(plain)
-        return 0
+        return self._parse(gathered, at)
 
     cdef int _parse(self, const uint8_t* p, size_t n) except -1:
         """The plain parser: any bytes, cut anywhere."""
@@ -358,28 +265,28 @@ cdef class PeerStream:
         cdef uint32_t length
         while n and self.state != CLOSED:
             if self.state == IN_PAYLOAD:
-                take = min(n, <size_t>(self.block_length - self.block_got))
-                if self.block_mode == DIRECT:
-                    memcpy((<Slot>self.block_slot).data + self.block_begin + self.block_got, p, take)
-                elif self.block_mode == ASIDE:
-                    memcpy(PyBytes_AS_STRING(<object>self.block_bytes) + self.block_got, p, take)
-                self.block_got += <uint32_t>take
-                if self.block_got == self.block_length:
+                take = min(n, <size_t>(self.block.length - self.block.got))
+                if self.block.mode == DIRECT:
+                    memcpy((<Slot>self.block.slot).data + self.block.begin + self.block.got, p, take)
+                elif self.block.mode == ASIDE:
+                    memcpy(PyBytes_AS_STRING(<object>self.block.aside) + self.block.got, p, take)
+                self.block.got += <uint32_t>take
+                if self.block.got == self.block.length:
                     self._finish_block()
             elif self.state == IN_MESSAGE:
-                take = min(n, self.message_length - self.message_got)
-                self._keep(p, take)
-                if self.message_got == self.message_length:
-                    self._dispatch()
+                take = min(n, self.message.length - self.message.got)
+                self.message.append(p, take)
+                if self.message.got == self.message.length:
+                    self._finish_message()
             else:
                 if self.state == IN_HANDSHAKE:
-                    need = 48 if self.head_got < 48 else HANDSHAKE
+                    need = INFO_HASH_END if self.head_got < INFO_HASH_END else HANDSHAKE
                 elif self.head_got < 4:
                     need = 4
                 elif self.head_got == 4:
                     need = 5
                 else:
-                    need = HEADER
+                    need = PIECE_HEADER
                 take = min(n, <size_t>(need - self.head_got))
                 memcpy(self.head + self.head_got, p, take)
                 self.head_got += <int>take
@@ -392,14 +299,14 @@ cdef class PeerStream:
     cdef int _handle_head(self, int have) except -1:
         cdef uint32_t length
         if self.state == IN_HANDSHAKE:
-            if have == 48:
-                self.events.append((INFO_HASH_EVENT, PyBytes_FromStringAndSize(<char*>self.head, 48)))
+            if have == INFO_HASH_END:
+                self.events.append((INFO_HASH_EVENT, PyBytes_FromStringAndSize(<char*>self.head, INFO_HASH_END)))
             else:
                 self.events.append((HANDSHAKE_EVENT, PyBytes_FromStringAndSize(<char*>self.head, HANDSHAKE)))
                 self.state = IN_HEADER
                 self.head_got = 0
             return 0
-        length = btfast_read32(self.head)
+        length = read32(self.head)
         if have == 4:
             if length == 0:  # keep-alive
                 self.head_got = 0
@@ -413,131 +320,35 @@ cdef class PeerStream:
                 self._begin_message(self.head[4], length - 1)
         else:
             self.head_got = 0
-            self._begin_block(btfast_read32(self.head + 5), btfast_read32(self.head + 9), length - 9)
+            self._begin_block(read32(self.head + 5), read32(self.head + 9), length - 9)
         return 0
 
     cdef int _begin_message(self, uint8_t kind, size_t length) except -1:
-        cdef bint right
-        if kind <= 3 or kind == 14 or kind == 15:
-            right = length == 0
-        elif kind == 4 or kind == 13 or kind == 17:
-            right = length == 4
-        elif kind == 6 or kind == 8 or kind == 16:
-            right = length == 12
-        elif kind == 9:
-            right = length == 2
-        elif kind == 5:
-            right = length <= self.bitfield_limit
-        elif kind == 20:
-            right = 1 <= length <= LONGEST_EXTENDED
-        else:
-            right = length <= LONGEST_UNKNOWN
-        if not right:
-            self._close(f"message {kind} with {length} bytes")
-            return 0
-        self.message_id = kind
-        self.message_length = length
-        self.message_got = 0
+        if not self.message.begin(kind, length, self.bitfield_limit):
+            return self._close(f"message {kind} with {length} bytes")
         self.state = IN_MESSAGE
         if length == 0:
-            self._dispatch()
+            self._finish_message()
         return 0
 
-    cdef int _keep(self, const uint8_t* p, size_t n) except -1:
-        """Appends to the message; memory grows with what has come, not with what was promised."""
-        cdef size_t room
-        cdef uint8_t* grown
-        if self.message_got + n > self.message_room:
-            room = max(self.message_got + n, min(2 * self.message_room, self.message_length))
-            grown = <uint8_t*>realloc(self.message, room)
-            if grown == NULL:
-                raise MemoryError()
-            self.message = grown
-            self.message_room = room
-        memcpy(self.message + self.message_got, p, n)
-        self.message_got += n
-        return 0
-
-    cdef int _dispatch(self) except -1:
-        cdef uint8_t* m = self.message
-        cdef uint8_t kind = self.message_id
-        cdef size_t n = self.message_length
-        self._report_landed()
+    cdef int _finish_message(self) except -1:
         self.state = IN_HEADER
         self.messages += 1
-        if kind <= 3 or kind == 14 or kind == 15:
-            self.events.append((kind,))
-        elif kind == 4 or kind == 13 or kind == 17:
-            self.events.append((kind, btfast_read32(m)))
-        elif kind == 6 or kind == 8 or kind == 16:
-            self.events.append((kind, btfast_read32(m), btfast_read32(m + 4), btfast_read32(m + 8)))
-        elif kind == 5:
-            self.events.append((kind, PyBytes_FromStringAndSize(<char*>m, n)))
-        elif kind == 9:
-            self.events.append((kind, m[0] << 8 | m[1]))
-        elif kind == 20:
-            self.events.append((kind, m[0], PyBytes_FromStringAndSize(<char*>m + 1, n - 1)))
-        if self.message_room > 4096:
-            free(self.message)
-            self.message = NULL
-            self.message_room = 0
-        return 0
-
-    cdef int _begin_front(self) except -1:
-        """The next expected block is beginning."""
-        cdef Run* run = &self.runs[self.runs_head]
-        self.block_index = run.index
-        self.block_begin = run.begin
-        self.block_length = min(<uint32_t>BLOCK, run.end - run.begin)
-        self.block_got = 0
-        self.block_mode = run.mode
-        self.block_slot = run.slot
-        self.outstanding -= self.block_length
-        self.state = IN_PAYLOAD
-        run.begin += self.block_length
-        if run.begin == run.end:
-            self.runs_head += 1  # the run's reference to the slot becomes the block's
-            if self.runs_head == self.runs_end:
-                self.runs_head = self.runs_end = 0
-        else:
-            Py_INCREF(<object>run.slot)
-        if self.block_mode == ASIDE:
-            self._set_aside()
-        return 0
-
-    cdef int _set_aside(self) except -1:
-        held = PyBytes_FromStringAndSize(NULL, self.block_length)
-        Py_INCREF(held)
-        self.block_bytes = <PyObject*>held
+        event = self.message.finish()
+        if event is not None:
+            self._report_landed()
+            self.events.append(event)
         return 0
 
     cdef int _begin_block(self, uint32_t index, uint32_t begin, uint32_t length) except -1:
         """A block's header came through the plain parser: find its request, wherever it stands."""
-        cdef int i
-        cdef uint32_t end
-        cdef Run* run
-        for i in range(self.runs_head, self.runs_end):
-            run = &self.runs[i]
-            if run.index == index and run.begin <= begin < run.end and (begin - run.begin) % BLOCK == 0 \
-                    and length == min(<uint32_t>BLOCK, run.end - begin):
-                if i == self.runs_head and begin == run.begin:
-                    return self._begin_front()
-                Py_INCREF(<object>run.slot)
-                self.block_slot = run.slot
-                self.block_mode = run.mode
-                self.outstanding -= length
-                end = run.end
-                self._cut(i, begin, begin + length)
-                break
-        else:
-            self.block_mode = DISCARD
-        self.block_index = index
-        self.block_begin = begin
-        self.block_length = length
-        self.block_got = 0
+        if not self.asked.take(index, begin, length, &self.block):
+            self.block.mode = DISCARD
+            self.block.index = index
+            self.block.begin = begin
+            self.block.length = length
+            self.block.got = 0
         self.state = IN_PAYLOAD
-        if self.block_mode == ASIDE:
-            self._set_aside()
         if length == 0:
             self._finish_block()
         return 0
@@ -545,35 +356,24 @@ cdef class PeerStream:
     cdef int _finish_block(self) except -1:
         self.state = IN_HEADER
         self.messages += 1
-        if self.block_mode == DIRECT:
-            self.payload += self.block_length
-            if self.landed and self.landed_index == self.block_index \
-                    and self.landed_begin + self.landed_length == self.block_begin:
-                self.landed_length += self.block_length
+        if self.block.mode == DIRECT:
+            self.payload += self.block.length
+            if self.landed and self.landed_index == self.block.index \
+                    and self.landed_begin + self.landed_length == self.block.begin:
+                self.landed_length += self.block.length
             else:
                 self._report_landed()
                 self.landed = True
-                self.landed_index = self.block_index
-                self.landed_begin = self.block_begin
-                self.landed_length = self.block_length
-        elif self.block_mode == ASIDE:
-            self.payload += self.block_length
+                self.landed_index = self.block.index
+                self.landed_begin = self.block.begin
+                self.landed_length = self.block.length
+        elif self.block.mode == ASIDE:
+            self.payload += self.block.length
             self._report_landed()
-            self.events.append((BLOCK_EVENT, self.block_index, self.block_begin, <object>self.block_bytes))
+            self.events.append((BLOCK_EVENT, self.block.index, self.block.begin, <object>self.block.aside))
         else:
-            self.wasted += self.block_length
-        self._forget_block()
-        return 0
-
-    cdef int _forget_block(self) except -1:
-        self.block_mode = NOTHING
-        if self.block_slot != NULL:
-            Py_DECREF(<object>self.block_slot)
-            self.block_slot = NULL
-        if self.block_bytes != NULL:
-            Py_DECREF(<object>self.block_bytes)
-            self.block_bytes = NULL
-        return 0
+            self.wasted += self.block.length
+        return release(&self.block)
 
     cdef int _report_landed(self) except -1:
         if self.landed:
@@ -589,285 +389,108 @@ cdef class PeerStream:
             self.events.append((CLOSED_EVENT, reason))
         return 0
 
-    # ---- requests ----
+    # requests
+
+    @property
+    def outstanding(self):
+        """Bytes asked for that have not begun to arrive."""
+        return self.asked.outstanding
 
     def request(self, uint32_t index, uint32_t begin, uint32_t length, Slot slot not None, *, bint direct=True):
         """Asks for a run of blocks of one piece, from byte `begin` of it, `length` bytes, into `slot`. Sent by `flush`.
 
         `direct`: no other stream may write these bytes. ValueError when the run does not fit the slot or is cut amiss.
         """
-        cdef uint32_t at = begin, part, end = begin + length
-        cdef uint8_t* p
-        if length == 0 or begin % BLOCK or end < begin or end > slot.length:
+        cdef uint64_t end = <uint64_t>begin + length
+        if length == 0 or begin % BLOCK or end > slot.length or end > 0xFFFFFFFF:
             raise ValueError(f"run {begin}+{length} of a slot of {slot.length} bytes")
-        self._room_for_runs(1)
-        cdef Run* run = &self.runs[self.runs_end]
-        run.index = index
-        run.begin = begin
-        run.end = end
-        run.mode = DIRECT if direct else ASIDE
-        run.slot = <PyObject*>slot
-        Py_INCREF(slot)
-        self.runs_end += 1
-        self.outstanding += length
-        p = self._room_out(<size_t>((length + BLOCK - 1) // BLOCK) * 17)
-        while at < end:
-            part = min(<uint32_t>BLOCK, end - at)
-            self._triple(p, 6, index, at, part)
-            p += 17
-            at += part
-
-    cdef void _triple(self, uint8_t* p, uint8_t kind, uint32_t index, uint32_t begin, uint32_t length) noexcept:
-        btfast_put32(p, 13)
-        p[4] = kind
-        btfast_put32(p + 5, index)
-        btfast_put32(p + 9, begin)
-        btfast_put32(p + 13, length)
+        self.asked.reserve(1)
+        self.out.put_requests(6, index, begin, end)
+        self.asked.add(index, begin, <uint32_t>end, DIRECT if direct else ASIDE, slot)
 
     def cancel(self, uint32_t index, uint32_t begin, uint32_t length, *, bint tell=True):
-        """Takes back what is still open of a run of blocks, one that is arriving included; `tell`: send cancels.
+        """Takes back what is still open of a range: the whole blocks in it, one that is arriving included.
 
-        Returns the bytes taken back. After this the stream writes nothing there any more.
+        `tell`: send cancels for those that have not begun to arrive. Returns the bytes taken back. After this the
+        stream writes nothing there any more.
         """
-        cdef uint32_t end = begin + length, low, high
-        cdef uint64_t removed = 0
-        cdef int i = self.runs_head
-        cdef uint8_t* p
-        if self.state == IN_PAYLOAD and self.block_index == index and begin <= self.block_begin < end \
-                and self.block_mode != DISCARD:
-            removed += self.block_length
-            self._forget_block()
-            self.block_mode = DISCARD
-        while i < self.runs_end:
-            if self.runs[i].index == index and self.runs[i].begin < end and self.runs[i].end > begin:
-                low = max(begin, self.runs[i].begin)
-                high = min(end, self.runs[i].end)
-                removed += high - low
-                self.outstanding -= high - low
-                if tell:
-                    p = self._room_out(<size_t>((high - low + BLOCK - 1) // BLOCK) * 17)
-                    begin_at = low
-                    while begin_at < high:
-                        self._triple(p, 8, index, begin_at, min(<uint32_t>BLOCK, high - <uint32_t>begin_at))
-                        p += 17
-                        begin_at += BLOCK
-                i += self._cut(i, low, high)
-            else:
-                i += 1
-        return removed
-
-    def open_runs(self):
-        """[(index, begin, length)] of the requests that have not been answered, oldest first; without the arriving block."""
-        cdef int i
-        return [(self.runs[i].index, self.runs[i].begin, self.runs[i].end - self.runs[i].begin)
-                for i in range(self.runs_head, self.runs_end)]
+        cdef uint64_t end = <uint64_t>begin + length, taken = 0
+        if self._arriving() and self.block.index == index and begin <= self.block.begin \
+                and <uint64_t>self.block.begin + self.block.length <= end:
+            taken = self.block.length
+            self._abandon()
+        return taken + <uint64_t>self.asked.cancel(index, begin, end, self.out if tell else None)
 
     def drop_requests(self):
         """Forgets every open request, the arriving block included: the peer has choked us or is leaving."""
-        cdef int i
-        for i in range(self.runs_head, self.runs_end):
-            Py_DECREF(<object>self.runs[i].slot)
-        self.runs_head = self.runs_end = 0
-        self.outstanding = 0
-        if self.state == IN_PAYLOAD and self.block_mode != DISCARD:
-            self._forget_block()
-            self.block_mode = DISCARD
+        self.asked.drop()
+        if self._arriving():
+            self._abandon()
 
-    cdef int _cut(self, int i, uint32_t low, uint32_t high) except -1:
-        """Removes [low, high) from run i; returns how many pieces of the run are left in its place."""
-        cdef Run* run = &self.runs[i]
-        if run.begin == low and run.end == high:
-            Py_DECREF(<object>run.slot)
-            memmove(run, run + 1, (self.runs_end - i - 1) * sizeof(Run))
-            self.runs_end -= 1
-            return 0
-        if run.begin == low:
-            run.begin = high
-            return 1
-        if run.end == high:
-            run.end = low
-            return 1
-        i -= self.runs_head
-        self._room_for_runs(1)
-        i += self.runs_head
-        run = &self.runs[i]
-        memmove(run + 1, run, (self.runs_end - i) * sizeof(Run))
-        self.runs_end += 1
-        Py_INCREF(<object>run.slot)
-        run.end = low
-        run[1].begin = high
-        return 2
+    def open_runs(self):
+        """[(index, begin, length)] of the requests that have not been answered, oldest first; without the arriving block."""
+        return self.asked.listed()
 
-    cdef int _room_for_runs(self, int more) except -1:
-        cdef Run* grown
-        if self.runs_end + more <= self.runs_room:
-            return 0
-        if self.runs_head > self.runs_room // 2:
-            memmove(self.runs, self.runs + self.runs_head, (self.runs_end - self.runs_head) * sizeof(Run))
-            self.runs_end -= self.runs_head
-            self.runs_head = 0
-            return 0
-        grown = <Run*>realloc(self.runs, <size_t>(2 * self.runs_room + 8) * sizeof(Run))
-        if grown == NULL:
-            raise MemoryError()
-        self.runs = grown
-        self.runs_room = 2 * self.runs_room + 8
+    cdef bint _arriving(self) noexcept:
+        return self.block.mode == DIRECT or self.block.mode == ASIDE
+
+    cdef int _abandon(self) except -1:
+        """The rest of the arriving block is thrown away."""
+        release(&self.block)
+        self.block.mode = DISCARD
         return 0
 
-    # ---- out ----
+    # out
 
-    cdef uint8_t* _room_out(self, size_t n) except NULL:
-        """Room for `n` more bytes of messages, already counted as filled."""
-        cdef uint8_t* grown
-        cdef size_t room
-        if self.out_head and self.out_end + n > self.out_room:
-            memmove(self.out, self.out + self.out_head, self.out_end - self.out_head)
-            self.out_end -= self.out_head
-            self.out_head = 0
-        if self.out_end + n > self.out_room:
-            room = max(2 * self.out_room, self.out_end + n, <size_t>64)
-            grown = <uint8_t*>realloc(self.out, room)
-            if grown == NULL:
-                raise MemoryError()
-            self.out = grown
-            self.out_room = room
-        self.out_end += n
-        return self.out + self.out_end - n
+    @property
+    def sent(self):
+        """Bytes sent, blocks included."""
+        return self.out.sent
+
+    @property
+    def payload_sent(self):
+        """Bytes of blocks sent."""
+        return self.out.payload_sent
+
+    @property
+    def uploads(self):
+        """Blocks that wait to be sent or are being sent."""
+        return self.out.uploads
 
     @property
     def unsent(self):
         """Bytes of messages (not of blocks) that wait for `flush`."""
-        return self.out_end - self.out_head
+        return self.out.end - self.out.head
 
-    def send(self, const uint8_t[::1] message):
+    def send(self, const uint8_t[::1] message not None):
         """Queues whole messages, as bytes."""
-        cdef size_t n = message.shape[0]
-        if n:
-            memcpy(self._room_out(n), &message[0], n)
+        if message.shape[0]:
+            self.out.put(&message[0], message.shape[0])
 
-    def send_block(self, uint32_t index, uint32_t begin, uint32_t length, list segments):
+    def send_block(self, uint32_t index, uint32_t begin, uint32_t length, list segments not None):
         """Queues a block to be sent. `segments`: [(owner, fd, offset, length)], fd -1 for zeros; `owner` is kept meanwhile.
 
         ValueError when the segments do not add up to `length`.
         """
-        cdef uint64_t total = 0
-        cdef Part* part
-        cdef Part* grown
-        cdef bint first = True
-        for _, _, _, size in segments:
-            total += <uint64_t>size
-        if total != length or not segments:
-            raise ValueError(f"block of {length} bytes from segments of {total}")
-        if self.parts_end + len(segments) > self.parts_room:
-            if self.parts_head:
-                memmove(self.parts, self.parts + self.parts_head, (self.parts_end - self.parts_head) * sizeof(Part))
-                self.parts_end -= self.parts_head
-                self.parts_head = 0
-            if self.parts_end + len(segments) > self.parts_room:
-                grown = <Part*>realloc(self.parts, <size_t>(2 * self.parts_room + len(segments) + 8) * sizeof(Part))
-                if grown == NULL:
-                    raise MemoryError()
-                self.parts = grown
-                self.parts_room = 2 * self.parts_room + <int>len(segments) + 8
-        for owner, fd, offset, size in segments:
-            part = &self.parts[self.parts_end]
-            part.index = index
-            part.begin = begin
-            part.length = length
-            part.left = size
-            part.offset = offset
-            part.fd = fd
-            part.header_left = HEADER if first else 0
-            part.first = first
-            part.owner = <PyObject*>owner
-            Py_INCREF(owner)
-            first = False
-            self.parts_end += 1
-        self.uploads += 1
+        self.out.put_block(index, begin, length, segments)
 
     def cancel_block(self, uint32_t index, uint32_t begin, uint32_t length):
         """Takes a queued block back. True if it was there and had not begun to leave."""
-        cdef int i = self.parts_head, end
-        while i < self.parts_end:
-            if self.parts[i].first and self.parts[i].header_left == HEADER and self.parts[i].index == index \
-                    and self.parts[i].begin == begin and self.parts[i].length == length:
-                end = i
-                while end < self.parts_end and (end == i or not self.parts[end].first):
-                    Py_DECREF(<object>self.parts[end].owner)
-                    end += 1
-                memmove(&self.parts[i], &self.parts[end], (self.parts_end - end) * sizeof(Part))
-                self.parts_end -= end - i
-                self.uploads -= 1
-                return True
-            i += 1
-        return False
+        return self.out.cancel_block(index, begin, length)
 
     def drop_blocks(self):
         """Takes back every queued block that has not begun to leave: [(index, begin, length)]."""
-        cdef int i
-        found = [(self.parts[i].index, self.parts[i].begin, self.parts[i].length)
-                 for i in range(self.parts_head, self.parts_end)
-                 if self.parts[i].first and self.parts[i].header_left == HEADER]
-        return [block for block in found if self.cancel_block(block[0], block[1], block[2])]
+        return self.out.drop_blocks()
 
     def flush(self):
-        """Sends what can be sent. True when nothing is left; else call again when the socket is writable."""
-        cdef ssize_t n
-        cdef Part* part
-        cdef uint8_t header[HEADER]
-        cdef size_t piece
-        while self.state != CLOSED:
-            part = &self.parts[self.parts_head] if self.parts_head < self.parts_end else NULL
-            if self.out_head < self.out_end and (part == NULL or (part.first and part.header_left == HEADER)):
-                n = btfast_send(self.fd, self.out + self.out_head, self.out_end - self.out_head, part != NULL)
-                if n > 0:
-                    self.out_head += n
-                    self.sent += n
-                    if self.out_head == self.out_end:
-                        self.out_head = self.out_end = 0
-                        if self.out_room > 65536:
-                            free(self.out)
-                            self.out = NULL
-                            self.out_room = 0
-                    continue
-            elif part == NULL:
-                return True
-            elif part.header_left:
-                btfast_put32(header, 9 + part.length)
-                header[4] = 7
-                btfast_put32(header + 5, part.index)
-                btfast_put32(header + 9, part.begin)
-                n = btfast_send(self.fd, header + HEADER - part.header_left, part.header_left, True)
-                if n > 0:
-                    part.header_left -= <uint8_t>n
-                    self.sent += n
-                    continue
-            else:
-                if part.fd < 0:
-                    piece = min(part.left, <uint32_t>BLOCK)
-                    n = btfast_send(self.fd, zeros, piece, False)
-                else:
-                    n = btfast_sendfile(self.fd, part.fd, part.offset, part.left)
-                    if n == 0:
-                        self._close("a file that is being served has become shorter")
-                        return False
-                if n > 0:
-                    self.sent += n
-                    self.payload_sent += n
-                    part.left -= <uint32_t>n
-                    part.offset += n
-                    if part.left == 0:
-                        Py_DECREF(<object>part.owner)
-                        self.parts_head += 1
-                        if self.parts_head == self.parts_end:
-                            self.parts_head = self.parts_end = 0
-                            self.uploads -= 1
-                        elif self.parts[self.parts_head].first:
-                            self.uploads -= 1
-                    continue
-            if errno == EINTR:
-                continue
-            if errno != EAGAIN:
-                self._close(os.strerror(errno))
+        """Sends what can be sent. True when nothing is left; else call again when the socket is writable.
+
+        Where sending fails the stream has ended: `error` says why, and the next `handle_readable` returns the event.
+        """
+        cdef Flush result
+        if self.state == CLOSED:
             return False
-        return False
+        result = self.out.flush(self.fd)
+        if result == FAILED:
+            self._close(self.out.failure)
+        return result == SENT
