@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import os
 import select
 import signal
@@ -166,6 +167,8 @@ def main() -> None:
     for name in ("arena", "arena-size", "rings", "capacity", "jobs-wake", "completions-wake", "control", "eventfd"):
         parser.add_argument(f"--{name}", type=int, required=True)
     options = parser.parse_args()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     # Ctrl-C in a terminal goes to every process; the network process decides when workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     is_eventfd = bool(options.eventfd)
