@@ -1,7 +1,8 @@
 """Known addresses of one torrent: where from, tried, failed, connected, banned; and which to dial next.
 
-Each address is in one state: waiting (fresh, or until its backoff is over), dialing, connected. Fresh ones are dialed by
-source, best first, and in the order they came; ones that failed come back when their time is due.
+Each address is in one state: waiting (fresh, or until its backoff is over), dialing, connected. Fresh ones are dialed
+by source, best first, and in the order they came; ones that failed come back when their time is due: the first time
+before the fresh ones, later after them.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class KnownPeers:
         return len(self._known)
 
     def add(self, address: PeerAddress, source: Source, now: float) -> bool:
-        """Learns an address. True when it is new and kept: not banned, not our own, its port not 0, and there is room."""
+        """Learns an address. True when it is new and kept: not banned, not our own, with a port, and there is room."""
         if address in self._known or not address.port or address in self._own or self.is_banned(address):
             return False
         if self._per_source[source] >= self._limit * _SHARE[source]:
@@ -96,7 +97,7 @@ class KnownPeers:
         """An address to connect to now, which counts as being dialed from here on; None when there is none."""
         if self.dialing >= (self._half_open if half_open is None else half_open):
             return None
-        known = self._due(now) or self._first_fresh()
+        known = self._due(now, patient=False) or self._first_fresh() or self._due(now, patient=True)
         if known is None:
             return None
         known.state = _DIALING
@@ -187,9 +188,9 @@ class KnownPeers:
         wait = min(self._backoff * 2.0 ** min(known.failures - 1, _MAX_DOUBLINGS), self._backoff_cap)
         heappush(self._later, (now + wait, known.ticket, known))
 
-    def _due(self, now: float) -> _Known | None:
+    def _due(self, now: float, *, patient: bool) -> _Known | None:
         self._drop_void()
-        if self._later and self._later[0][0] <= now:
+        if self._later and self._later[0][0] <= now and (patient or self._later[0][2].failures <= 1):
             return heappop(self._later)[2]
         return None
 

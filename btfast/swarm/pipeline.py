@@ -20,9 +20,10 @@ from btfast.metainfo.geometry import BLOCK
 GAIN = 1.5
 SLACK = 0.02  # seconds of rate that a peer may need to schedule
 STARTUP_GROWTH = 2  # more requests for each block that comes
+STARTUP_AHEAD = 4.0  # times what the path was seen to hold
 STARTUP_STRIKES = 3  # samples that did not grow before start-up ends
 DRAIN = 3.0  # seconds that the queue of a slow peer may take to empty
-WINDOW = 10.0  # seconds over which the highest rate and the shortest round trip hold
+WINDOW = 6.0  # seconds over which the highest rate and the shortest round trip hold
 SAMPLE = 0.05  # shortest rate sample, seconds
 SNUB_AFTER = 15.0  # seconds; a busy client may reject only after several (protocol pitfall: Transmission)
 UNKNOWN_RATE = 64 << 10  # bytes/s assumed of a peer that has not delivered yet
@@ -152,13 +153,18 @@ class Pipeline:
         idle = now - self._heard
         return self.outstanding > 0 and idle > SNUB_AFTER and (idle * self._rate > 3 or not self._rate)
 
-    def surplus(self, now: float) -> int:
-        """Requests to give back, newest first, because the peer would take too long for them."""
+    def surplus(self, now: float, *, tight: bool = False) -> int:
+        """Requests to give back, newest first, because the peer would take too long for them.
+
+        With `tight`, when other peers get nothing because memory is short, everything above the depth.
+        """
         if self._received == 0 and now - self._heard < 5.0:
             return 0
         if self._startup and self._rate == 0.0:
             return 0
         keep = max(int(DRAIN * self.pace(now) / BLOCK), self._minimum)
+        if tight:
+            keep = min(keep, self.depth(now))
         surplus = self.outstanding - keep
         return surplus if surplus > max(keep >> 2, 4) else 0
 
@@ -179,7 +185,8 @@ class Pipeline:
             self._rtt_next = sample
 
     def _close_sample(self, now: float, rate: float, elapsed: float) -> None:
-        limited = self._limited
+        # Having been given less than was asked for says nothing while more than the path holds is outstanding.
+        limited = self._limited and self.outstanding < rate * self._rtt * GAIN
         self._sample_start = now
         self._sample_blocks = 0
         self._limited = False
@@ -188,6 +195,9 @@ class Pipeline:
         if now >= self._window_end:
             self._turn_window(now)
         if self._startup:
+            # One round trip of growth ahead of what was measured, and no more: a slow peer shows itself at once.
+            ceiling = STARTUP_AHEAD * rate * self._rtt + _CHUNK
+            self._depth = min(self._depth, max(ceiling, float(self._minimum)))
             if rate > self._startup_best * 1.25:
                 self._startup_best = rate
                 self._strikes = 0
