@@ -66,6 +66,7 @@ def shared_memory(str name, size_t size):
     return fd
 
 
+@cython.final
 cdef class Arena:
     """A budget of shared memory, cut into slots.
 

@@ -5,6 +5,7 @@
 # wait, then looks once more; the producer looks at `sleeping` after it has put something and only then pays for a
 # system call. Both sides order the two steps with a full fence, so one of them always sees the other.
 
+cimport cython
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -59,6 +60,7 @@ def ring_bytes(size_t capacity):
     return CONTROL + capacity * RECORD
 
 
+@cython.final
 cdef class Ring:
     """One direction between two processes.
 
