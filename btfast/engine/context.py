@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections.abc import Callable
 
 from btfast._arena import Arena
@@ -62,7 +63,14 @@ class Context:
         self.workers: Workers  # set by the engine before anything else runs
         self.starved: dict[object, Callable[[], bool]] = {}  # who waits for room in the arena
         self.full_since: float | None = None
+        self.own_cpu = 0.0
+        self.worker_cpu = 0.0
         self.full_seconds = 0.0  # how long requests had to wait because the arena was full
+
+    def sample_load(self) -> None:
+        """Once a second: CPU seconds that this process and the workers have used so far."""
+        self.own_cpu = time.process_time()
+        self.worker_cpu = self.workers.cpu_seconds()
 
     def wait_for_room(self, who: object, retry: Callable[[], bool]) -> None:
         """Calls `retry` when slots have been freed, until it returns True."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from typing import Any, cast
+from typing import cast
 
 from btfast import events
 from btfast.config import Settings
@@ -34,7 +34,7 @@ class Engine(asyncio.Protocol):
         self._frames = Frames()
         self._context: Context | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._pending: deque[Any] = deque()
+        self._reports: list[bytes] = []
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._waiting: deque[Add] = deque()
         self._torrents: dict[int, ActiveTorrent] = {}
@@ -69,10 +69,17 @@ class Engine(asyncio.Protocol):
         self.stop()
 
     def _emit(self, event: events.Event) -> None:
+        """Reports to the caller; what is reported in one turn of the loop leaves in one write."""
         if isinstance(event, (events.Progress, events.Peer)) and self._transport.get_write_buffer_size() > BACKLOG:
             return
+        if not self._reports:
+            asyncio.get_running_loop().call_soon(self._write_reports)
+        self._reports.append(control.encode(event))
+
+    def _write_reports(self) -> None:
+        reports, self._reports = self._reports, []
         if not self._transport.is_closing():
-            self._transport.write(control.encode(event))
+            self._transport.write(b"".join(reports))
 
     # life
 
@@ -132,6 +139,7 @@ class Engine(asyncio.Protocol):
             await context.workers.reap()
         if not self.finished.done():
             self.finished.set_result(None)
+        self._write_reports()
         if not self._transport.is_closing():
             self._transport.close()
 
@@ -236,6 +244,7 @@ class Engine(asyncio.Protocol):
         while True:
             await asyncio.sleep(TICK)
             now = loop.time()
+            self._context.sample_load()
             self._listener.tick(now)
             for torrent in list(self._torrents.values()):
                 torrent.tick(now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from btfast._bitfield import Bitfield
@@ -23,10 +24,15 @@ class Finishing:
         self._handle_file = handle_file
         self._missing: list[int] = []
         self._final: set[int] = set()
+        self._demoting: set[int] = set()
+        self._demoted: asyncio.Event = asyncio.Event()
         self.left = 0  # files without their final name
 
-    def start(self, have: Bitfield, final: set[int]) -> None:
-        """Given the pieces on disk and the files under final names: finishes and demotes what does not fit that."""
+    async def start(self, have: Bitfield, final: set[int]) -> None:
+        """Given the pieces on disk and the files under final names: finishes and demotes what does not fit that.
+
+        Returns when no incomplete file has its final name any more: before that, nothing may be written.
+        """
         geometry, layout = self._geometry, self._layout
         complete = have.all()
         for file, length in enumerate(layout.lengths):
@@ -40,9 +46,19 @@ class Finishing:
                 continue
             self.left += 1
             if file in final:
+                self._demoting.add(file)
                 self._context.workers.file_job(DEMOTE_FILE, layout.torrent, file)
             elif missing == 0:
                 self._context.workers.file_job(FINISH_FILE, layout.torrent, file)
+
+        if self._demoting:
+            await self._demoted.wait()
+
+    def handle_demoted(self, file: int) -> None:
+        """A worker has taken the final name from a file that is not complete."""
+        self._demoting.discard(file)
+        if not self._demoting:
+            self._demoted.set()
 
     def handle_verified(self, index: int) -> None:
         """A piece has been written."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-
-import psutil
+import time
 
 from btfast.engine.context import Context
 
 WAITED = 0.25  # share of the time that requests waited for memory: the disk or the hashing was behind
 BUSY = 0.85  # share of a core that counts as all of it
+SHORT = 2.0  # seconds below which the workers' load, sampled once a second, tells nothing
 
 
 class Stopwatch:
@@ -19,8 +19,8 @@ class Stopwatch:
         self._context = context
         self._began = context.loop.time()
         self._full = context.full_seconds
-        self._own = _cpu(os.getpid())
-        self._workers = sum(_cpu(pid) for pid in context.workers.pids)
+        self._own = time.process_time()
+        self._workers = context.worker_cpu
 
     @property
     def seconds(self) -> float:
@@ -30,19 +30,12 @@ class Stopwatch:
         """`peers`, `disk`, `hashing`, `network process`, or `nothing to do`."""
         if not downloaded:
             return "nothing to do"
-        seconds = self.seconds
-        pids = self._context.workers.pids
-        if self._context.full_seconds - self._full > WAITED * seconds:
-            spent = sum(_cpu(pid) for pid in pids) - self._workers
-            return "hashing" if spent > BUSY * 0.8 * seconds * min(len(pids), os.cpu_count() or 1) else "disk"
-        if _cpu(os.getpid()) - self._own > BUSY * seconds:
+        context, seconds = self._context, self.seconds
+        if context.full_seconds - self._full > WAITED * seconds:
+            if seconds > SHORT:
+                context.sample_load()
+            cores = min(len(context.workers.workers), os.cpu_count() or 1)
+            return "hashing" if context.worker_cpu - self._workers > BUSY * 0.8 * seconds * cores else "disk"
+        if time.process_time() - self._own > BUSY * seconds:
             return "network process"
         return "peers"
-
-
-def _cpu(pid: int) -> float:
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.Error:
-        return 0.0
-    return float(times.user + times.system)

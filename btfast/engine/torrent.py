@@ -94,7 +94,7 @@ class ActiveTorrent:
         context.workers.open_torrent(self._order)
         await self._open()
         try:
-            self._start()
+            await self._start()
             await self._done
             verdict, seconds = self._watch.verdict(self._downloaded), self._watch.seconds
             if not self._add.seed and not context.settings.seeds:
@@ -119,12 +119,12 @@ class ActiveTorrent:
                 "wrong: only complete data can be served",
                 bad=bad,
             )
-        for index in found.have.indices():
-            self._pieces.found(index)
-            self._left -= self.torrent.geometry.piece_size(index)
+        indexes = found.have.indices()
+        self._pieces.found(indexes)
+        self._left -= sum(map(self.torrent.geometry.piece_size, indexes))
         self._found = found
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
         context, torrent = self._context, self.torrent
         self._watch = Stopwatch(context)
         self._fetching = Fetching(context, self.number, torrent, self._pieces, self, self._peers.connections)
@@ -135,7 +135,12 @@ class ActiveTorrent:
         )
         self._peers.talk = self._conversation
         self._state = "downloading"
-        self._finishing.start(self._found.have, self._found.final | (self._found.unfinished if self._add.seed else set()))
+        final = self._found.final | (self._found.unfinished if self._add.seed else set())
+        starting = asyncio.ensure_future(self._finishing.start(self._found.have, final))
+        await asyncio.wait((starting, self._done), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            return  # a file could not be renamed: self._done has the reason
         self._check_done()
         if self._done.done() and not self._add.seed and not context.settings.seeds:
             return
@@ -207,7 +212,9 @@ class ActiveTorrent:
             return
         if job.kind == FINISH_FILE:
             self._finishing.handle_finished(job.index)
-        elif job.kind != DEMOTE_FILE and self._fetching is not None:
+        elif job.kind == DEMOTE_FILE:
+            self._finishing.handle_demoted(job.index)
+        elif self._fetching is not None:
             assert isinstance(job.slot, Slot)
             if status == OK:
                 self._fetching.handle_written(job.index, job.slot)

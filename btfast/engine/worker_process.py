@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, cast
 
+import psutil
+
 from btfast._arena import Arena, Slot, shared_memory
 from btfast._ring import Ring, ring_bytes
 from btfast.frames import Frames
@@ -56,6 +58,9 @@ class WorkerProcess(asyncio.Protocol):
         self._closed = False
         self.jobs: dict[int, Job] = {}
         self.job_bytes = 0
+        self.torrents: set[int] = set()  # those that it was told of
+        self._unsent: list[bytes] = []
+        self._figures: psutil.Process | None = None
         self.orders: list[messages.Survey | messages.CheckPieces] = []  # not yet answered
         self._start(arena)
 
@@ -137,8 +142,25 @@ class WorkerProcess(asyncio.Protocol):
     def order(self, order: messages.Order) -> None:
         if isinstance(order, (messages.Survey, messages.CheckPieces)):
             self.orders.append(order)
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._send_orders)
+        self._unsent.append(messages.encode(order))
+
+    def _send_orders(self) -> None:
+        """What was ordered in one turn of the loop leaves in one write."""
+        unsent, self._unsent = self._unsent, []
         if self._transport is not None:
-            self._transport.write(messages.encode(order))
+            self._transport.write(b"".join(unsent))
+
+    def cpu_seconds(self) -> float:
+        """CPU time used so far; 0 when it cannot be told."""
+        try:
+            if self._figures is None:
+                self._figures = psutil.Process(self.process.pid)
+            times = self._figures.cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
 
     def give(self, number: int, job: Job) -> None:
         """Puts a job into the ring; `wake` after the last one."""

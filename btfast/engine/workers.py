@@ -72,14 +72,25 @@ class Workers:
     # torrents and questions
 
     def open_torrent(self, order: messages.OpenTorrent) -> None:
+        """From here on jobs and questions may name the torrent."""
         self._torrents[order.torrent] = order
-        for worker in self.workers:
-            worker.order(order)
 
     def close_torrent(self, torrent: int) -> None:
         if self._torrents.pop(torrent, None) is not None:
             for worker in self.workers:
-                worker.order(messages.CloseTorrent(torrent))
+                if torrent in worker.torrents:
+                    worker.torrents.discard(torrent)
+                    worker.order(messages.CloseTorrent(torrent))
+
+    def _introduce(self, worker: WorkerProcess, torrent: int) -> None:
+        """A worker hears of a torrent when it first gets work of it: most small ones need only one worker."""
+        if torrent not in worker.torrents and torrent in self._torrents:
+            worker.torrents.add(torrent)
+            worker.order(self._torrents[torrent])
+
+    def cpu_seconds(self) -> float:
+        """What the workers have used so far."""
+        return sum(worker.cpu_seconds() for worker in self.workers)
 
     async def survey(self, torrent: int) -> messages.Surveyed:
         self._turn += 1
@@ -98,6 +109,7 @@ class Workers:
     ) -> messages.Answer:
         future: asyncio.Future[messages.Answer] = self._loop.create_future()
         self._answers[key] = future
+        self._introduce(worker, order.torrent)
         worker.order(order)
         try:
             return await future
@@ -145,6 +157,7 @@ class Workers:
             if worker.room == 0:
                 self._waiting.append(job)
                 continue
+            self._introduce(worker, job.torrent)
             self._number += 1
             worker.give(self._number, job)
         worker.wake()
@@ -175,11 +188,11 @@ class Workers:
 
     async def _replace(self, dead: WorkerProcess, fresh: WorkerProcess) -> None:
         await fresh.connect()
-        for order in self._torrents.values():
-            fresh.order(order)
         for question in dead.orders:
+            self._introduce(fresh, question.torrent)
             fresh.order(question)
         for number, job in dead.jobs.items():
+            self._introduce(fresh, job.torrent)
             if job.attempt + 1 >= ATTEMPTS:
                 raise InternalError(f"workers: three died over piece {job.index} of torrent {job.torrent}: giving up")
             fresh.give(number, job._replace(attempt=job.attempt + 1))

@@ -45,6 +45,10 @@ class Files:
         self._open[key] = fd
         return fd
 
+    def open_descriptor(self, torrent: int, file: int) -> int | None:
+        """A descriptor of the file that is open already, of either kind."""
+        return self._open.get((torrent, file, True), self._open.get((torrent, file, False)))
+
     def forget(self, torrent: int, file: int | None = None) -> None:
         """Closes the descriptors of one file, or of the whole torrent."""
         if file is None:

@@ -5,30 +5,58 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 
 from btfast.storage.files import Files
 from btfast.storage.layout import Layout
 from btfast.storage.messages import Surveyed
 
 
-def finish_file(files: Files, layout: Layout, file: int) -> None:
-    """All of the file is written: makes it durable, then gives it its final name. OSError."""
-    fd = files.writable(layout, file, direct=False)
+def finish_files(files: Files, wanted: Sequence[tuple[Layout, int]]) -> list[OSError | None]:
+    """All of these files is written: makes each durable, then gives it its final name. One outcome a file.
+
+    A directory is made durable once, after the last of its files was renamed.
+    """
+    outcomes: list[OSError | None] = []
+    parents: dict[tuple[str, ...], tuple[int, list[int]]] = {}
+    for number, (layout, file) in enumerate(wanted):
+        try:
+            _make_durable(files, layout, file)
+            if layout.suffix:
+                key = (layout.directory, *layout.paths[file][:-1])
+                if key not in parents:
+                    parents[key] = (layout.parent(file, create=False), [])
+                parent, renamed = parents[key]
+                name = layout.paths[file][-1]
+                os.rename(name + layout.suffix, name, src_dir_fd=parent, dst_dir_fd=parent)
+                renamed.append(number)
+        except OSError as error:
+            outcomes.append(error)
+        else:
+            outcomes.append(None)
+    for parent, renamed in parents.values():
+        try:
+            os.fsync(parent)
+        except OSError as error:
+            for number in renamed:
+                outcomes[number] = error
+        finally:
+            os.close(parent)
+    return outcomes
+
+
+def _make_durable(files: Files, layout: Layout, file: int) -> None:
+    fd = files.open_descriptor(layout.torrent, file)
+    if fd is None:
+        fd = files.writable(layout, file, direct=False)
     if os.fstat(fd).st_size != layout.lengths[file]:
         os.ftruncate(fd, layout.lengths[file])
         os.fsync(fd)
+    elif hasattr(os, "fdatasync"):
+        os.fdatasync(fd)
     else:
-        os.fdatasync(fd) if hasattr(os, "fdatasync") else os.fsync(fd)
+        os.fsync(fd)
     files.forget(layout.torrent, file)
-    if not layout.suffix:
-        return
-    name = layout.paths[file][-1]
-    parent = layout.parent(file, create=False)
-    try:
-        os.rename(name + layout.suffix, name, src_dir_fd=parent, dst_dir_fd=parent)
-        os.fsync(parent)
-    finally:
-        os.close(parent)
 
 
 def demote_file(layout: Layout, file: int) -> None:

@@ -13,7 +13,6 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable
 
 from btfast import _hashing
 from btfast._arena import Arena
@@ -101,11 +100,12 @@ class Worker:
         pieces = [job for job in batch if job[0] == messages.WRITE_PIECE]
         if pieces:
             self._write_pieces(pieces)
+        finished = [job for job in batch if job[0] == messages.FINISH_FILE]
+        if finished:
+            self._finish_files(finished)
         for job in batch:
-            if job[0] == messages.FINISH_FILE:
-                self._file_job(job, lambda layout, file: finish.finish_file(self._files, layout, file))
-            elif job[0] == messages.DEMOTE_FILE:
-                self._file_job(job, finish.demote_file)
+            if job[0] == messages.DEMOTE_FILE:
+                self._demote_file(job)
         self._completions.wake()
 
     def _write_pieces(self, jobs: list[_Job]) -> None:
@@ -132,18 +132,35 @@ class Worker:
                 else:
                     self._complete(job, messages.OK)
 
-    def _file_job(self, job: _Job, action: Callable[[Layout, int], None]) -> None:
+    def _finish_files(self, jobs: list[_Job]) -> None:
+        known = [(job, layout) for job in jobs if (layout := self._known(job)) is not None]
+        outcomes = finish.finish_files(self._files, [(layout, job[3]) for job, layout in known])
+        for (job, layout), error in zip(known, outcomes, strict=True):
+            self._conclude(job, layout, error)
+
+    def _demote_file(self, job: _Job) -> None:
+        layout = self._known(job)
+        if layout is not None:
+            try:
+                finish.demote_file(layout, job[3])
+            except OSError as error:
+                self._conclude(job, layout, error)
+            else:
+                self._conclude(job, layout, None)
+
+    def _known(self, job: _Job) -> Layout | None:
+        """The layout of a file's job; fails the job when there is none."""
         layout = self._layout(job[2])
         if layout is None:
             self._complete(job, messages.FAILED, errno.EIO)
-            return
-        try:
-            action(layout, job[3])
-        except OSError as error:
+        return layout
+
+    def _conclude(self, job: _Job, layout: Layout, error: OSError | None) -> None:
+        if error is None:
+            self._complete(job, messages.OK)
+        else:
             self._report(layout, job[3], error)
             self._complete(job, messages.FAILED, error.errno or errno.EIO)
-        else:
-            self._complete(job, messages.OK)
 
     def _report(self, layout: Layout, file: int, error: OSError) -> None:
         self._answer(
