@@ -19,9 +19,11 @@ PATH_BYTES = 2048  # leaves room for the destination below PATH_MAX
 PATH_ELEMENTS = 32
 PART_SUFFIX = ".part"
 FILE_BYTES = ELEMENT_BYTES - len(PART_SUFFIX)  # of a file's own name, so that its working name fits
+MAX_DIRECTORIES = 1_000_000  # of one torrent; bounds what a hostile one costs
 MAX_CLASHES = 100  # files of one name; more is an attack or a broken tool
 
 _EXTENSION_BYTES = 32
+_CONSIDERED = 1024  # bytes at either end of an element that are looked at; the middle of a longer one is gone anyway
 _SURELY_SHORT = PATH_BYTES // (ELEMENT_BYTES + 1) - 1  # so many elements always fit
 
 # Plain elements need no work: this is nearly all of them. Reserved names are looked up besides.
@@ -50,12 +52,14 @@ def safe_element(raw: bytes, *, limit: int = ELEMENT_BYTES) -> str:
             return text
     if raw in (b"", b"."):
         return ""
+    if len(raw) > 2 * _CONSIDERED:
+        raw = raw[:_CONSIDERED] + raw[-_CONSIDERED:]
     return _clean(raw, limit) or "_"
 
 
 def safe_name(raw: bytes, fallback: str, *, limit: int = ELEMENT_BYTES) -> str:
     """A torrent's name as one path element; `fallback` (the hex info-hash) when no character of it can be used."""
-    text = _decode(raw)
+    text = raw[:_CONSIDERED].decode("utf-8", "replace")
     usable = _UNSEEN.sub("", text).replace("/", "").replace("\\", "").replace("\ufffd", "").strip(". \t")
     return (safe_element(raw, limit=limit) or fallback) if usable else fallback
 
@@ -90,7 +94,7 @@ def unique_paths(paths: Sequence[tuple[str, ...] | None]) -> list[tuple[str, ...
 
     Two paths clash when a file system may take them for one (case and accents aside), when one is a file where the
     other needs a directory, or when one is the other's `.part`. Directories stay, and so does the first file of a name.
-    Raises InputError when more than MAX_CLASHES files want one name.
+    Raises InputError when more than MAX_CLASHES files want one name, or for more than MAX_DIRECTORIES directories.
     """
     directories: set[str] = set()
     seen_parents: set[tuple[str, ...]] = set()
@@ -105,6 +109,8 @@ def unique_paths(paths: Sequence[tuple[str, ...] | None]) -> list[tuple[str, ...
             seen_parents.add(parent)
             for depth in range(1, len(parent) + 1):
                 directories.add(_key("/".join(parent[:depth])))
+            if len(directories) > MAX_DIRECTORIES:
+                raise InputError(f"more than {MAX_DIRECTORIES} directories: use another torrent")
     wanted = {key for key in keys if key is not None}
     if len(wanted) == sum(key is not None for key in keys) and _no_clash(wanted, directories):
         return list(paths)
@@ -126,22 +132,20 @@ def unique_paths(paths: Sequence[tuple[str, ...] | None]) -> list[tuple[str, ...
 
 
 def printable(elements: Iterable[bytes]) -> str:
-    """Raw path elements for a person to read: joined by `/`, whatever a terminal would not show as itself escaped."""
-    text = "/".join(raw.decode("utf-8", "backslashreplace") for raw in elements)
+    """Raw path elements for a person to read: joined by `/`, cut when long, what a terminal would not show escaped."""
+    text = "/".join(raw[:_CONSIDERED].decode("utf-8", "backslashreplace") for raw in elements)
+    if len(text) > 4 * _CONSIDERED:
+        text = text[: 4 * _CONSIDERED] + "..."
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def _decode(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
 
 
 def _clean(raw: bytes, limit: int) -> str:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
-        text = _decode(raw).replace("\ufffd", "_")
+        text = raw.decode("utf-8", "replace").replace("\ufffd", "_")
     text = _UNSEEN.sub("_", text.replace("/", "").replace("\\", ""))
     if text in (".", ".."):
         return "_"

@@ -18,7 +18,7 @@ from btfast.metainfo.magnet import Magnet
 from btfast.metainfo.paths import ELEMENT_BYTES, FILE_BYTES, printable, safe_name
 
 MAX_TORRENT_BYTES = 256 << 20
-MAX_TOKENS = 4_000_000  # about 500,000 files
+MAX_TOKENS = 5_000_000  # half a million files
 MAX_PIECE_LENGTH = 32767 * 16384  # what other clients take at most
 HASH_BYTES = 20
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btfast.errors import InputError
+from btfast.metainfo import paths as paths_module
 from btfast.metainfo.paths import MAX_CLASHES, PART_SUFFIX, printable, safe_element, safe_name, safe_path, unique_paths
 
 calm = settings(deadline=None, derandomize=True, max_examples=300)
@@ -161,6 +162,20 @@ def test_more_files_of_one_name_than_anyone_means_are_refused() -> None:
     assert len(set(unique_paths([("a",)] * (MAX_CLASHES + 1)))) == MAX_CLASHES + 1
     with pytest.raises(InputError, match="others want its name"):
         unique_paths([("a",)] * (MAX_CLASHES + 2))
+
+
+def test_more_directories_than_any_torrent_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths_module, "MAX_DIRECTORIES", 100)
+    assert unique_paths([(f"{n}", "x") for n in range(100)])
+    with pytest.raises(InputError, match="more than 100 directories"):
+        unique_paths([(f"{n}", "x") for n in range(101)])
+
+
+def test_an_element_of_megabytes_is_cut_by_its_ends_alone() -> None:
+    raw = b"\xff" * 10_000_000 + b".txt"
+    assert safe_element(raw) == "_" * 251 + ".txt"
+    assert safe_name(raw, "fa11", limit=250) == "fa11"
+    assert len(printable([raw] * 10)) < 20_000
 
 
 def test_raw_paths_are_shown_without_anything_a_terminal_obeys() -> None:
