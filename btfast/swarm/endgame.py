@@ -8,18 +8,25 @@ twice, and what a hanging peer holds moves to the fast ones at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import ceil
 
 from btfast.metainfo.geometry import BLOCK
 from btfast.swarm.blocks import BlockRun, PeerWork, highest, runs_of
 
 HOLDERS = 2  # of one block; one more when nothing else is left and the peer is idle
+STALLED = 5.0  # seconds that a queue may be behind before others take over although it is not endgame yet
 SOLO_PATIENCE = 20.0  # seconds that a piece which failed before is left to one peer
 
 Pace = Callable[[int], tuple[float, float]]
 
 
-def take_over(me: PeerWork, blocks: int, peers: Iterable[PeerWork], pace: Pace | None) -> list[BlockRun]:
-    """At most `blocks` blocks that are asked of others, for `me` to be asked as well; they count as asked."""
+def take_over(
+    me: PeerWork, blocks: int, peers: Iterable[PeerWork], pace: Pace | None, *, gain: float = 0.0
+) -> list[BlockRun]:
+    """At most `blocks` blocks that are asked of others, for `me` to be asked as well; they count as asked.
+
+    Only of queues that end more than `gain` seconds after that of `me`.
+    """
     mine, delay = _rate(me, pace)
     queues = []
     for other in peers:
@@ -31,9 +38,11 @@ def take_over(me: PeerWork, blocks: int, peers: Iterable[PeerWork], pace: Pace |
     for holders in (HOLDERS,) if me.outstanding else (HOLDERS, HOLDERS + 1):
         for drain, _, rate, other in queues:
             sooner = drain - delay - me.outstanding / mine
-            share = min(blocks, int(sooner / (1 / mine + 1 / rate)))
-            if share <= 0:
+            # The most blocks of which the first to be taken over, too, comes sooner from `me`.
+            share = ceil((sooner + 1 / rate) / (1 / mine + 1 / rate)) - 1
+            if share <= 0 or sooner <= gain:
                 break
+            share = min(share, blocks)
             solo = pace is None or drain < SOLO_PATIENCE
             blocks -= _double(me, other, share, holders, solo, runs)
             if blocks <= 0:

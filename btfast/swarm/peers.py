@@ -82,12 +82,8 @@ class KnownPeers:
         """Learns an address. True when it is new and kept: not banned, not our own, with a port, and there is room."""
         if address in self._known or not address.port or address in self._own or self.is_banned(address):
             return False
-        if self._per_source[source] >= self._limit * _SHARE[source]:
+        if not self._has_room(source):
             return False
-        if len(self._known) >= self._limit:
-            if not self._hopeless:
-                return False
-            self._forget(next(iter(self._hopeless.values())))
         known = self._known[address] = _Known(address, source)
         self._per_source[source] += 1
         self._queue_fresh(known)
@@ -175,6 +171,17 @@ class KnownPeers:
         """Who named it first."""
         known = self._known.get(address)
         return known.source if known else None
+
+    def _has_room(self, source: Source) -> bool:
+        """Whether one more of `source` fits, at need in the place of one that keeps failing."""
+        share_full = self._per_source[source] >= self._limit * _SHARE[source]
+        if not share_full and len(self._known) < self._limit:
+            return True
+        for known in self._hopeless.values():
+            if not share_full or known.source is source:
+                self._forget(known)
+                return True
+        return False
 
     def _queue_fresh(self, known: _Known) -> None:
         self._tickets += 1

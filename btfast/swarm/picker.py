@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import BLOCK, Geometry
 from btfast.swarm.blocks import NOBODY, BlockRun, OpenPiece, PeerWork, runs_of
-from btfast.swarm.endgame import SOLO_PATIENCE, Pace, take_over
+from btfast.swarm.endgame import SOLO_PATIENCE, STALLED, Pace, take_over
 from btfast.swarm.pieces import RECEIVING, WANTED, Pieces
 from btfast.swarm.rarity import Rarity, Rng, mask_of
 
@@ -174,8 +174,12 @@ class Picker:
                     break
             blocks -= self._take(me, piece, blocks, runs)
             piece = None
-        if blocks > 0 and not runs and self.endgame:
-            runs = take_over(me, blocks, self._peers.values(), self._pace)
+        if not runs and blocks > 0:
+            if self.endgame:
+                return take_over(me, blocks, self._peers.values(), self._pace)
+            if self._starved and self._pace is not None:
+                # Open pieces must not wait for a peer that hangs while others get no slot.
+                return take_over(me, blocks, self._peers.values(), self._pace, gain=STALLED)
         return runs
 
     def received(self, peer: int, run: BlockRun) -> Received:

@@ -26,7 +26,8 @@ DRAIN = 3.0  # seconds that the queue of a slow peer may take to empty
 WINDOW = 6.0  # seconds over which the highest rate and the shortest round trip hold
 SAMPLE = 0.05  # shortest rate sample, seconds
 SNUB_AFTER = 15.0  # seconds; a busy client may reject only after several (protocol pitfall: Transmission)
-UNKNOWN_RATE = 64 << 10  # bytes/s assumed of a peer that has not delivered yet
+UNKNOWN_RATE = 65536.0  # bytes/s assumed of a peer that has not delivered yet
+SILENT_RATE = 256.0  # and of one that left its last requests unanswered
 _CHUNK = 16  # blocks; room below it is not handed out while there is much outstanding
 
 
@@ -34,9 +35,30 @@ class Pipeline:
     """The request window of one peer. Times are seconds of one monotonic clock, amounts are blocks of 16 KiB."""
 
     __slots__ = (
-        "_best", "_best_before", "_depth", "_heard", "_limited", "_minimum", "_probe_end", "_rate", "_received",
-        "_reqq", "_rtt", "_rtt_next", "_sample_blocks", "_sample_start", "_startup", "_startup_best", "_strikes",
-        "_tag", "_tag_time", "_window_end", "outstanding",
+        "_best",
+        "_best_before",
+        "_depth",
+        "_heard",
+        "_limited",
+        "_minimum",
+        "_probe_end",
+        "_rate",
+        "_received",
+        "_received_at_wake",
+        "_reqq",
+        "_reqq_said",
+        "_rtt",
+        "_rtt_next",
+        "_sample_blocks",
+        "_sample_start",
+        "_silent",
+        "_startup",
+        "_startup_best",
+        "_strikes",
+        "_tag",
+        "_tag_time",
+        "_window_end",
+        "outstanding",
     )  # fmt: skip
 
     outstanding: int
@@ -44,10 +66,12 @@ class Pipeline:
     def __init__(self, now: float, *, reqq: int = 250, start: int = 128, minimum: int = 4) -> None:
         self.outstanding = 0
         self._minimum = minimum
-        self._reqq = reqq
+        self._reqq = self._reqq_said = reqq
         self._depth = float(start)
         self._heard = now
         self._received = 0
+        self._received_at_wake = -1
+        self._silent = False  # the last requests stayed without an answer
         self._tag = 0  # the tagged request is answered when this many blocks have come; 0: none is tagged
         self._tag_time = now
         self._rtt = 0.0  # 0: unknown
@@ -66,7 +90,7 @@ class Pipeline:
 
     def set_reqq(self, reqq: int) -> None:
         """The peer's own limit (BEP 10). Transmission answers one request fewer than it says."""
-        self._reqq = max(reqq - 1, 1)
+        self._reqq = self._reqq_said = max(reqq - 1, 1)
 
     def handle_requested(self, now: float, blocks: int) -> None:
         """`blocks` requests were sent."""
@@ -84,6 +108,7 @@ class Pipeline:
         self.outstanding = max(self.outstanding - blocks, 0)
         self._received += blocks
         self._heard = now
+        self._silent = False
         if self._tag and self._received >= self._tag:
             self._tag = 0
             self._learn_rtt(now - self._tag_time)
@@ -108,14 +133,19 @@ class Pipeline:
             self._sample_start = -1.0
 
     def handle_rejected(self, blocks: int) -> None:
-        """`blocks` requests were rejected although we are not choked: the peer's queue is shorter than it said."""
+        """`blocks` requests were rejected although we are not choked: the peer's queue is shorter than it said.
+
+        For rejects that follow a choke, handle_returned is right.
+        """
         self.handle_returned(blocks)
         self._reqq = max(min(self._reqq, self.outstanding), self._minimum)
 
     def depth(self, now: float) -> int:
         """Requests that may be outstanding."""
+        if self._silent:
+            return 1
         if self.snubbed(now):
-            return self._minimum
+            return min(self._minimum, self._reqq)
         depth = self._depth
         if self._probe_end:
             depth *= 0.6
@@ -141,10 +171,13 @@ class Pipeline:
 
     def pace(self, now: float) -> float:
         """Bytes a second to expect: the rate, less when requests have been waiting for longer than they should."""
-        rate = self.rate or float(UNKNOWN_RATE)
+        if self._silent:
+            return SILENT_RATE
+        # A peer that has just been asked for the first time is given the benefit of the doubt for a second or so.
+        rate = self.rate or max(UNKNOWN_RATE, float(self.outstanding * BLOCK))
         if not self.outstanding:
             return rate
-        patience = 2 * self._rtt + max(0.1, 4 * BLOCK / rate)
+        patience = 2 * self._rtt + max(0.1 if self._rate else 1.0, 4 * BLOCK / rate)
         idle = now - self._heard
         return rate if idle <= patience else rate * patience / idle
 
@@ -171,6 +204,8 @@ class Pipeline:
     def _wake(self, now: float) -> None:
         """The pipeline was empty: what was learned before still holds, the time in between does not count."""
         idle = now - self._heard
+        self._silent = self._silent or (idle > SNUB_AFTER / 2 and self._received == self._received_at_wake)
+        self._received_at_wake = self._received
         self._heard = now
         self._sample_start = -1.0
         self._tag = 0
@@ -197,7 +232,7 @@ class Pipeline:
         if self._startup:
             # One round trip of growth ahead of what was measured, and no more: a slow peer shows itself at once.
             ceiling = STARTUP_AHEAD * rate * self._rtt + _CHUNK
-            self._depth = min(self._depth, max(ceiling, float(self._minimum)))
+            self._depth = min(self._depth, max(min(ceiling, DRAIN * rate), float(self._minimum)))
             if rate > self._startup_best * 1.25:
                 self._startup_best = rate
                 self._strikes = 0
@@ -225,3 +260,4 @@ class Pipeline:
         self._best_before = self._best
         self._best = 0.0
         self._window_end = now + WINDOW
+        self._reqq = min(self._reqq + (self._reqq >> 2) + 1, self._reqq_said)

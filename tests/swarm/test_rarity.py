@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from btfast._bitfield import Bitfield
+from btfast.metainfo.geometry import Geometry
+from btfast.swarm.pieces import Pieces
+from btfast.swarm.rarity import Rarity, mask_of
+
+COUNT = 21
+
+
+def field_of(indexes: set[int]) -> Bitfield:
+    field = Bitfield(COUNT)
+    for index in indexes:
+        field.set(index)
+    return field
+
+
+sets = st.sets(st.integers(0, COUNT - 1))
+
+
+@given(st.lists(sets, max_size=12), st.data())
+def test_counting_over_planes_is_counting(peers: list[set[int]], data: st.DataObject) -> None:
+    rarity = Rarity(Pieces(Geometry(1, [COUNT])), random.Random(1))
+    joined: list[set[int]] = []
+    for peer in peers:
+        rarity.join(mask_of(field_of(peer)))
+        joined.append(peer)
+        if data.draw(st.booleans()):
+            gone = joined.pop(data.draw(st.integers(0, len(joined) - 1)))
+            rarity.leave(mask_of(field_of(gone)))
+    for index in range(COUNT):
+        assert rarity.availability(index) == sum(index in peer for peer in joined)
+
+
+@given(st.lists(sets, min_size=1, max_size=8), sets, st.integers(0, 100))
+def test_the_choice_is_a_rarest_wanted_piece_of_the_peer(peers: list[set[int]], unwanted: set[int], seed: int) -> None:
+    pieces = Pieces(Geometry(1, [COUNT]))
+    for index in unwanted:
+        pieces.unwant(index)
+    rarity = Rarity(pieces, random.Random(seed))
+    for peer in peers:
+        rarity.join(mask_of(field_of(peer)))
+    candidates = peers[0] - unwanted
+    chosen = rarity.choose(mask_of(field_of(peers[0])))
+    if not candidates:
+        assert chosen == -1
+        return
+    count = {index: sum(index in peer for peer in peers) for index in candidates}
+    assert count[chosen] == min(count.values())
+    assert rarity.choose(mask_of(field_of(peers[0])), rarest=False) in candidates
+
+
+@given(st.integers(0, 1000), st.booleans(), st.booleans())
+def test_every_piece_is_drawn_once(seed: int, partial: bool, sequential: bool) -> None:
+    pieces = Pieces(Geometry(1, [COUNT]))
+    rarity = Rarity(pieces, random.Random(seed), sequential=sequential)
+    if partial:
+        rarity.join(mask_of(field_of({1, 2, 3})))
+    order = []
+    while (index := rarity.choose(None)) >= 0:
+        pieces.open(index)
+        rarity.taken(index)
+        order.append(index)
+        if len(order) == 5:
+            pieces.abandon(index)
+            rarity.back(index)
+            order.pop()
+            partial = not partial
+            mask = mask_of(field_of({1, 2, 3}))
+            (rarity.join if partial else rarity.leave)(mask)
+            seed += 1
+            if seed % 7 == 0:
+                break
+    if index < 0:
+        assert sorted(order) == list(range(COUNT))
+        assert not sequential or order == sorted(order)
+
+
+def test_ties_are_broken_at_random() -> None:
+    for partial in (False, True):
+        chosen = set()
+        for seed in range(60):
+            pieces = Pieces(Geometry(1, [COUNT]))
+            rarity = Rarity(pieces, random.Random(seed))
+            if partial:
+                rarity.join(mask_of(field_of(set(range(COUNT - 1)))))
+                rarity.join(mask_of(field_of({COUNT - 1})))
+            chosen.add(rarity.choose(None))
+        assert len(chosen) > COUNT // 2
