@@ -36,6 +36,8 @@ class Owner(Protocol):
 
     def handle_interested(self, peer: PeerConnection, now: float) -> None: ...
 
+    def handle_not_interested(self, peer: PeerConnection) -> None: ...
+
     def dropped(self, peer: PeerConnection, reason: str) -> None: ...
 
 
@@ -231,7 +233,7 @@ class Conversation:
 
     def _not_interested(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
         peer.peer_interested = False
-        peer.choke()
+        self._owner.handle_not_interested(peer)
 
     # blocks
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
+from functools import partial
 from typing import cast
 
 from btfast import events
@@ -15,7 +16,8 @@ from btfast.engine.control import Add, Configure, Remove, Stop
 from btfast.engine.dialing import Dialer
 from btfast.engine.listening import Listener
 from btfast.engine.torrent import ActiveTorrent
-from btfast.engine.workers import Job, Workers
+from btfast.engine.worker_process import Job
+from btfast.engine.workers import Workers
 from btfast.errors import DestinationBusyError, Error, InternalError, InterruptedError, LimitReachedError
 from btfast.frames import Frames
 from btfast.metainfo.torrent import Torrent
@@ -156,10 +158,10 @@ class Engine(asyncio.Protocol):
                 continue
             task = context.loop.create_task(self._run_item(context, add))
             self._tasks[add.id] = task
-            task.add_done_callback(lambda _, number=add.id: self._item_ended(number))
+            task.add_done_callback(partial(self._item_ended, add.id))
 
-    def _item_ended(self, number: int) -> None:
-        task = self._tasks.pop(number)
+    def _item_ended(self, number: int, task: asyncio.Task[None]) -> None:
+        del self._tasks[number]
         if not task.cancelled():
             self._ended(task)
         self._start_waiting()

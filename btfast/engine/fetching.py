@@ -14,7 +14,8 @@ from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.torrent import Torrent
-from btfast.swarm.picker import BlockRun, Picker
+from btfast.swarm.blocks import BlockRun
+from btfast.swarm.picker import Picker
 from btfast.swarm.pieces import Pieces
 from btfast.swarm.rates import Rate
 from btfast.swarm.suspects import BadBlocks
@@ -161,7 +162,7 @@ class Fetching:
 
     def handle_written(self, index: int, slot: Slot) -> None:
         """Verified and written."""
-        guilty = self._suspects.verified(index, lambda: _fingerprints(slot)) if self._suspects else []
+        guilty = self._suspects.verified(index, _fingerprints(slot)) if self._suspects.waiting(index) else []
         self.picker.piece_done(index)
         self._owner.handle_verified(index)
         if guilty:
@@ -172,7 +173,7 @@ class Fetching:
         sent = self.picker.senders(index)
         self.wasted += slot.length
         self.picker.piece_failed(index)
-        guilty = self._suspects.failed(index, [(peer, run) for peer, run in sent], _fingerprints(slot))
+        guilty = self._suspects.failed(index, sent, _fingerprints(slot))
         self._owner.handle_bad_piece(index, sorted({peer for peer, _ in sent}), guilty)
 
     # peers

@@ -15,6 +15,9 @@ from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.peers import KnownPeers, Source
 
 
+REMEMBERED = 1000  # peers that have left
+
+
 class Talk(Owner, Protocol):
     """The conversation that connections are handed to."""
 
@@ -29,6 +32,7 @@ class PeerSet:
         self._dialer = dialer
         self._report = report
         self._numbers = itertools.count()
+        self._gone: dict[int, PeerAddress] = {}
         self._closed = False
         self.talk: Talk
         self.known = KnownPeers()
@@ -114,15 +118,28 @@ class PeerSet:
             else:
                 self.known.failed(peer.address, now)
         if peer.greeted:
+            self._gone[peer.number] = peer.address
+            if len(self._gone) > REMEMBERED:
+                del self._gone[next(iter(self._gone))]
             self._report(peer, "disconnected", reason)
 
-    def ban(self, peer: PeerConnection, reason: str) -> None:
+    def address_of(self, number: int) -> PeerAddress | None:
+        """Where a peer is, or was: the last REMEMBERED that have gone can still be found guilty."""
+        peer = self.connections.get(number)
+        return peer.address if peer is not None else self._gone.get(number)
+
+    def ban(self, number: int, reason: str) -> None:
         """Never again; on the loopback and in private networks only this address, since others may share the host."""
-        self.known.banned(peer.address, whole_host=ipaddress.ip_address(peer.address.host).is_global)
-        if peer.listen_port and peer.listen_port != peer.address.port:
-            self.known.banned(PeerAddress(peer.address.host, peer.listen_port))
-        self._report(peer, "banned", reason)
-        peer.close(reason)
+        peer = self.connections.get(number)
+        address = self.address_of(number)
+        if address is None:
+            return
+        self.known.banned(address, whole_host=ipaddress.ip_address(address.host).is_global)
+        if peer is not None:
+            if peer.listen_port and peer.listen_port != address.port:
+                self.known.banned(PeerAddress(address.host, peer.listen_port))
+            self._report(peer, "banned", reason)
+            peer.close(reason)
 
     def close(self, reason: str) -> None:
         self._closed = True

@@ -22,7 +22,7 @@ from btfast.engine.opening import survey_and_check
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.serving import Serving
 from btfast.engine.unchoking import Unchoking
-from btfast.engine.workers import Job
+from btfast.engine.worker_process import Job
 from btfast.errors import Error, IncompleteError, InputError, StorageError, VerificationError
 from btfast.events import Complete, FileDone, Metadata, Peer, PieceFailed, Progress, Warning
 from btfast.metainfo.addresses import PeerAddress
@@ -211,15 +211,15 @@ class ActiveTorrent:
             )  # fmt: skip
             return
         if job.kind == FINISH_FILE:
-            self._finishing.handle_finished(job.index)
+            self._finishing.handle_finished(job.piece)
         elif job.kind == DEMOTE_FILE:
-            self._finishing.handle_demoted(job.index)
+            self._finishing.handle_demoted(job.piece)
         elif self._fetching is not None:
             assert isinstance(job.slot, Slot)
             if status == OK:
-                self._fetching.handle_written(job.index, job.slot)
+                self._fetching.handle_written(job.piece, job.slot)
             else:
-                self._fetching.handle_mismatch(job.index, job.slot)
+                self._fetching.handle_mismatch(job.piece, job.slot)
         self._check_done()
 
     def handle_problem(self, problem: Problem) -> None:
@@ -238,8 +238,7 @@ class ActiveTorrent:
         self._context.emit(FileDone(id=self._add.id, path=self._order.paths[file], size=self._order.lengths[file]))
 
     def handle_bad_piece(self, index: int, senders: list[int], guilty: list[int]) -> None:
-        connections = self._peers.connections
-        addresses = [str(connections[number].address) for number in senders if number in connections]
+        addresses = [str(address) for number in senders if (address := self._peers.address_of(number)) is not None]
         self._context.emit(PieceFailed(id=self._add.id, index=index, peers=addresses))
         self.handle_guilty(guilty)
         self._failures[index] = self._failures.get(index, 0) + 1
@@ -254,9 +253,7 @@ class ActiveTorrent:
 
     def handle_guilty(self, guilty: list[int]) -> None:
         for number in guilty:
-            peer = self._peers.connections.get(number)
-            if peer is not None:
-                self._peers.ban(peer, "it sent wrong data")
+            self._peers.ban(number, "it sent wrong data")
 
     def _report_peer(self, peer: PeerConnection, change: str, reason: str) -> None:
         self._context.emit(
@@ -368,6 +365,9 @@ class _PeerEvents:
 
     def handle_interested(self, peer: PeerConnection, now: float) -> None:
         self._unchoking.handle_interested(peer, now)
+
+    def handle_not_interested(self, peer: PeerConnection) -> None:
+        self._unchoking.handle_not_interested(peer)
 
     def dropped(self, peer: PeerConnection, reason: str) -> None:
         self._unchoking.dropped(peer)

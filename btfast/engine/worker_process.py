@@ -26,7 +26,7 @@ class Job(NamedTuple):
 
     kind: int
     torrent: int
-    index: int
+    piece: int  # or the file
     slot: Slot | None
     digest: bytes
     attempt: int = 0
@@ -168,7 +168,7 @@ class WorkerProcess(asyncio.Protocol):
         slot = job.slot
         offset, length = (slot.offset, slot.length) if slot is not None else (0, 0)
         self.job_bytes += length
-        self._jobs.put(job.kind, number, job.torrent, job.index, offset, length, job.digest)
+        self._jobs.put(job.kind, number, job.torrent, job.piece, offset, length, job.digest)
 
     def wake(self) -> None:
         self._jobs.wake()

@@ -194,7 +194,7 @@ class Workers:
         for number, job in dead.jobs.items():
             self._introduce(fresh, job.torrent)
             if job.attempt + 1 >= ATTEMPTS:
-                raise InternalError(f"workers: three died over piece {job.index} of torrent {job.torrent}: giving up")
+                raise InternalError(f"workers: three died over piece {job.piece} of torrent {job.torrent}: giving up")
             fresh.give(number, job._replace(attempt=job.attempt + 1))
         fresh.wake()
 

@@ -89,8 +89,8 @@ Order = OpenTorrent | CloseTorrent | Survey | CheckPieces
 Answer = Surveyed | PiecesChecked | Problem
 
 _encoder = msgspec.msgpack.Encoder()
-_orders = msgspec.msgpack.Decoder(Order)
-_answers = msgspec.msgpack.Decoder(Answer)
+_orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
+_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
 def encode(message: Order | Answer) -> bytes:

@@ -12,7 +12,6 @@ import gc
 import os
 import select
 import signal
-import sys
 
 from btfast import _hashing
 from btfast._arena import Arena
@@ -125,8 +124,8 @@ class Worker:
                 continue
             failed = write_pieces(self._files, layout, [piece for _, piece in verified])
             for job, piece in verified:
-                if piece.index in failed:
-                    file, error = failed[piece.index]
+                if piece.piece in failed:
+                    file, error = failed[piece.piece]
                     self._report(layout, file, error)
                     self._complete(job, messages.FAILED, error.errno or errno.EIO)
                 else:
@@ -198,4 +197,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -15,9 +15,9 @@ _WORTH_DIRECT = 4 * PAGE  # a shorter inside is not worth a second system call
 
 
 class VerifiedPiece(NamedTuple):
-    """`offset`: where its payload lies in the arena; `payload`: the bytes."""
+    """Piece number `piece`. `offset`: where its payload lies in the arena; `payload`: the bytes."""
 
-    index: int
+    piece: int
     offset: int
     payload: memoryview
 
@@ -26,7 +26,7 @@ class _Segment(NamedTuple):
     file: int
     offset: int
     data: memoryview
-    index: int
+    piece: int
 
 
 def write_pieces(files: Files, layout: Layout, pieces: Sequence[VerifiedPiece]) -> dict[int, tuple[int, OSError]]:
@@ -70,7 +70,7 @@ def write_pieces(files: Files, layout: Layout, pieces: Sequence[VerifiedPiece]) 
 
 def _cut(layout: Layout, piece: VerifiedPiece, direct: list[_Segment], buffered: list[_Segment]) -> None:
     at = 0
-    for file, offset, length in layout.geometry.piece_spans(piece.index):
+    for file, offset, length in layout.geometry.piece_spans(piece.piece):
         if file not in layout.pads:
             begin, end = at, at + length
             if layout.direct and (piece.offset + at - offset) % PAGE == 0:
@@ -78,15 +78,15 @@ def _cut(layout: Layout, piece: VerifiedPiece, direct: list[_Segment], buffered:
                 inside = (length - head) // PAGE * PAGE
                 if inside >= _WORTH_DIRECT:
                     begin, end = at + head, at + head + inside
-                    direct.append(_Segment(file, offset + head, piece.payload[begin:end], piece.index))
+                    direct.append(_Segment(file, offset + head, piece.payload[begin:end], piece.piece))
                     if head:
-                        buffered.append(_Segment(file, offset, piece.payload[at:begin], piece.index))
+                        buffered.append(_Segment(file, offset, piece.payload[at:begin], piece.piece))
                     if end < at + length:
                         tail = piece.payload[end : at + length]
-                        buffered.append(_Segment(file, offset + head + inside, tail, piece.index))
+                        buffered.append(_Segment(file, offset + head + inside, tail, piece.piece))
                     at += length
                     continue
-            buffered.append(_Segment(file, offset, piece.payload[begin:end], piece.index))
+            buffered.append(_Segment(file, offset, piece.payload[begin:end], piece.piece))
         at += length
 
 
@@ -115,4 +115,4 @@ def _write(fd: int, group: list[_Segment]) -> None:
 
 def _note(failed: dict[int, tuple[int, OSError]], group: list[_Segment], error: OSError) -> None:
     for segment in group:
-        failed.setdefault(segment.index, (segment.file, error))
+        failed.setdefault(segment.piece, (segment.file, error))
