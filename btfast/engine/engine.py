@@ -185,7 +185,7 @@ class Engine(asyncio.Protocol):
         except asyncio.CancelledError:
             self._fail(add, self._limit or InterruptedError(f"{add.source}: stopped: run it again to go on"), torrent)
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a bug ends its item, says so, and leaves the others alone
             self._fail(add, InternalError(f"{add.source}: {type(error).__name__}: {error}: please report this"), torrent)
             context.loop.call_exception_handler({"message": f"item {add.id} broke", "exception": error})
 

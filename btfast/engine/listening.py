@@ -49,7 +49,8 @@ class Listener:
                 self._sockets.clear()
                 if error.errno != errno.EADDRINUSE or attempt == 0:
                     raise InputError(
-                        f"listening on {bind or 'all addresses'} port {attempt}: {error.strerror}: choose another --bind or --port"
+                        f"listening on {bind or 'all addresses'} port {attempt}: {error.strerror}: choose another "
+                        "--bind or --port"
                     ) from None
         raise AssertionError("unreachable")
 

@@ -14,7 +14,6 @@ from btfast.engine.dialing import Dialer
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.peers import KnownPeers, Source
 
-
 REMEMBERED = 1000  # peers that have left
 
 

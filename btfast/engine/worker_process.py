@@ -114,16 +114,8 @@ class WorkerProcess(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for body in self._frames.handle_bytes(data):
             answer = messages.decode_answer(body)
-            if isinstance(answer, messages.Surveyed):
-                self._forget_order(lambda o: isinstance(o, messages.Survey) and o.torrent == answer.torrent)
-            elif isinstance(answer, messages.PiecesChecked):
-                self._forget_order(
-                    lambda o: isinstance(o, messages.CheckPieces) and (o.torrent, o.first) == (answer.torrent, answer.first)
-                )
+            self.orders = [order for order in self.orders if not _answers(answer, order)]
             self._handle_answer(self, answer)
-
-    def _forget_order(self, answered: Callable[[messages.Survey | messages.CheckPieces], bool]) -> None:
-        self.orders = [order for order in self.orders if not answered(order)]
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._closing:
@@ -200,3 +192,9 @@ class WorkerProcess(asyncio.Protocol):
             self.process.wait()
         for fd in self._fds:
             os.close(fd)
+
+
+def _answers(answer: messages.Answer, order: messages.Survey | messages.CheckPieces) -> bool:
+    if isinstance(order, messages.Survey):
+        return isinstance(answer, messages.Surveyed) and answer.torrent == order.torrent
+    return isinstance(answer, messages.PiecesChecked) and (answer.torrent, answer.first) == (order.torrent, order.first)

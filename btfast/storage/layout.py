@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
@@ -46,10 +47,8 @@ class Layout:
                 except FileNotFoundError:
                     if not create:
                         raise
-                    try:
+                    with contextlib.suppress(FileExistsError):  # another worker may be faster
                         os.mkdir(element, dir_fd=parent)
-                    except FileExistsError:
-                        pass  # another worker was faster
                     below = os.open(element, _DIRECTORY, dir_fd=parent)
             finally:
                 os.close(parent)
