@@ -23,17 +23,20 @@ class Bars:
         self._totals = totals
         self._plain = plain
         self._live: Live | None = None
+        self._stale = False
         plain.before_output = self._clear
 
     def handle_event(self, event: Event) -> None:
+        self._stale = True
         self._plain.handle_event(event)
 
     def handle_log(self, text: str) -> None:
         self._plain.handle_log(text)
 
     def poll(self, now: float) -> None:
-        if not self._totals.active:
+        if not self._stale or not self._totals.active:
             return
+        self._stale = False
         if self._live is None:
             from rich.console import Console
             from rich.live import Live
@@ -60,6 +63,7 @@ class Bars:
         if self._live is not None:
             self._live.stop()
             self._live = None
+            self._stale = True
 
     def _render(self) -> RenderableType:
         from rich.progress_bar import ProgressBar

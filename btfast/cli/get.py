@@ -32,12 +32,14 @@ def run(parsed: argparse.Namespace, options: Options) -> int:
 
     network = launch()  # it loads its modules while we load ours
     try:
-        from btfast.cli.run import run_items
         from btfast.cli.settings import settings_of
         from btfast.engine.control import Configure, encode
 
         settings = settings_of(options)
         network.send(encode(Configure(settings)))
+
+        from btfast.cli.run import run_items
+
         return run_items(settings, read_items(parsed.sources, options), options, network)
     finally:
         network.close()

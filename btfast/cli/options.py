@@ -67,7 +67,7 @@ TABLE = (
     Option("in-place", "flag", "write under the final names, without .part", field="in_place"),
     Option("dry-run", "flag", "say what would be downloaded, and where to; write nothing"),
     Option("tracker-port", "whole", "port (default 6969)", metavar="N", default=6969, spelling="port"),
-    Option("tracker-bind", "text", "address (default 0.0.0.0)", metavar="ADDR", default="0.0.0.0", spelling="bind"),
+    Option("tracker-bind", "text", "address (default: any)", metavar="ADDR", default="", spelling="bind"),
     Option("size", "text", "how much data (default 256MiB)", metavar="SIZE", default="256MiB"),
     Option("json", "flag", "one JSON object a line on stdout"),
     Option("quiet", "flag", "errors only", short="q"),

@@ -18,13 +18,15 @@ def run(parsed: argparse.Namespace, options: Options) -> int:
 
     network = launch()
     try:
-        from btfast.cli.run import Item, run_items
         from btfast.cli.settings import settings_of
         from btfast.engine.control import Configure, encode
-        from btfast.metainfo.addresses import parse_host_port
 
         settings = settings_of(options)
         network.send(encode(Configure(settings)))
+
+        from btfast.cli.run import Item, run_items
+        from btfast.metainfo.addresses import parse_host_port
+
         peers = [parse_host_port(peer) for peer in options.texts("peer")]
         items = [Item(torrent, options.text("data"), peers, seed=True) for torrent in parsed.torrents]
         return run_items(settings, items, options, network)

@@ -1,0 +1,85 @@
+"""`btfast demo`, and `btfast tracker` between `btfast seed` and `btfast get`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from command_line import Command, environment
+from swarm_of_one import make_data, make_torrent, until
+
+NETWORK = ("--bind", "127.0.0.1", "--port", "0", "--workers", "1", "--memory", "16MiB")
+
+
+@contextmanager
+def serving(tmp_path: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that runs until it is told to stop, and then has to say so with exit code 7."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "btfast", *words],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 7
+
+
+def test_demo_downloads_and_says_so(btfast_command: Command, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    done = btfast_command("demo", "--size", "8MiB", "--memory", "16MiB", env={"TMPDIR": str(temporary)})
+    assert done.code == 0, done.err
+    assert done.out.startswith("btfast-demo.bin: 8.00 MiB in ")
+    assert done.out.count("\n") == 1
+    assert "this installation works" in done.err
+    assert list(temporary.iterdir()) == []
+
+
+def test_demo_in_json_ends_in_one_summary(btfast_command: Command) -> None:
+    done = btfast_command("demo", "--size", "3000001", "--memory", "16MiB", "--json", "-q")
+    assert (done.code, done.err) == (0, "")
+    assert [o["event"] for o in done.objects][-2:] == ["complete", "summary"]
+    assert done.objects[-1]["bytes"] == 3000001
+
+
+@pytest.mark.parametrize(("size", "code"), [("0", 2), ("much", 2), ("1000000TiB", 6)])
+def test_demo_refuses_what_cannot_be(btfast_command: Command, size: str, code: int) -> None:
+    done = btfast_command("demo", "--size", size)
+    assert done.code == code
+    assert done.err.startswith("btfast: error: ")
+    assert done.err.count("\n") == 1
+
+
+def test_a_tracker_brings_seed_and_get_together(btfast_command: Command, tmp_path: Path) -> None:
+    with serving(tmp_path, "tracker", "--json", "--bind", "127.0.0.1", "--port", "0") as tracker:
+        assert tracker.stdout is not None
+        url = json.loads(tracker.stdout.readline())["url"]
+        make_data(tmp_path / "source", {"album/a.bin": 500_000, "album/b.bin": 70_001})
+        (tmp_path / "album.torrent").write_bytes(make_torrent(tmp_path / "source", "album", announce=url))
+        with serving(tmp_path, "seed", "--json", *NETWORK, "album.torrent", "--data", "source") as seed:
+            assert seed.stdout is not None
+            until(lambda: json.loads(seed.stdout.readline()).get("state") == "seeding", "the seeder serves")  # type: ignore[union-attr]
+            done = btfast_command("get", *NETWORK, "-o", "out", "album.torrent")
+            assert done.code == 0, done.err
+            for name in ("album/a.bin", "album/b.bin"):
+                assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "source" / name).read_bytes()
+            seed.send_signal(signal.SIGINT)
+            last = seed.stdout.read().splitlines()[-1]
+            assert json.loads(last)["event"] == "summary"
+
+
+def test_a_tracker_that_cannot_listen_says_so(btfast_command: Command) -> None:
+    done = btfast_command("tracker", "--bind", "203.0.113.7")
+    assert done.code == 2
+    assert done.err.startswith("btfast: error: tracker: cannot listen on 203.0.113.7")
+    assert done.err.count("\n") == 1
