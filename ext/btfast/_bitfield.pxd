@@ -1,6 +1,7 @@
-from libc.stdint cimport uint64_t
+cimport cython
 
 
+@cython.final
 cdef class Bitfield:
     # BEP 3 order: bit 0 is the high bit of byte 0. The buffer is a whole number of 64-bit words; the bits past
     # `length` are always 0, so whole-word operations need no tail.

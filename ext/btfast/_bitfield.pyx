@@ -1,3 +1,4 @@
+# cython: auto_pickle=False
 """Bitfields in the bit order of BEP 3: bit 0 is the high bit of byte 0. Set operations run 64 bits at a time."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
