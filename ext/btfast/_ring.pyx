@@ -38,6 +38,7 @@ cdef extern from *:
 cdef enum:
     CONTROL = 4096
     RECORD = 64
+    MOST = 1 << 24
     TAIL = 64  # offset of the producer's word
     SLEEPING = 128
     DIGEST = 32
@@ -56,8 +57,10 @@ cdef struct Record:
 
 
 def ring_bytes(size_t capacity):
-    """Bytes of shared memory that a ring of `capacity` records needs."""
-    return CONTROL + capacity * RECORD
+    """Bytes of shared memory that a ring of `capacity` records needs, whole pages. ValueError above 16 Mi records."""
+    if capacity > MOST:
+        raise ValueError(f"a ring of {capacity} records: at most {MOST}")
+    return CONTROL + (capacity * RECORD + CONTROL - 1) // CONTROL * CONTROL
 
 
 @cython.final
