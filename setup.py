@@ -65,7 +65,7 @@ class BuildKernels(build_ext):
 
 
 def modules() -> list[Extension]:
-    headers = [str(p) for pattern in ("ext/btfast/*.pxd", "ext/btfast/*.h", "ext/kernels/*") for p in Path().glob(pattern)]
+    headers = [str(p) for pattern in ("ext/btfast/*.pxd", "ext/btfast/*.pxi", "ext/btfast/*.h", "ext/kernels/*") for p in Path().glob(pattern)]
     return [
         Extension(
             f"btfast.{source.stem}",
