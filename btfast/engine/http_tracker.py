@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from btfast import __version__
 from btfast.discovery.announce import (
     LONGEST_RETRY,
     AnnounceRequest,
@@ -37,7 +38,7 @@ class HttpTrackers:
     ours. The answer is the sum of the two; a family that fails where the other works is left alone for half an hour.
     """
 
-    def __init__(self, client: HttpClient | None = None, *, user_agent: str = "btfast") -> None:
+    def __init__(self, client: HttpClient | None = None, *, user_agent: str = f"btfast/{__version__}") -> None:
         self._client = client
         self._own_client = client is None
         self._user_agent = user_agent
