@@ -1,0 +1,142 @@
+"""The downloaders that are compared: whether each is here, and how it is told to do a job."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from bench.payload import Payload
+from bench.tools import ROOT, ToolError, build
+
+PEER_SCRIPT = Path(__file__).with_name("libtorrent_peer.py")
+BULK_JOBS = 200  # torrents at once, for btfast and aria2
+
+
+class Job(NamedTuple):
+    """What to download and where from. With `announce` set, peers are found through that tracker alone."""
+
+    payloads: tuple[Payload, ...]
+    peers: tuple[str, ...]
+    tracker: str  # always there: it is how aria2 finds its peers
+    announce: bool
+    folder: Path
+
+
+class Client(Protocol):
+    """A downloader. `missing` says why it cannot run here, or None; `version` is for the record."""
+
+    name: str
+
+    def missing(self) -> str | None: ...
+    def version(self) -> str: ...
+    def command(self, job: Job) -> list[str]: ...
+
+
+def _first_line(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return (done.stdout.strip().splitlines() or [""])[0] if done.returncode == 0 else None
+
+
+def _torrents(job: Job) -> list[str]:
+    return [str(payload.announced(job.tracker) if job.announce else payload.torrent) for payload in job.payloads]
+
+
+class Btfast:
+    def __init__(self, name: str = "btfast", *options: str) -> None:
+        self.name = name
+        self.options = options
+
+    def missing(self) -> str | None:
+        return None if self.version() else "`python -m btfast --version` fails: build it first"
+
+    def version(self) -> str:
+        return _first_line([sys.executable, "-m", "btfast", "--version"]) or ""
+
+    def command(self, job: Job) -> list[str]:
+        command = [sys.executable, "-m", "btfast", "get", "-o", str(job.folder), "--no-dht", "-q", *self.options]
+        if job.announce:
+            listing = job.payloads[0].torrent.with_name("list.txt")
+            listing.write_text("".join(f"{torrent}\n" for torrent in _torrents(job)))
+            return [*command, "-i", str(listing), "-j", str(BULK_JOBS)]
+        for peer in job.peers:
+            command += ["--peer", peer]
+        return [*command, "--no-trackers", *_torrents(job)]
+
+
+class Libtorrent:
+    def __init__(self, name: str, *, tuned: bool) -> None:
+        self.name = name
+        self.tuned = tuned
+
+    def missing(self) -> str | None:
+        return None if self.version() else "the libtorrent wheel is not installed (pip install libtorrent)"
+
+    def version(self) -> str:
+        asked = "import libtorrent; print('libtorrent', libtorrent.__version__)"
+        return _first_line([sys.executable, "-c", asked]) or ""
+
+    def command(self, job: Job) -> list[str]:
+        peers = [] if job.announce else job.peers
+        told = {"torrents": _torrents(job), "folder": str(job.folder), "peers": peers, "tuned": self.tuned}
+        return [sys.executable, str(PEER_SCRIPT), "leech", msgspec.json.encode(told).decode()]
+
+
+class Aria2:
+    name = "aria2"
+
+    def missing(self) -> str | None:
+        return None if shutil.which("aria2c") else "aria2c is not installed"
+
+    def version(self) -> str:
+        return _first_line(["aria2c", "--version"]) or ""
+
+    def command(self, job: Job) -> list[str]:
+        quiet = ["--no-conf", "--quiet", "--summary-interval=0", "--download-result=hide"]
+        local = ["--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--disable-ipv6=true"]
+        fast = ["--file-allocation=none", "--bt-max-peers=0", "--seed-time=0", f"-j{BULK_JOBS}"]
+        # --bt-tracker takes the place of an announce key and leaves the info-hash alone.
+        where = [f"--dir={job.folder}", f"--bt-tracker={job.tracker}"]
+        return ["aria2c", *quiet, *local, *fast, *where, *(str(payload.torrent) for payload in job.payloads)]
+
+
+class Floor:
+    """Not a downloader: what receiving, hashing and writing alone cost (c/floor.c)."""
+
+    name = "floor"
+
+    def missing(self) -> str | None:
+        try:
+            build("floor")
+        except ToolError as error:
+            return str(error).splitlines()[0]
+        return None
+
+    def version(self) -> str:
+        return ""
+
+    def command(self, job: Job) -> list[str]:
+        (payload,) = job.payloads
+        hashes = payload.torrent.with_suffix(".hashes")
+        hashes.write_bytes(payload.hashes)
+        sizes = ["--piece-length", str(payload.piece_length), "--size", str(payload.size)]
+        where = ["--out", str(job.folder / payload.content.name), "--peers", ",".join(job.peers)]
+        return [str(build("floor")), "--info-hash", payload.info_hash, "--hashes", str(hashes), *sizes, *where]
+
+
+BTFAST = Btfast()
+BTFAST_BUFFERED = Btfast("btfast-buffered", "--io", "buffered")
+BTFAST_256 = Btfast("btfast-256MiB", "--memory", "256MiB")
+LIBTORRENT = Libtorrent("libtorrent", tuned=False)
+LIBTORRENT_TUNED = Libtorrent("libtorrent-tuned", tuned=True)
+ARIA2 = Aria2()
+FLOOR = Floor()
+
+ALL: tuple[Client, ...] = (BTFAST, BTFAST_BUFFERED, BTFAST_256, LIBTORRENT, LIBTORRENT_TUNED, ARIA2, FLOOR)

@@ -1,0 +1,115 @@
+"""libtorrent as a downloader and as the seeder of many torrents: one process, one job, run by the bench.
+
+python libtorrent_peer.py leech JOB_JSON     JOB: {"torrents": [...], "folder": "...", "peers": ["A:P"], "tuned": bool}
+python libtorrent_peer.py seed JOB_JSON      JOB: {"torrents": [...], "folder": "...", "host": "127.0.0.2"}
+
+Neither talks to anything but the peers and trackers of the bench. Imports nothing of the bench, so that a start costs
+what starting libtorrent costs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import warnings
+from typing import Any
+
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+import libtorrent as lt  # noqa: E402  (its own deprecations would fill the output)
+
+PR_SET_PDEATHSIG = 1
+
+# Left alone, a session would look for peers outside this machine; and it would knock at every seed with encryption
+# first, which the cheap seeds do not speak, and lose a second in coming back. (With default settings it also tries uTP
+# first and loses about four seconds: that is left as it is, for it is what tuning turns off.)
+ISOLATED = {"enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False}
+PLAIN_TEXT = {"out_enc_policy": int(lt.enc_policy.pe_disabled)}
+
+TUNED = {
+    "max_out_request_queue": 1500,
+    "enable_outgoing_utp": False,
+    "enable_incoming_utp": False,
+    "hashing_threads": 2,
+    "aio_threads": 4,
+    "recv_socket_buffer_size": 1 << 20,
+    "max_queued_disk_bytes": 64 << 20,
+    "connection_speed": 500,
+    "torrent_connect_boost": 255,
+}
+
+# Hundreds of uTP connections over one UDP socket stall one another: over TCP a default libtorrent is done far sooner.
+SEEDING = {
+    "allow_multiple_connections_per_ip": True,
+    "connections_limit": 5000,
+    "unchoke_slots_limit": -1,
+    "enable_incoming_utp": False,
+    "enable_outgoing_utp": False,
+}
+
+CATEGORIES = lt.alert.category_t
+MASK = CATEGORIES.status_notification | CATEGORIES.storage_notification | CATEGORIES.error_notification
+
+
+def add_parameters(torrent: str, folder: str) -> Any:
+    parameters = lt.add_torrent_params()
+    parameters.ti = lt.torrent_info(torrent)
+    parameters.save_path = folder
+    parameters.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+    return parameters
+
+
+def listening(host: str) -> dict[str, Any]:
+    return {"listen_interfaces": f"{host}:0", "alert_mask": int(MASK), "alert_queue_size": 100_000}
+
+
+def leech(job: dict[str, Any]) -> None:
+    """Downloads all torrents; returns once every one is complete and flushed. Raises SystemExit on an error."""
+    settings: Any = {**lt.high_performance_seed(), **TUNED} if job["tuned"] else {}
+    settings |= {**ISOLATED, **PLAIN_TEXT, **listening("127.0.0.1")}
+    session = lt.session(settings)
+    peers = [(host, int(port)) for host, port in (address.split(":") for address in job["peers"])]
+    for torrent in job["torrents"]:
+        session.async_add_torrent(add_parameters(torrent, job["folder"]))
+    unfinished = len(job["torrents"])
+    flushing: set[Any] = set()
+    while unfinished or flushing:
+        session.wait_for_alert(1000)
+        for alert in session.pop_alerts():
+            if isinstance(alert, lt.add_torrent_alert):
+                for peer in peers:
+                    alert.handle.connect_peer(peer)
+            elif isinstance(alert, lt.torrent_finished_alert):
+                alert.handle.flush_cache()
+                flushing.add(alert.handle)
+                unfinished -= 1
+            elif isinstance(alert, lt.cache_flushed_alert):
+                flushing.discard(alert.handle)  # more than one may come for a torrent
+            elif isinstance(alert, (lt.file_error_alert, lt.torrent_error_alert)):
+                raise SystemExit(alert.message())
+
+
+def seed(job: dict[str, Any]) -> None:
+    """Checks all torrents and serves them until it is killed. (In seed mode the first round would pay for the checks.)"""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    settings: Any = {**lt.high_performance_seed(), **SEEDING, **ISOLATED, **listening(job["host"])}
+    session = lt.session(settings)
+    for torrent in job["torrents"]:
+        session.async_add_torrent(add_parameters(torrent, job["folder"]))
+    unchecked = len(job["torrents"])
+    while unchecked or not session.listen_port():
+        session.wait_for_alert(100)
+        unchecked -= sum(isinstance(alert, lt.torrent_checked_alert) for alert in session.pop_alerts())
+    print(f"listening {job['host']}:{session.listen_port()}", flush=True)
+    print("ready", flush=True)
+    while True:
+        session.wait_for_alert(60_000)
+        session.pop_alerts()
+
+
+if __name__ == "__main__":
+    job_of = {"leech": leech, "seed": seed}
+    job_of[sys.argv[1]](json.loads(sys.argv[2]))
+    os._exit(0)  # the data is flushed: the time that a session takes to close is not counted against libtorrent

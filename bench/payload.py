@@ -1,0 +1,123 @@
+"""What is downloaded: files of deterministic bytes, their v1 torrents, and the comparison afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from bench.tools import build
+
+MIB = 1 << 20
+SHM = Path("/dev/shm")
+CHUNK = 4 * MIB
+
+Bencodable = int | bytes | str | Sequence["Bencodable"] | Mapping[str, "Bencodable"]
+
+
+def bencode(value: Bencodable) -> bytes:
+    """The canonical bencoding (BEP 3)."""
+    if isinstance(value, int):
+        return b"i%de" % value
+    if isinstance(value, str):
+        value = value.encode()
+    if isinstance(value, bytes):
+        return b"%d:%b" % (len(value), value)
+    if isinstance(value, Mapping):
+        return b"d%be" % b"".join(bencode(key) + bencode(value[key]) for key in sorted(value))
+    return b"l%be" % b"".join(map(bencode, value))
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """One single-file torrent: its content on this machine, and the .torrent that describes it."""
+
+    content: Path
+    torrent: Path
+    size: int
+    piece_length: int
+    info_hash: str  # hex
+    hashes: bytes  # 20 bytes a piece
+
+    def announced(self, url: str) -> Path:
+        """A copy of the torrent that names a tracker; the info-hash is the same."""
+        path = self.torrent.with_name(f"{self.torrent.stem}.announced.torrent")
+        if not path.exists():
+            path.write_bytes(b"d8:announce" + bencode(url) + self.torrent.read_bytes()[1:])
+        return path
+
+
+def _chunks(path: Path, size: int) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(size):
+            yield chunk
+
+
+def make_file(path: Path, size: int, seed: int) -> None:
+    """Fills `path` with `size` bytes, the same for the same seed on any machine."""
+    subprocess.run([build("payload"), str(path), str(size), str(seed)], check=True)
+
+
+def make_torrent(content: Path, piece_length: int) -> Payload:
+    """Hashes `content` and writes `content`.torrent beside it."""
+    hashes = b"".join(hashlib.sha1(piece).digest() for piece in _chunks(content, piece_length))
+    size = content.stat().st_size
+    info = bencode({"length": size, "name": content.name, "piece length": piece_length, "pieces": hashes})
+    torrent = content.with_name(content.name + ".torrent")
+    torrent.write_bytes(b"d4:info" + info + b"e")
+    return Payload(content, torrent, size, piece_length, hashlib.sha1(info).hexdigest(), hashes)
+
+
+def make_payload(folder: Path, size: int, piece_length: int, seed: int = 1) -> Payload:
+    content = folder / "payload.bin"
+    make_file(content, size, seed)
+    return make_torrent(content, piece_length)
+
+
+def make_many(folder: Path, count: int, size: int, piece_length: int) -> list[Payload]:
+    """`count` files of `size` bytes, a torrent each."""
+    payloads = []
+    whole = folder / "whole"
+    make_file(whole, count * size, 2)
+    with whole.open("rb") as file:
+        for number in range(count):
+            content = folder / f"file-{number:04}.bin"
+            content.write_bytes(file.read(size))
+            payloads.append(make_torrent(content, piece_length))
+    whole.unlink()
+    return payloads
+
+
+def difference(payload: Payload, folder: Path) -> str | None:
+    """Compares the download in `folder` byte by byte with its source; None when equal, else what is wrong."""
+    path = folder / payload.content.name
+    if not path.is_file():
+        return f"{path.name} is missing"
+    if path.stat().st_size != payload.size:
+        return f"{path.name} has {path.stat().st_size} bytes instead of {payload.size}"
+    pairs = zip(_chunks(payload.content, CHUNK), _chunks(path, CHUNK), strict=True)
+    for number, (wanted, found) in enumerate(pairs):
+        if wanted != found:
+            return f"{path.name} differs between bytes {number * CHUNK} and {(number + 1) * CHUNK}"
+    return None
+
+
+def memory_available() -> int:
+    """Bytes that can be taken without swapping."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def source_folder(size: int) -> Path:
+    """Where `size` bytes of source data go: tmpfs when there is room in it and in memory, else the temporary folder."""
+    if SHM.is_dir() and os.access(SHM, os.W_OK):
+        room = min(shutil.disk_usage(SHM).free, memory_available() - 2048 * MIB)
+        if room > size + 64 * MIB:
+            return SHM
+    return Path(os.environ.get("TMPDIR", "/var/tmp"))
