@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import btfast
 from btfast._arena import Arena, Slot, shared_memory
 
 PAGE = 4096
 PAGES = 64
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(btfast.__file__).resolve().parents[1]  # the build under test, for children
 
 
 def allocated(arena: Arena, length: int, file_offset: int = 0) -> Slot:

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import btfast
 from btfast._arena import shared_memory
 from btfast._ring import Ring, ring_bytes
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(btfast.__file__).resolve().parents[1]  # the build under test, for children
 DEADLINE_MS = 30_000
 
 
