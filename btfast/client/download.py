@@ -139,10 +139,15 @@ def result_of(event: Complete) -> Result:
 
 def error_of(event: Failed) -> errors.Error:
     """The exception that the event names, with its facts."""
-    cls = getattr(errors, event.kind, None)
+    return error_named(event.kind, event.error, id=event.id, source=event.source, done=event.done, total=event.total)
+
+
+def error_named(kind: str, message: str, **facts: object) -> errors.Error:
+    """An exception of the class in btfast.errors called `kind`; InternalError where there is none."""
+    cls = getattr(errors, kind, None)
     if not (isinstance(cls, type) and issubclass(cls, errors.Error)):
         cls = errors.InternalError
-    return cls(event.error, id=event.id, source=event.source, done=event.done, total=event.total)
+    return cls(message, **facts)
 
 
 def failed_of(number: int, source: str, error: errors.Error, *, done: int = 0, total: int = 0) -> Failed:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
-from btfast.client.download import Download, failed_of
+from btfast.client.download import Download, error_named, failed_of
 from btfast.client.launch import NetworkProcess, launch
 from btfast.client.link import Link
 from btfast.client.sources import HasRaw, absolute_directory, read_source
@@ -26,6 +27,7 @@ TERMINATE_PATIENCE = 0.3  # seconds after SIGTERM; SIGKILL follows
 KILL_PATIENCE = 5.0  # seconds that the kernel may take
 LAST_WORDS_PATIENCE = 1.0  # seconds to read what an ended process has left in the socket
 _POLL = 0.005
+_UNCAUGHT = re.compile(r"btfast\.errors\.(\w+): (.+)")  # the last line of its traceback
 
 Source = str | os.PathLike[str] | bytes | HasRaw
 PeerLike = str | tuple[str, int]
@@ -58,7 +60,7 @@ class Session:
         self._listening: Listening | None = None
         self._listening_known = asyncio.Event()
         self._stopping = False
-        self._broken: InternalError | None = None
+        self._broken: Error | None = None
         self._burial: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Session:
@@ -103,12 +105,11 @@ class Session:
         *,
         peers: Iterable[PeerLike] = (),
         seed: bool = False,
-        select: Sequence[int] | None = None,
     ) -> Download:
         """Starts a download of `source` into `directory`, or with `seed` serves the complete data that is there.
 
         `source` is the path of a .torrent, an http(s) URL of one, its bytes, or a Torrent. `peers` are tried besides
-        those that trackers name, as `"host:port"` or `(host, port)`. `select` holds indices of the files wanted.
+        those that trackers name, as `"host:port"` or `(host, port)`.
         Every call takes the next `id`, from 0, also one that raises. Raises InputError, SourceNotFoundError,
         StorageError for a source that cannot be read, InternalError when the network process is gone.
         """
@@ -120,7 +121,7 @@ class Session:
         label, data = await read_source(source)
         await link.writable.wait()
         if self._broken is not None:
-            raise InternalError(str(self._broken), **self._broken.facts)
+            raise type(self._broken)(str(self._broken), **self._broken.facts)
         if self._stopping:
             raise InterruptedError(f"{label}: the session is stopping: run it again to go on")
         download = Download(number, label, where, self._remove)
@@ -133,7 +134,6 @@ class Session:
                 data=data,
                 peers=addresses,
                 seed=seed,
-                select=None if select is None else list(select),
             )
         )
         return download
@@ -215,20 +215,26 @@ class Session:
         await self._end_process(network)
         self._handle_log()
         if self._broken is None:
-            last = " | ".join(network.tail.splitlines()[-5:]) or "it said nothing"
-            self._broken = InternalError(
-                f"network process: ended unexpectedly, {network.status}: {last}: please report this",
-                status=network.process.returncode,
-                stderr=network.tail,
-            )
+            self._broken = _last_words(network)
         self._listening_known.set()
         self._fail_pending()
+
+
+def _last_words(network: NetworkProcess) -> Error:
+    """Why it ended: an error of ours that it could not start with, such as an address to bind to, or a crash."""
+    lines = network.tail.splitlines()
+    facts = {"status": network.process.returncode, "stderr": network.tail}
+    known = _UNCAUGHT.fullmatch(lines[-1]) if lines else None
+    if known is not None:
+        return error_named(known[1], known[2], **facts)
+    said = " | ".join(lines[-5:]) or "it said nothing"
+    return InternalError(f"network process: ended unexpectedly, {network.status}: {said}: please report this", **facts)
 
 
 async def _exits(network: NetworkProcess, patience: float) -> bool:
     """Whether it ends within `patience` seconds. A child's end can be waited for in any loop only by looking."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience
-    while network.process.poll() is None and loop.time() < deadline:  # noqa: ASYNC110
+    while network.process.poll() is None and loop.time() < deadline:
         await asyncio.sleep(_POLL)
     return network.process.poll() is not None

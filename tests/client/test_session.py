@@ -193,3 +193,25 @@ async def test_a_seeding_session_serves_a_downloading_one(tmp_path: Path, album:
         result = await (await leecher.add(album, tmp_path / "out", peers=[peer]))
     assert result.bytes == sum(FILES.values())
     same(tmp_path, list(FILES))
+
+
+async def test_an_address_that_cannot_be_had_is_the_callers_error(tmp_path: Path, album: bytes) -> None:
+    settings = btfast.Settings(bind="203.0.113.7", port=0, workers=1, memory="16MiB")
+    async with Session(settings) as session:
+        with pytest.raises(btfast.InputError, match=r"203\.0\.113\.7"):
+            await (await session.add(album, tmp_path / "out"))
+        with pytest.raises(btfast.InputError, match=r"203\.0\.113\.7"):
+            await session.port()
+
+
+async def test_seeding_for_a_time_ends_well(tmp_path: Path, album: bytes) -> None:
+    settings = btfast.Settings(bind="127.0.0.1", port=0, workers=1, memory="16MiB", trackers=False, seed_time=0.2)
+    async with Session(settings) as session:
+        result = await (await session.add(album, tmp_path / "source", seed=True))
+    assert result.downloaded == 0
+
+
+async def test_seeding_data_that_is_not_there_is_refused(tmp_path: Path, album: bytes) -> None:
+    async with Session(LOCAL) as session:
+        with pytest.raises(btfast.VerificationError, match="only complete data can be served"):
+            await (await session.add(album, tmp_path / "nowhere", seed=True))
