@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -152,6 +155,42 @@ def test_the_log_keeps_what_happened(btfast_command: Command, offer: Offer, tmp_
     assert btfast_command(*words(offer, "-q", "--log", "run.log", offer.torrent("a.bin"))).code == 0
     log = (tmp_path / "run.log").read_text()
     assert " complete: a.bin: 1.91 MiB in " in log
+
+
+def test_on_a_terminal_there_are_bars_and_the_result_still_goes_to_stdout(offer: Offer, tmp_path: Path) -> None:
+    name = offer.torrent("a.bin", rate=1 << 20)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "btfast", *words(offer, name)],
+        cwd=tmp_path,
+        env=environment(tmp_path, {"TERM": "xterm", "COLUMNS": "120"}),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    ) as process:
+        os.close(theirs)
+        drawn = b""
+        with contextlib.suppress(OSError):  # the terminal's end, once nobody holds the other side
+            while data := os.read(ours, 65536):
+                drawn += data
+        os.close(ours)
+        assert process.stdout is not None
+        assert process.stdout.read().startswith("a.bin: 1.91 MiB in ")
+    assert process.returncode == 0
+    assert b"a.bin" in drawn
+    assert b"iB/s" in drawn
+    assert b"1 peer" in drawn
+    assert drawn.count(b"\x1b[?25l") == drawn.count(b"\x1b[?25h") > 0  # a hidden cursor comes back
+
+
+def test_a_closed_stdout_does_not_end_the_download(offer: Offer, tmp_path: Path) -> None:
+    command = " ".join([sys.executable, "-m", "btfast", *words(offer, "--json", offer.torrent("a.bin"))])
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true; exit ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert offer.arrived("a.bin")
 
 
 class Running:

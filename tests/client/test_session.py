@@ -215,3 +215,14 @@ async def test_seeding_data_that_is_not_there_is_refused(tmp_path: Path, album: 
     async with Session(LOCAL) as session:
         with pytest.raises(btfast.VerificationError, match="only complete data can be served"):
             await (await session.add(album, tmp_path / "nowhere", seed=True))
+
+
+async def test_a_network_process_that_does_not_answer_is_ended_by_force(tmp_path: Path, large: bytes) -> None:
+    with seeding(large, tmp_path / "source", rate=1 << 20) as slow:
+        async with Session(LOCAL) as session:
+            download = await started(session, large, tmp_path, slow.peer)
+            engine = next(p for p in psutil.Process().children() if "btfast.engine" in p.cmdline())
+            engine.suspend()
+        assert not engine.is_running()
+    with pytest.raises(btfast.InterruptedError):
+        await download
