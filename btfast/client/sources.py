@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import re
@@ -47,9 +46,11 @@ async def read_source(source: str | os.PathLike[str] | bytes | HasRaw) -> Conten
         label = shown(text)
         if isinstance(source, str) and is_url(text):
             return Content(label, None)
-        size = stat_torrent(text)
-        data = await asyncio.to_thread(read_torrent, text) if size > _THREAD_ABOVE else read_torrent(text)
-        return Content(label, data)
+        if stat_torrent(text) <= _THREAD_ABOVE:
+            return Content(label, read_torrent(text))
+        import asyncio  # who only looks into a torrent does without
+
+        return Content(label, await asyncio.to_thread(read_torrent, text))
     if isinstance(source, HasRaw):
         return Content(shown(source.name), _within_limit(shown(source.name), source.raw))
     raise InputError(f"source {source!r}: not understood: give a path, a URL, bytes or a btfast.Torrent")
