@@ -18,11 +18,11 @@ BULK_JOBS = 200  # torrents at once, for btfast and aria2
 
 
 class Job(NamedTuple):
-    """What to download and where from. With `announce` set, peers are found through that tracker alone."""
+    """What to download and where from: btfast is given the peers, or where `announce` is set only the tracker."""
 
     payloads: tuple[Payload, ...]
     peers: tuple[str, ...]
-    tracker: str  # always there: it is how aria2 finds its peers
+    tracker: str  # its URL; it names the same peers
     announce: bool
     folder: Path
 
@@ -45,8 +45,8 @@ def _first_line(command: list[str]) -> str | None:
     return (done.stdout.strip().splitlines() or [""])[0] if done.returncode == 0 else None
 
 
-def _torrents(job: Job) -> list[str]:
-    return [str(payload.announced(job.tracker) if job.announce else payload.torrent) for payload in job.payloads]
+def _announced(job: Job) -> list[str]:
+    return [str(payload.announced(job.tracker)) for payload in job.payloads]
 
 
 class Btfast:
@@ -64,14 +64,16 @@ class Btfast:
         command = [sys.executable, "-m", "btfast", "get", "-o", str(job.folder), "--no-dht", "-q", *self.options]
         if job.announce:
             listing = job.payloads[0].torrent.with_name("list.txt")
-            listing.write_text("".join(f"{torrent}\n" for torrent in _torrents(job)))
+            listing.write_text("".join(f"{torrent}\n" for torrent in _announced(job)))
             return [*command, "-i", str(listing), "-j", str(BULK_JOBS)]
         for peer in job.peers:
             command += ["--peer", peer]
-        return [*command, "--no-trackers", *_torrents(job)]
+        return [*command, "--no-trackers", *(str(payload.torrent) for payload in job.payloads)]
 
 
 class Libtorrent:
+    """Finds its peers through the tracker: an address from connect_peer waits half a second for its next tick."""
+
     def __init__(self, name: str, *, tuned: bool) -> None:
         self.name = name
         self.tuned = tuned
@@ -84,8 +86,7 @@ class Libtorrent:
         return _first_line([sys.executable, "-c", asked]) or ""
 
     def command(self, job: Job) -> list[str]:
-        peers = [] if job.announce else job.peers
-        told = {"torrents": _torrents(job), "folder": str(job.folder), "peers": peers, "tuned": self.tuned}
+        told = {"torrents": _announced(job), "folder": str(job.folder), "tuned": self.tuned}
         return [sys.executable, str(PEER_SCRIPT), "leech", msgspec.json.encode(told).decode()]
 
 

@@ -1,6 +1,6 @@
 """libtorrent as a downloader and as the seeder of many torrents: one process, one job, run by the bench.
 
-python libtorrent_peer.py leech JOB_JSON     JOB: {"torrents": [...], "folder": "...", "peers": ["A:P"], "tuned": bool}
+python libtorrent_peer.py leech JOB_JSON     JOB: {"torrents": [...], "folder": "...", "tuned": bool}
 python libtorrent_peer.py seed JOB_JSON      JOB: {"torrents": [...], "folder": "...", "host": "127.0.0.2"}
 
 Neither talks to anything but the peers and trackers of the bench. Imports nothing of the bench, so that a start costs
@@ -66,11 +66,13 @@ def listening(host: str) -> dict[str, Any]:
 
 
 def leech(job: dict[str, Any]) -> None:
-    """Downloads all torrents; returns once every one is complete and flushed. Raises SystemExit on an error."""
+    """Downloads all torrents from the peers that their trackers name; returns once all are complete and flushed.
+
+    Raises SystemExit on an error.
+    """
     settings: Any = {**lt.high_performance_seed(), **TUNED} if job["tuned"] else {}
     settings |= {**ISOLATED, **PLAIN_TEXT, **listening("127.0.0.1")}
     session = lt.session(settings)
-    peers = [(host, int(port)) for host, port in (address.split(":") for address in job["peers"])]
     for torrent in job["torrents"]:
         session.async_add_torrent(add_parameters(torrent, job["folder"]))
     unfinished = len(job["torrents"])
@@ -78,10 +80,7 @@ def leech(job: dict[str, Any]) -> None:
     while unfinished or flushing:
         session.wait_for_alert(1000)
         for alert in session.pop_alerts():
-            if isinstance(alert, lt.add_torrent_alert):
-                for peer in peers:
-                    alert.handle.connect_peer(peer)
-            elif isinstance(alert, lt.torrent_finished_alert):
+            if isinstance(alert, lt.torrent_finished_alert):
                 alert.handle.flush_cache()
                 flushing.add(alert.handle)
                 unfinished -= 1

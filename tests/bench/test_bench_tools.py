@@ -29,10 +29,10 @@ def payload(tmp_path_factory: pytest.TempPathFactory) -> Payload:
     return make_payload(tmp_path_factory.mktemp("payload"), SIZE, PIECE)
 
 
-def job(payload: Payload, peers: list[str], folder: Path) -> Job:
+def job(payload: Payload, peers: list[str], folder: Path, tracker: str = "") -> Job:
     out = folder / "out"
     out.mkdir()
-    return Job((payload,), tuple(peers), "http://127.0.0.1:1/announce", announce=False, folder=out)
+    return Job((payload,), tuple(peers), tracker, announce=False, folder=out)
 
 
 def connect(address: str) -> socket.socket:
@@ -66,12 +66,13 @@ def test_payload_depends_on_its_seed_alone(tmp_path: Path) -> None:
     assert len({one[i : i + 4096] for i in range(0, MIB, 4096)}) == MIB // 4096
 
 
-def test_libtorrent_reads_the_torrent_and_its_announced_copy(payload: Payload) -> None:
+def test_libtorrent_reads_the_torrent_and_its_announced_copy(tmp_path: Path) -> None:
     url = "http://127.0.0.1:1/announce"
+    payload = make_payload(tmp_path, MIB, PIECE)
     for path, announce in ((payload.torrent, None), (payload.announced(url), url.encode())):
         torrent = lt.torrent_info(str(path))
         assert str(torrent.info_hash()) == payload.info_hash
-        assert torrent.total_size() == SIZE
+        assert torrent.total_size() == MIB
         assert lt.bdecode(path.read_bytes()).get(b"announce") == announce
 
 
@@ -79,8 +80,9 @@ def test_libtorrent_downloads_from_seeds_through_relays(payload: Payload, tmp_pa
     with (
         start_seeds(payload.content, payload.info_hash, PIECE, 2, first_host=130) as seeds,
         start_relay(seeds.addresses, 20, 50e6) as relay,
+        start_tracker(relay.addresses) as tracker,
     ):
-        told = job(payload, relay.addresses, tmp_path)
+        told = job(payload, relay.addresses, tmp_path, announce_url(tracker))
         reading, said = measure(LIBTORRENT_TUNED.command(told), tmp_path, timeout=40)
         assert reading.failure is None, said
         assert difference(payload, told.folder) is None
