@@ -37,6 +37,7 @@ class PeerSet:
         self.known = KnownPeers()
         self.connections: dict[int, PeerConnection] = {}
         self.seen = 0  # handshakes completed so far
+        self.banned = 0  # peers
 
     def add(self, addresses: list[PeerAddress], source: Source) -> None:
         """Addresses to try."""
@@ -64,11 +65,13 @@ class PeerSet:
                 return
             if self._closed:
                 sock.close()
+                self._dialer.answered(address, None)
                 return
             try:
                 peer = PeerConnection(self._context.loop, sock, address, self.talk, outgoing=True)
             except OSError:
                 sock.close()
+                self._dialer.answered(address, None)
                 self.known.failed(address, self._context.loop.time())
                 return
             self._adopt(peer)
@@ -94,6 +97,7 @@ class PeerSet:
 
     def greeted(self, peer: PeerConnection) -> str | None:
         """Its handshake has come. Why it is refused, or None."""
+        now = self._context.loop.time()
         if peer.peer_id == self._context.peer_id:
             if peer.outgoing:
                 self.known.set_own(peer.address)
@@ -102,6 +106,7 @@ class PeerSet:
             if other is not peer and other.greeted and other.peer_id == peer.peer_id and _same_host(other, peer):
                 return "it is connected already"
         if peer.outgoing:
+            self._dialer.answered(peer.address, now - peer.connected_at)
             self.known.connected(peer.address)
         self.seen += 1
         self._report(peer, "connected", "")
@@ -112,6 +117,8 @@ class PeerSet:
         self.connections.pop(peer.number, None)
         now = self._context.loop.time()
         if peer.outgoing:
+            if not peer.greeted:
+                self._dialer.answered(peer.address, None)
             if peer.greeted:
                 self.known.disconnected(peer.address, now, useful=peer.stream.payload > 0)
             else:
@@ -133,6 +140,7 @@ class PeerSet:
         address = self.address_of(number)
         if address is None:
             return
+        self.banned += not self.known.is_banned(address)
         self.known.banned(address, whole_host=ipaddress.ip_address(address.host).is_global)
         if peer is not None:
             if peer.listen_port and peer.listen_port != address.port:

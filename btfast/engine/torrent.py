@@ -15,6 +15,7 @@ from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.conversation import Conversation
 from btfast.engine.dialing import Dialer
+from btfast.engine.early import EarlyPeers
 from btfast.engine.fetching import Fetching
 from btfast.engine.finishing import Finishing
 from btfast.engine.limits import Stopwatch
@@ -65,6 +66,7 @@ class ActiveTorrent:
         self._done: asyncio.Future[None] = context.loop.create_future()
         self._pieces = Pieces(geometry, Bitfield(geometry.piece_count))
         self._peers = PeerSet(context, dialer, self._report_peer)
+        self._early = EarlyPeers()
         self._finishing = Finishing(context, self._layout, geometry, self._file_finished)
         self._problem: Problem | None = None
         self._failures: dict[int, int] = {}
@@ -149,6 +151,7 @@ class ActiveTorrent:
             complete=self._pieces.complete,
         )  # fmt: skip
         self._announcing = Announcing(context, schedule, self)
+        self._early.release(self._peers, context.loop.time())
         self._alone_since = context.loop.time()
         self._peers.add([PeerAddress(host, port) for host, port in self._add.peers], Source.OPTION)
 
@@ -171,6 +174,7 @@ class ActiveTorrent:
     async def _leave(self, reason: str) -> None:
         if self._fetching is not None:
             self._fetching.pause()
+        self._early.close()
         self._peers.close(reason)
         if self._fetching is not None:
             self._fetching.close()
@@ -297,10 +301,7 @@ class ActiveTorrent:
 
     def handle_incoming(self, peer: PeerConnection, events: list[tuple[object, ...]], now: float) -> None:
         """listening.Host"""
-        if self._fetching is None:
-            peer.close("it is not ready yet")
-        else:
-            self._peers.handle_incoming(peer, events, now)
+        (self._peers if self._announcing is not None else self._early).handle_incoming(peer, events, now)
 
     def tick(self, now: float) -> None:
         """Once a second."""
@@ -320,17 +321,26 @@ class ActiveTorrent:
 
     def _watch_sources(self, now: float) -> None:
         """Fails the item when nobody has had anything for us for too long."""
+        patience = self._context.settings.peer_timeout
+        recent, young = min(5.0, patience), min(20.0, patience)
         peers = self._peers.connections.values()
-        if any(peer.greeted and (now - peer.last_payload < 5 or now - peer.connected_at < 20) for peer in peers):
+        if any(peer.greeted and (now - peer.last_payload < recent or now - peer.connected_at < young) for peer in peers):
             self._alone_since = now
         alone = now - self._alone_since
         if self._announcing is None or self._done.done():
             return
-        patience = self._context.settings.peer_timeout
         nothing = self._announcing.without_trackers and not len(self._peers.known) and not self._peers.connections
         if alone > RECHECK and not self._peers.connections:
             self._announcing.want_peers()
-        if alone > patience or nothing:
+        if nothing and self._peers.banned:
+            self.fail(
+                VerificationError(
+                    f"{self.torrent.name}: all sources are banned: {self._peers.banned} sent wrong data and nobody else is "
+                    "known: name another peer with --peer",
+                    done=self.done_bytes, total=self.torrent.total_length,
+                )
+            )  # fmt: skip
+        elif alone > patience or nothing:
             known = len(self._peers.known)
             why = f"{known} known, none of them has what is missing" if known else "none is known"
             tracker = f" ({self._announcing.last_error})" if self._announcing.last_error else ""

@@ -148,6 +148,11 @@ def get(*words: str | Path, peers: tuple[str, ...] = (), trackers: bool = False,
     return ["get", "--json", *LOCAL, "--workers", str(workers), "-o", "out", *asked, *named, *words]
 
 
+def engines() -> list[psutil.Process]:
+    """The network processes that this process has started itself, as a Session does."""
+    return [process for process in psutil.Process().children() if "btfast.engine" in process.cmdline()]
+
+
 def alive(process: psutil.Process) -> bool:
     """Whether it runs: a zombie, which waits for its parent, does not."""
     try:

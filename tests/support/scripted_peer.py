@@ -112,15 +112,8 @@ class ScriptedPeer:
         self._due = 0.0
         self._listening = socket.create_server((host, 0))
         self._listening.settimeout(0.05)
-
-    @property
-    def address(self) -> str:
-        host, port = self._listening.getsockname()
-        return f"{host}:{port}"
-
-    @property
-    def port(self) -> int:
-        return int(self._listening.getsockname()[1])
+        self.port: int = self._listening.getsockname()[1]
+        self.address = f"{host}:{self.port}"
 
     @property
     def blocks_sent(self) -> int:
@@ -155,9 +148,13 @@ class ScriptedPeer:
         for message in found:
             if message and message[0] == ids.INTERESTED:
                 self.on_interested(link)
-        cancelled = {message[1:] for message in found if message and message[0] == ids.CANCEL}
-        requests = [message[1:] for message in found if message and message[0] == ids.REQUEST]
-        self.on_requests(link, [request for request in requests if request not in cancelled])  # type: ignore[misc]
+        requests: list[Request] = []
+        for message in found:
+            if message and message[0] == ids.REQUEST:
+                requests.append(message[1:])  # type: ignore[arg-type]
+            elif message and message[0] == ids.CANCEL and message[1:] in requests:
+                requests.remove(message[1:])  # type: ignore[arg-type]
+        self.on_requests(link, requests)
 
     def on_interested(self, link: Link) -> None:
         link.choking = False
