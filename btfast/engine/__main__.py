@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import signal
 import socket
-import sys
 
 from btfast.engine.engine import Engine
 
@@ -20,9 +20,13 @@ async def _run(control: socket.socket) -> None:
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     await loop.create_unix_connection(lambda: engine, sock=control)
     await engine.finished
+    async with asyncio.timeout(1):
+        await engine.gone.wait()
+    # Everything is saved and said: taking the interpreter apart would only make the caller wait.
+    os._exit(0)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(prog="btfast engine")
     parser.add_argument("--control-fd", type=int, required=True)
     # What was imported lives for ever; and what a download makes is freed by counting, so cycles are looked for seldom.
@@ -36,8 +40,7 @@ def main() -> int:
         asyncio.run(_run(control))
     else:
         uvloop.run(_run(control))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -33,6 +33,7 @@ class Engine(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.gone = asyncio.Event()  # nothing can be said to the caller any more
         self._frames = Frames()
         self._context: Context | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -67,7 +68,8 @@ class Engine(asyncio.Protocol):
                 self._remove(command.id)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The caller is gone, perhaps killed: save and leave."""
+        """All is said, or the caller is gone, perhaps killed: save and leave."""
+        self.gone.set()
         self.stop()
 
     def _emit(self, event: events.Event) -> None:
@@ -153,6 +155,9 @@ class Engine(asyncio.Protocol):
             return
         while self._waiting and len(self._tasks) < context.settings.jobs:
             add = self._waiting.popleft()
+            if self._limit is not None:
+                self._fail(add, self._limit)
+                continue
             if add.id in self._removed:
                 self._fail(add, InterruptedError(f"{add.source}: stopped before it began: run it again"))
                 continue

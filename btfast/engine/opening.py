@@ -9,6 +9,7 @@ from btfast._bitfield import Bitfield
 from btfast.engine.context import Context
 from btfast.errors import StorageError
 from btfast.metainfo.torrent import Torrent
+from btfast.storage.finish import survey
 from btfast.storage.layout import Layout
 from btfast.storage.messages import GOOD, CheckPieces
 
@@ -26,7 +27,7 @@ class Found:
 
 async def survey_and_check(context: Context, torrent: Torrent, layout: Layout, *, must_fit: bool) -> Found:
     """Which pieces are on disk and right. Raises StorageError where the destination cannot be used or has no room."""
-    found = await context.workers.survey(layout.torrent)
+    found = await asyncio.to_thread(survey, layout)  # a slow disk must not hold the loop, and workers may still be starting
     if found.error:
         raise StorageError(
             f"{layout.directory}: {found.error}: choose another directory with -o", errno=found.errno, path=layout.directory
