@@ -20,7 +20,7 @@ class BlockRun(NamedTuple):
 class OpenPiece:
     """A piece with a slot: which blocks came, which are asked of whom, which of nobody, and who sent what."""
 
-    __slots__ = ("doubled", "free", "full", "holders", "index", "owner", "received", "sent", "solo")
+    __slots__ = ("doubled", "free", "full", "holders", "index", "levels", "owner", "received", "sent", "solo")
 
     def __init__(self, index: int, blocks: int, owner: int, *, solo: bool = False) -> None:
         self.index = index
@@ -30,16 +30,20 @@ class OpenPiece:
         self.owner = owner  # the peer that draws from it; NOBODY when it is drained or loose
         self.sent: list[tuple[int, int, int]] = []  # peer, first, count in order of arrival
         self.doubled = False  # some block may have two holders
+        self.levels: tuple[int, int] | None = None  # blocks with two holders or more, with three; None: not known now
         self.solo = solo  # failed before: fetched from one peer, so that a second failure names it
 
-    def held_by(self, limit: int) -> int:
-        """Blocks that are asked of `limit` peers or more."""
-        levels = [0] * limit
-        for mask in self.holders.values():
-            for k in range(limit - 1, 0, -1):
-                levels[k] |= levels[k - 1] & mask
-            levels[0] |= mask
-        return levels[limit - 1]
+    def held_by(self, holders: int) -> int:
+        """Blocks that are asked of `holders` peers or more; holders is 2 or 3."""
+        levels = self.levels
+        if levels is None:
+            one = two = three = 0
+            for mask in self.holders.values():
+                three |= two & mask
+                two |= one & mask
+                one |= mask
+            levels = self.levels = (two, three)
+        return levels[holders - 2]
 
 
 class PeerWork:

@@ -25,6 +25,8 @@ from btfast.swarm.rarity import Rarity, Rng, mask_of
 
 RANDOM_FIRST = 4  # pieces opened at random before rarest first begins
 STARVED_LIMIT = 256  # picks in vain before a piece that somebody may still serve is given up
+RETRY_SHARE = 1 / 64  # of the times when a peer is asked again for a piece that failed with its help
+RESCUE_SHARE = 1 / 16  # of the picks in vain that look for hanging peers
 
 
 class Received(NamedTuple):
@@ -48,8 +50,10 @@ NOTHING_NEW = Received(0, False, [])
 class Picker:
     """Decides blocks for one torrent. Peers are small ints chosen by the caller.
 
-    It makes these transitions of `pieces` itself: open, whole, abandon, failed, written. `pace(peer)` gives a peer's
-    bytes/s and round trip in seconds; it is asked in endgame only. Without it what each peer has sent so far counts.
+    It makes these transitions of `pieces` itself: open, whole, abandon, failed, written. `pace(peer)` gives the bytes/s
+    to expect of a peer, and the seconds before its next block (Pipeline.pace and wait); it is asked in endgame only.
+    Without it what each peer has sent so far counts. With `rescue`, blocks of hanging peers are asked of others too
+    before endgame, when slots are short: the caller must heed took_over then.
     """
 
     def __init__(
@@ -61,21 +65,25 @@ class Picker:
         *,
         sequential: bool = False,
         pace: Pace | None = None,
+        rescue: bool = False,
     ) -> None:
         self._geometry = geometry
         self._pieces = pieces
+        self._rng = rng
         self._slots = slots
         self._pace = pace
+        self._rescue = rescue and pace is not None
+        self.took_over = False  # whether the last pick gave blocks that another peer is asked for as well
         self._rarity = Rarity(pieces, rng, sequential=sequential)
         self._peers: dict[int, PeerWork] = {}
         self._seeds = 0
         self._open: dict[int, OpenPiece] = {}  # RECEIVING and HASHING pieces
         self._free: dict[int, OpenPiece] = {}  # open pieces with free blocks, oldest first
         self._loose: dict[int, OpenPiece] = {}  # those of them without an owner
-        self._failed: set[int] = set()
+        self._failed: dict[int, set[int]] = {}  # pieces that failed, and who took part
         self._abandoned: list[int] = []
         self._random_left = 0 if sequential else RANDOM_FIRST
-        self._starved = 0
+        self._starved = 0  # picks in vain since a block came
 
     # Peers
 
@@ -165,6 +173,7 @@ class Picker:
         Empty when there is nothing for it now: no slot, nothing that it has, or nothing left.
         """
         me = self._peers[peer]
+        self.took_over = False
         runs: list[BlockRun] = []
         piece = me.own
         while blocks > 0:
@@ -176,10 +185,12 @@ class Picker:
             piece = None
         if not runs and blocks > 0:
             if self.endgame:
-                return take_over(me, blocks, self._peers.values(), self._pace)
-            if self._starved and self._pace is not None:
-                # Open pieces must not wait for a peer that hangs while others get no slot.
-                return take_over(me, blocks, self._peers.values(), self._pace, gain=STALLED)
+                runs = take_over(me, blocks, self._peers.values(), self._pace)
+            elif self._rescue and self._starved and self._rng.random() < RESCUE_SHARE:
+                # Open pieces must not wait for a peer that hangs while others get no slot. Looking costs a call of
+                # pace for each peer, and picks in vain are common when the disk is slower than the peers.
+                runs = take_over(me, blocks, self._peers.values(), self._pace, gain=STALLED)
+            self.took_over = bool(runs)
         return runs
 
     def received(self, peer: int, run: BlockRun) -> Received:
@@ -256,15 +267,15 @@ class Picker:
     def piece_failed(self, index: int) -> None:
         """The hash of a whole piece was wrong: HASHING back to WANTED. The caller frees its slot."""
         self._pieces.failed(index)
-        del self._open[index]
-        self._failed.add(index)
+        piece = self._open.pop(index)
+        self._failed.setdefault(index, set()).update(peer for peer, _, _ in piece.sent)
         self._rarity.back(index)
 
     def piece_done(self, index: int) -> None:
         """A piece is verified and written: HASHING or WRITING to HAVE."""
         self._pieces.written(index)
         del self._open[index]
-        self._failed.discard(index)
+        self._failed.pop(index, None)
 
     def poll_abandoned(self) -> list[int]:
         """Pieces given up since the last call because no peer serves them and slots were short: free their slots."""
@@ -279,13 +290,15 @@ class Picker:
         have = None if me.mask is None else me.have
         piece: OpenPiece | None
         for piece in self._loose.values():
-            if have is None or have[piece.index]:
+            if (have is None or have[piece.index]) and self._trusted(me, piece.index):
                 del self._loose[piece.index]
                 piece.owner = me.number
                 me.own = piece
                 return piece
         if self._pieces.count(WANTED):
             index = self._rarity.choose(me.mask, rarest=self._random_left <= 0)
+            if not self._trusted(me, index):
+                index = self._rarity.choose(self._trusted_mask(me))
             if index >= 0:
                 if self._slots.open_piece(index):
                     return self._opened(me, index)
@@ -305,18 +318,45 @@ class Picker:
         return piece
 
     def _shared(self, me: PeerWork, have: Bitfield | None) -> OpenPiece | None:
+        """Free blocks of a piece that another peer owns."""
         for piece in self._free.values():
-            if (have is None or have[piece.index]) and not (piece.solo and self._in_time(piece)):
+            if (have is not None and not have[piece.index]) or not self._trusted(me, piece.index):
+                continue
+            if not piece.solo:
+                return piece
+            if not self._in_time(piece):
+                self._peers[piece.owner].own = None
+                piece.owner = me.number
+                me.own = piece
                 return piece
         return None
 
+    def _trusted(self, me: PeerWork, index: int) -> bool:
+        """Whether a peer may fetch a piece: not one that failed with its help, while others are left to try.
+
+        Now and then it may all the same, for the others may be choking us.
+        """
+        tried = self._failed.get(index)
+        if tried is None or me.number not in tried or self._rng.random() < RETRY_SHARE:
+            return True
+        return not any(
+            number not in tried and (other.mask is None or other.have[index]) for number, other in self._peers.items()
+        )
+
+    def _trusted_mask(self, me: PeerWork) -> int:
+        mask = self._rarity.wanted if me.mask is None else me.mask
+        for index, tried in self._failed.items():
+            if me.number in tried:
+                mask &= ~self._rarity.bit(index)
+        return mask
+
     def _in_time(self, piece: OpenPiece) -> bool:
-        """Whether a piece that is better left to its owner will come from it alone within a bearable time."""
-        owner = self._peers.get(piece.owner)
-        if owner is None:
-            return False
-        blocks = owner.outstanding + piece.free.bit_count()
-        return self._pace is None or blocks * BLOCK <= SOLO_PATIENCE * self._pace(owner.number)[0]
+        """Whether a piece that is better left to its owner will come from it within a bearable time."""
+        if self._pace is None:
+            return True
+        blocks = self._peers[piece.owner].outstanding + piece.free.bit_count()
+        rate, wait = self._pace(piece.owner)
+        return wait < SOLO_PATIENCE and blocks * BLOCK <= SOLO_PATIENCE * rate
 
     def _starve(self) -> None:
         """A peer has pieces that we want but there is no slot: gives up an open piece that nobody is fetching."""
@@ -366,10 +406,10 @@ class Picker:
             del piece.holders[me.number]
             del me.open[piece.index]
         me.outstanding -= count
+        piece.levels = None
 
     def _release(self, piece: OpenPiece, bits: int) -> None:
         """Blocks that one holder gave up become free unless another has them."""
-        bits &= ~piece.received
         if piece.doubled:
             for mask in piece.holders.values():
                 bits &= ~mask

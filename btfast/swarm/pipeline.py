@@ -27,7 +27,6 @@ WINDOW = 6.0  # seconds over which the highest rate and the shortest round trip 
 SAMPLE = 0.05  # shortest rate sample, seconds
 SNUB_AFTER = 15.0  # seconds; a busy client may reject only after several (protocol pitfall: Transmission)
 UNKNOWN_RATE = 65536.0  # bytes/s assumed of a peer that has not delivered yet
-SILENT_RATE = 256.0  # and of one that left its last requests unanswered
 _CHUNK = 16  # blocks; room below it is not handed out while there is much outstanding
 
 
@@ -170,16 +169,34 @@ class Pipeline:
         return self._rtt
 
     def pace(self, now: float) -> float:
-        """Bytes a second to expect: the rate, less when requests have been waiting for longer than they should."""
+        """Bytes a second to expect: the rate, less when requests have been waiting for longer than they should.
+
+        0 for a peer that left its last requests unanswered.
+        """
         if self._silent:
-            return SILENT_RATE
+            return 0.0
         # A peer that has just been asked for the first time is given the benefit of the doubt for a second or so.
         rate = self.rate or max(UNKNOWN_RATE, float(self.outstanding * BLOCK))
         if not self.outstanding:
             return rate
-        patience = 2 * self._rtt + max(0.1 if self._rate else 1.0, 4 * BLOCK / rate)
         idle = now - self._heard
+        patience = self._patience()
         return rate if idle <= patience else rate * patience / idle
+
+    def wait(self, now: float) -> float:
+        """Seconds before the next block: the round trip when nothing is outstanding; for a peer that has stopped, as
+        long again as it has been silent.
+        """
+        if not self.outstanding:
+            return self._rtt
+        idle = now - self._heard
+        return idle if idle > self._patience() else 0.0
+
+    def _patience(self) -> float:
+        """Seconds of silence that are nothing unusual."""
+        if not self._rate:
+            return 1.0
+        return 2 * self._rtt + max(0.1, 4 / self._rate)
 
     def snubbed(self, now: float) -> bool:
         """Requests are waiting and nothing has come for a long time."""

@@ -19,6 +19,7 @@ from btfast.swarm.blocks import BlockRun
 from btfast.swarm.picker import Picker
 from btfast.swarm.pieces import Pieces
 from btfast.swarm.pipeline import Pipeline
+from btfast.swarm.suspects import BadBlocks
 
 WAKE = 0.0005
 TICK = 0.1
@@ -67,7 +68,7 @@ class Model:
         self.slot_limit = max(arena // piece_length, 1)
         self.slots: set[int] = set()
         self.most_slots = 0
-        self.picker = Picker(self.geometry, self.pieces, random.Random(seed), self, pace=self._pace)
+        self.picker = Picker(self.geometry, self.pieces, random.Random(seed), self, pace=self._pace, rescue=True)
         self.peers = peers
         self.pipes: dict[int, Pipeline] = {}
         self.asked: dict[int, list[BlockRun]] = {}
@@ -77,6 +78,8 @@ class Model:
         self.received_blocks = 0
         self.wasted_blocks = 0
         self.rejected_blocks = 0
+        self.failures = 0
+        self.suspects = BadBlocks()
         self.banned: list[int] = []
         self.most_outstanding = 0
         self.received_at: list[tuple[float, int]] = []
@@ -124,7 +127,7 @@ class Model:
 
     def _pace(self, number: int) -> tuple[float, float]:
         pipe = self.pipes[number]
-        return pipe.pace(self.now), pipe.rtt
+        return pipe.pace(self.now), pipe.wait(self.now)
 
     def _join(self, peer: ModelPeer) -> None:
         if peer.gone:
@@ -191,16 +194,22 @@ class Model:
         self._fill(number)
 
     def _hashed(self, index: int) -> None:
-        senders = {peer for peer, _ in self.picker.senders(index)}
+        senders = self.picker.senders(index)
+        prints = [0] * self.geometry.block_count(index)
+        for number, run in senders:
+            if self.peers[number].bad:
+                prints[run.first : run.first + run.count] = [number + 1] * run.count
         self.slots.discard(index)
-        if any(self.peers[number].bad for number in senders):
+        if any(prints):
+            self.failures += 1
             self.picker.piece_failed(index)
-            if len(senders) == 1:
-                (guilty,) = senders
-                self.banned.append(guilty)
-                self._leave(self.peers[guilty])
+            guilty = self.suspects.failed(index, senders, prints)
         else:
             self.picker.piece_done(index)
+            guilty = self.suspects.verified(index, prints)
+        for number in guilty:
+            self.banned.append(number)
+            self._leave(self.peers[number])
         self._fill_all()
 
     def _tick(self) -> None:

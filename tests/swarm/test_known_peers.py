@@ -123,6 +123,20 @@ def test_a_full_table_drops_an_address_that_keeps_failing() -> None:
     assert known.next_dial(1e9) is None
 
 
+def test_an_address_that_proved_useful_is_not_dropped() -> None:
+    known = KnownPeers(limit=1)
+    known.add(at(1), Source.TRACKER, 0.0)
+    for _ in range(3):
+        known.failed(at(1), 0.0)
+    known.connected(at(1))
+    known.disconnected(at(1), 0.0)
+    assert not known.add(at(2), Source.TRACKER, 0.0)
+    for _ in range(3):
+        known.failed(at(1), 0.0)
+    assert known.add(at(2), Source.TRACKER, 0.0)
+    assert known.add(at(3), Source.TRACKER, 0.0) is False
+
+
 def test_fresh_addresses_come_before_ones_that_failed_twice() -> None:
     known = KnownPeers(backoff=1.0)
     known.add(at(1), Source.TRACKER, 0.0)

@@ -26,12 +26,19 @@ class Slots:
 
 
 class Swarm:
-    def __init__(self, pieces: int, blocks: int = 16, *, slots: int = 1 << 30, sequential: bool = False, tail: int = 0):
+    def __init__(
+        self, pieces: int, blocks: int = 16, *, slots: int = 1 << 30, sequential: bool = False, tail: int = 0,
+        paced: bool = False,
+    ) -> None:  # fmt: skip
         length = pieces * blocks * BLOCK - tail
         self.geometry = Geometry(blocks * BLOCK, [length])
         self.pieces = Pieces(self.geometry)
         self.slots = Slots(slots)
-        self.picker = Picker(self.geometry, self.pieces, random.Random(7), self.slots, sequential=sequential)
+        self.pace: dict[int, tuple[float, float]] = {}
+        self.picker = Picker(
+            self.geometry, self.pieces, random.Random(7), self.slots, sequential=sequential,
+            pace=self.pace.__getitem__ if paced else None, rescue=paced,
+        )  # fmt: skip
 
     def seed(self, peer: int) -> None:
         self.picker.peer_joined(peer, Bitfield.full(self.geometry.piece_count))
@@ -264,6 +271,41 @@ def test_a_piece_that_failed_is_fetched_from_one_peer() -> None:
     assert swarm.pieces.count(RECEIVING) == 1
 
 
+def test_a_piece_that_failed_goes_to_peers_that_had_no_part_in_it() -> None:
+    swarm = Swarm(1)
+    for peer in (1, 2, 3):
+        swarm.seed(peer)
+    swarm.picker.pick(1, 8)
+    swarm.picker.pick(2, 8)
+    swarm.picker.received(1, BlockRun(0, 0, 8))
+    swarm.picker.received(2, BlockRun(0, 8, 8))
+    swarm.picker.piece_failed(0)
+    swarm.slots.used.clear()
+    assert swarm.picker.pick(1, 16) == []
+    assert swarm.picker.pick(2, 16) == []
+    assert swarm.picker.pick(3, 16) == [BlockRun(0, 0, 16)]
+    swarm.picker.received(3, BlockRun(0, 0, 16))
+    swarm.picker.piece_failed(0)
+    swarm.slots.used.clear()
+    assert swarm.picker.pick(1, 16) == [BlockRun(0, 0, 16)]
+
+
+def test_a_piece_that_failed_moves_on_from_an_owner_that_takes_too_long() -> None:
+    swarm = Swarm(1, paced=True)
+    swarm.pace.update({1: (1e6, 0.0), 2: (1e6, 0.0), 3: (1e6, 0.0)})
+    swarm.seed(1)
+    swarm.picker.received(1, swarm.picker.pick(1, 16)[0])
+    swarm.picker.piece_failed(0)
+    swarm.slots.used.clear()
+    swarm.seed(2)
+    swarm.seed(3)
+    assert swarm.picker.pick(2, 4) == [BlockRun(0, 0, 4)]
+    assert swarm.picker.pick(3, 4) == []
+    swarm.pace[2] = (100.0, 0.0)
+    assert swarm.picker.pick(3, 4) == [BlockRun(0, 4, 4)]
+    assert swarm.picker.pick(2, 4) == []
+
+
 def test_unwanted_pieces_are_not_picked_until_wanted_again() -> None:
     swarm = Swarm(4)
     swarm.seed(1)
@@ -273,6 +315,84 @@ def test_unwanted_pieces_are_not_picked_until_wanted_again() -> None:
     assert {run.index for run in swarm.picker.pick(2, 100)} == {0, 3}
     assert swarm.pieces.want(2)
     assert [run.index for run in swarm.picker.pick(1, 100)] == [2]
+
+
+def test_who_gives_back_a_part_gives_up_the_piece() -> None:
+    swarm = Swarm(10)
+    swarm.seed(1)
+    swarm.seed(2)
+    (run,) = swarm.picker.pick(1, 8)
+    swarm.picker.returned(1, BlockRun(run.index, 4, 4))
+    assert swarm.picker.pick(2, 12) == [BlockRun(run.index, 4, 12)]
+
+
+def test_a_block_asked_twice_is_not_free_while_one_holder_is_left() -> None:
+    swarm = Swarm(1)
+    swarm.seed(1)
+    swarm.seed(2)
+    swarm.picker.pick(1, 12)
+    swarm.picker.pick(2, 4)
+    swarm.picker.received(2, BlockRun(0, 12, 4))
+    (double,) = swarm.picker.pick(2, 16)
+    assert swarm.picker.returned(1, double) == double.count
+    assert swarm.picker.endgame
+    assert swarm.picker.returned(2, double) == double.count
+    assert not swarm.picker.endgame
+    assert swarm.picker.pick(1, 16) == [double]
+
+
+@pytest.mark.parametrize(("queue", "doubled"), [(1, 0), (2, 1), (10, 5), (16, 8)])
+def test_an_idle_equal_peer_takes_half_of_a_queue_over(queue: int, doubled: int) -> None:
+    swarm = Swarm(1, 16, paced=True)
+    swarm.pace.update({1: (1e6, 0.0), 2: (1e6, 0.0)})
+    swarm.seed(1)
+    swarm.seed(2)
+    swarm.picker.pick(1, 16)
+    swarm.picker.received(1, BlockRun(0, 0, 16 - queue))
+    assert sum(run.count for run in swarm.picker.pick(2, 100)) == doubled
+    assert swarm.picker.pick(2, 100) == []
+
+
+def test_a_queue_behind_a_hanging_peer_moves_although_slots_are_short() -> None:
+    swarm = Swarm(4, slots=1, paced=True)
+    swarm.pace.update({1: (1e6, 0.0), 2: (1e6, 0.05)})
+    swarm.seed(1)
+    swarm.seed(2)
+    swarm.picker.pick(1, 16)
+    assert [swarm.picker.pick(2, 16) for _ in range(40)] == [[]] * 40
+    swarm.pace[1] = (1e6, 8.0)
+    taken = [run for _ in range(40) for run in swarm.picker.pick(2, 16)]
+    assert sum(run.count for run in taken) >= 15
+    assert not swarm.picker.endgame
+
+
+def test_an_open_piece_without_a_block_is_given_up_at_once_one_with_blocks_late() -> None:
+    for received in (0, 4):
+        swarm = Swarm(4, slots=1)
+        swarm.partial(1, 0)
+        swarm.partial(2, 1, 2)
+        swarm.picker.pick(1, 8)
+        if received:
+            swarm.picker.received(1, BlockRun(0, 0, received))
+        swarm.picker.returned_all(1)
+        vain = 0
+        while not (gone := swarm.picker.poll_abandoned()):
+            assert swarm.picker.pick(2, 8) == []
+            vain += 1
+            assert vain < 1000
+        assert gone == [0]
+        assert (vain == 1) == (received == 0)
+        assert swarm.pieces.state(0) == WANTED
+
+
+def test_sequential_goes_back_to_a_piece_that_failed() -> None:
+    swarm = Swarm(6, sequential=True)
+    swarm.seed(1)
+    first, _ = swarm.picker.pick(1, 32)
+    swarm.picker.received(1, first)
+    swarm.picker.piece_failed(0)
+    swarm.slots.used.discard(0)
+    assert [run.index for run in swarm.picker.pick(1, 32)] == [0, 2]
 
 
 @pytest.mark.parametrize("blocks", [1, 64, 32768])

@@ -37,7 +37,9 @@ class PickerMachine(RuleBasedStateMachine):
         self.next_peer = 0
         self.hashing: list[int] = []
         pace = (lambda peer: ((peer % 3) * 100_000.0, 0.05)) if paced else None
-        self.picker = Picker(self.geometry, self.pieces, random.Random(seed), self, sequential=sequential, pace=pace)
+        self.picker = Picker(
+            self.geometry, self.pieces, random.Random(seed), self, sequential=sequential, pace=pace, rescue=True
+        )
 
     def open_piece(self, index: int) -> bool:
         if len(self.slots) >= self.limit:
@@ -112,6 +114,7 @@ class PickerMachine(RuleBasedStateMachine):
         runs = self.picker.pick(peer, blocks)
         self.poll()
         assert sum(run.count for run in runs) <= blocks
+        assert self.picker.took_over == any(mask_of_run(run) & taken.get(run.index, 0) for run in runs)
         for run in runs:
             assert interesting
             assert self.peers[peer][run.index]
@@ -218,6 +221,18 @@ class PickerMachine(RuleBasedStateMachine):
             self.picker.returned_all(peer)
         self.join([], True)
         seed = self.next_peer - 1
+        self.join([], True)
+        other = self.next_peer - 1
+        # Blocks that both are asked for, of which either may go away.
+        for peer in (seed, other, seed):
+            self.picker.pick(peer, 12)
+            self.poll()
+            self.holds()
+        self.picker.returned_all(seed)
+        self.holds()
+        del self.peers[other]
+        self.picker.peer_left(other)
+        self.holds()
         rounds = 0
         while not self.pieces.complete:
             rounds += 1

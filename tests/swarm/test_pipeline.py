@@ -63,6 +63,27 @@ def test_a_slow_peer_keeps_few_requests_and_gives_the_rest_back() -> None:
     assert 4 <= pipe.outstanding <= 20
 
 
+def test_a_peer_that_stops_gives_back_what_waits() -> None:
+    pipe = Pipeline(0.0, reqq=5000)
+    now = serve(pipe, rate=2000.0, rtt=0.1, seconds=3.0)
+    assert pipe.surplus(now + 0.5) == 0
+    assert pipe.surplus(now + 10.0) >= pipe.outstanding - 200
+
+
+def test_a_peer_that_never_answered_gets_one_request_next_time() -> None:
+    pipe = Pipeline(0.0)
+    pipe.handle_requested(50.0, 128)
+    assert pipe.pace(50.5) >= 128 * BLOCK
+    assert pipe.pace(60.0) < 128 * BLOCK / 5
+    pipe.handle_returned(128)
+    assert pipe.room(66.0) == 128
+    pipe.handle_requested(66.0, 128)
+    assert pipe.depth(66.0) == 1
+    assert pipe.pace(66.0) == 0
+    pipe.handle_received(66.1, 1)
+    assert pipe.depth(66.1) > 100
+
+
 def test_with_short_memory_everything_above_the_depth_is_surplus() -> None:
     pipe = Pipeline(0.0, reqq=5000)
     now = serve(pipe, rate=200.0, rtt=0.1, seconds=3.0)

@@ -81,6 +81,25 @@ def test_every_piece_is_drawn_once(seed: int, partial: bool, sequential: bool) -
         assert not sequential or order == sorted(order)
 
 
+def test_a_draw_skips_what_was_taken_in_the_meantime() -> None:
+    pieces = Pieces(Geometry(1, [COUNT]))
+    rarity = Rarity(pieces, random.Random(3))
+    assert rarity.choose(None) >= 0
+    some = mask_of(field_of(set(range(10))))
+    rarity.join(some)
+    for _ in range(10):
+        index = rarity.choose(some)
+        pieces.open(index)
+        rarity.taken(index)
+    rarity.leave(some)
+    drawn = []
+    while (index := rarity.choose(None)) >= 0:
+        pieces.open(index)
+        rarity.taken(index)
+        drawn.append(index)
+    assert sorted(drawn) == list(range(10, COUNT))
+
+
 def test_ties_are_broken_at_random() -> None:
     for partial in (False, True):
         chosen = set()

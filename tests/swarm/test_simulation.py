@@ -156,7 +156,8 @@ def test_one_slot_and_peers_that_leave_with_half_a_piece() -> None:
     assert model.most_slots == 1
 
 
-@pytest.mark.parametrize("seed", range(8))
+# From 10 on: swarms that an earlier picker never finished, with hanging and bad peers on one or two slots.
+@pytest.mark.parametrize("seed", [*range(8), 10, 20, 46, 105, 116, 148, 235])
 def test_random_swarms_complete(seed: int) -> None:
     rng = random.Random(seed)
     pieces = rng.randrange(1, 60)
