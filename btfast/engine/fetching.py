@@ -225,7 +225,7 @@ class Fetching:
             peer.flush()
 
     def _give_surplus_back(self, peer: PeerConnection, now: float) -> None:
-        surplus = peer.pipeline.surplus(now)
+        surplus = peer.pipeline.surplus(now, tight=bool(self._context.starved))
         if surplus <= 0:
             return
         for index, begin, length in reversed(peer.stream.open_runs()):

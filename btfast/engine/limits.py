@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 
 from btfast.engine.context import Context
 
 WAITED = 0.25  # share of the time that requests waited for memory: the disk or the hashing was behind
 BUSY = 0.85  # share of a core that counts as all of it
-SHORT = 2.0  # seconds below which the workers' load, sampled once a second, tells nothing
+SHORT = 2.0  # seconds below which the load, sampled once a second, tells nothing
 
 
 class Stopwatch:
@@ -19,7 +18,7 @@ class Stopwatch:
         self._context = context
         self._began = context.loop.time()
         self._full = context.full_seconds
-        self._own = time.process_time()
+        self._own = context.own_cpu
         self._workers = context.worker_cpu
 
     @property
@@ -31,11 +30,11 @@ class Stopwatch:
         if not downloaded:
             return "nothing to do"
         context, seconds = self._context, self.seconds
+        if seconds > SHORT:
+            context.sample_load()
         if context.full_seconds - self._full > WAITED * seconds:
-            if seconds > SHORT:
-                context.sample_load()
             cores = min(len(context.workers.workers), os.cpu_count() or 1)
             return "hashing" if context.worker_cpu - self._workers > BUSY * 0.8 * seconds * cores else "disk"
-        if time.process_time() - self._own > BUSY * seconds:
+        if seconds > SHORT and context.own_cpu - self._own > BUSY * (seconds - SHORT / 2):
             return "network process"
         return "peers"

@@ -13,6 +13,7 @@ from btfast.storage.finish import survey
 from btfast.storage.layout import Layout
 from btfast.storage.messages import GOOD, CheckPieces
 
+FEW = 32  # files
 _BYTES_A_QUESTION = 64 << 20
 
 
@@ -27,7 +28,8 @@ class Found:
 
 async def survey_and_check(context: Context, torrent: Torrent, layout: Layout, *, must_fit: bool) -> Found:
     """Which pieces are on disk and right. Raises StorageError where the destination cannot be used or has no room."""
-    found = await asyncio.to_thread(survey, layout)  # a slow disk must not hold the loop, and workers may still be starting
+    # A thread costs more than a few look-ups; a slow disk under many files must not hold the loop.
+    found = survey(layout) if len(layout.paths) <= FEW else await asyncio.to_thread(survey, layout)
     if found.error:
         raise StorageError(
             f"{layout.directory}: {found.error}: choose another directory with -o", errno=found.errno, path=layout.directory
