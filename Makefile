@@ -51,7 +51,8 @@ ext: $(VENV)/.built
 # The variants live in copies of the tree, so that the normal build stays as it is.
 CHECKED = build/$@
 COPY_TREE = mkdir -p $(CHECKED) && cp -pRu setup.py pyproject.toml README.md LICENSE ext btfast $(CHECKED)/ && rm -f $(CHECKED)/btfast/*.so
-RUN_EXT_TESTS = $(abspath $(PY)) -m pytest $(CURDIR)/tests/ext $(PYTEST_ARGS)
+RUN_EXT_TESTS = $(abspath $(PY)) -c 'import sys, pytest, btfast._ring as m; assert "/$(CHECKED)/" in m.__file__, m.__file__; \
+	sys.exit(pytest.main(sys.argv[1:]))' $(CURDIR)/tests/ext $(PYTEST_ARGS)
 
 debug: $(VENV)/.built $(VENV)/.test
 	$(COPY_TREE)

@@ -1,0 +1,88 @@
+"""For every test: nothing may stay behind, and under CI no peer program may be missing.
+
+Checked after each test: processes (orphans too), descriptors, asyncio tasks that were left running, errors that only
+reached the loop's handler, and names in /dev/shm.
+"""
+
+from __future__ import annotations
+
+import asyncio.runners
+import gc
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from leaks import Descriptors, Processes, SharedMemory, wait_until
+
+MISSING_PEER = "missing peer"  # how the reason of a skip begins that continuous integration does not accept
+UNDER_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+
+class _LoopErrors(logging.Handler):
+    """What an event loop could only log: exceptions nobody saw, tasks destroyed while they were pending."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+_errors = _LoopErrors()
+_tasks_left: list[str] = []
+
+
+def _watch_runners() -> None:
+    """asyncio.Runner cancels in silence what is left in its loop when it closes; here it is written down first."""
+    cancel_all: Callable[[asyncio.AbstractEventLoop], None] = asyncio.runners._cancel_all_tasks  # type: ignore[attr-defined]
+
+    def note_and_cancel(loop: asyncio.AbstractEventLoop) -> None:
+        _tasks_left.extend(repr(task) for task in asyncio.all_tasks(loop))
+        cancel_all(loop)
+
+    asyncio.runners._cancel_all_tasks = note_and_cancel  # type: ignore[attr-defined]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    _watch_runners()
+    Processes.mark()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails the test after it has ended when it has left something."""
+    processes, descriptors, shared = Processes(), Descriptors(), SharedMemory()
+    _tasks_left.clear()
+    _errors.messages.clear()
+    logging.getLogger("asyncio").addHandler(_errors)
+    yield
+    if asyncio.iscoroutinefunction(getattr(request.node, "obj", None)) or descriptors.left():
+        gc.collect()  # an object in a cycle keeps its descriptors, and a task its exception, until then
+    logging.getLogger("asyncio").removeHandler(_errors)
+    left = [f"an asyncio task: {task}" for task in _tasks_left]
+    left += [f"an error in a loop: {message}" for message in _errors.messages]
+    if not wait_until(lambda: not processes.left(), patience=8):
+        left += [f"a process: {process}" for process in processes.end_left()]
+    if not wait_until(lambda: not descriptors.left(), patience=2):
+        left += [f"a descriptor: {descriptor}" for descriptor in descriptors.left()]
+    left += [f"shared memory: {name}" for name in shared.left()]
+    assert not left, "\n".join(["left behind:", *left])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A peer program that is missing is a visible skip on a developer's machine, and a failure under CI."""
+    report = yield
+    if UNDER_CI and report.skipped and call.excinfo is not None and MISSING_PEER in str(call.excinfo.value):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: {call.excinfo.value} (CI=true: no peer may be missing)"
+    return report
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The folder of the checkout."""
+    return Path(__file__).resolve().parents[1]
