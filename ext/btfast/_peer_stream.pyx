@@ -125,7 +125,7 @@ cdef class PeerStream:
                 wanted = v[0].iov_len
                 spilled = wanted == self.block.length - self.block.got
             first = n
-            if self.state == IN_PAYLOAD and spilled or self.state == IN_HEADER and self._head_fits():
+            if self.state == IN_PAYLOAD and spilled or self.state == IN_HEADER:
                 blocks = self._predict(v + n, lengths, &wanted)
                 n += 2 * blocks
             if spilled and blocks < PREDICT:
@@ -167,22 +167,15 @@ cdef class PeerStream:
         v[0].iov_len = left
         return 1
 
-    cdef bint _head_fits(self) noexcept:
-        """Whether the header bytes that are already here are those of the next expected block."""
-        cdef uint8_t expected[PIECE_HEADER]
-        if self.head_got == 0:
-            return True
-        if self.asked.head == self.asked.end or self.asked.runs[self.asked.head].mode != DIRECT:
-            return False
-        self._front_header(expected)
-        return memcmp(expected, self.head, self.head_got) == 0
-
     cdef inline void _front_header(self, uint8_t* header) noexcept:
         cdef Run* run = &self.asked.runs[self.asked.head]
         piece_header(header, run.index, run.begin, block_length(run, run.begin))
 
     cdef int _predict(self, iovec* v, size_t* lengths, size_t* wanted) except -1:
-        """Fills `v` with headers and places of the next blocks; returns how many."""
+        """Fills `v` with headers and places of the next blocks; returns how many.
+
+        Bytes of a header that are here already stand in front of the first one, whatever they turn out to be.
+        """
         cdef int blocks = 0, i = self.asked.head
         cdef int skip = self.head_got if self.state == IN_HEADER else 0
         cdef uint32_t begin

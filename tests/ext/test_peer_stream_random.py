@@ -221,8 +221,12 @@ class Script:
             self.on_the_way += piece(index, begin, self.noise.randbytes(length))
 
     def unasked(self, a: int, b: int) -> None:
-        length = [60, 0, BLOCK, 100, 20_000][b % 5]
-        self.on_the_way += piece(a % 7, b // 8 % 4 * BLOCK + a % 2, self.noise.randbytes(length))
+        length = [60, 0, BLOCK, 100, 20_000, 131072][b % 6]
+        data = self.noise.randbytes(length)
+        if a % 3 == 0 and self.model.open:  # payload that looks like what is expected
+            index, begin, n = next(iter(self.model.open))
+            data = (piece(index, begin, bytes(n))[:13] * (length // 13 + 1))[:length]
+        self.on_the_way += piece(a % 7, b // 8 % 4 * BLOCK + a % 2, data)
 
     def say(self, a: int, b: int) -> None:
         self.on_the_way += [

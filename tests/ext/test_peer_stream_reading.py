@@ -239,6 +239,23 @@ def test_blocks_that_come_in_one_read_are_one_event() -> None:
         assert (pair.stream.payload, pair.stream.wasted, pair.stream.messages) == (4 * BLOCK, 0, 4)
 
 
+@pytest.mark.parametrize("size", [BLOCK, 65536, 65537, 100_000, 131072])
+@pytest.mark.parametrize("ahead", [0, 1, 500])
+def test_payload_that_looks_like_an_expected_block_is_payload(size: int, ahead: int) -> None:
+    """Of a block that nobody wants, filled with headers of one that somebody does."""
+    slot = allocated(Arena.create(4 * BLOCK), BLOCK)
+    header = block(0, 0)[:13]
+    for shift in range(13):
+        with Pair() as pair:
+            pair.stream.request(0, 0, BLOCK, slot)
+            unwanted = piece(9, 0, (b"?" * shift + header * (size // 13 + 1))[:size])
+            assert pair.feed(unwanted[: 13 + ahead]) == []
+            assert pair.feed(unwanted[13 + ahead :]) == []
+            assert (pair.stream.payload, pair.stream.wasted, pair.stream.outstanding) == (0, size, BLOCK)
+            assert pair.feed(block(0, 0)) == [(7, 0, 0, BLOCK)]
+            assert bytes(slot) == content(0, 0, BLOCK)
+
+
 def test_unwanted_blocks_are_counted_as_wasted() -> None:
     with Pair() as pair:
         assert pair.feed(block(0, 0, 500) + have(1)) == [(4, 1)]
