@@ -224,6 +224,7 @@ class Conversation:
 
     def _unchoke(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
         peer.peer_choking = False
+        peer.unchoked_at = now
         if peer.have is None:
             self._knows(peer, Bitfield(self._torrent.geometry.piece_count))
 

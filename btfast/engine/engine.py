@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections import deque
 from functools import partial
@@ -23,7 +24,8 @@ from btfast.frames import Frames
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.messages import Problem
 
-TICK = 1.0
+NUDGE = 0.1  # seconds
+NUDGES_A_TICK = 10
 FAREWELL = 4.0  # seconds for everything that is told and saved at the end
 BACKLOG = 64 << 20  # bytes of reports that the caller has not read before nothing optional is sent any more
 
@@ -248,9 +250,13 @@ class Engine(asyncio.Protocol):
     async def _tick_forever(self) -> None:
         assert self._context is not None
         loop = self._context.loop
-        while True:
-            await asyncio.sleep(TICK)
+        for beat in itertools.count(1):
+            await asyncio.sleep(NUDGE)
             now = loop.time()
+            for torrent in list(self._torrents.values()):
+                torrent.nudge(now)
+            if beat % NUDGES_A_TICK:
+                continue
             self._context.sample_load()
             self._listener.tick(now)
             for torrent in list(self._torrents.values()):

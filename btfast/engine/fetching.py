@@ -21,6 +21,7 @@ from btfast.swarm.rates import Rate
 from btfast.swarm.suspects import BadBlocks
 
 PAGE = 4096
+SNUBBED_TOO_LONG = 60.0  # seconds without a block from a peer that has unchoked us and is asked
 REJECT_PATIENCE = 10.0  # seconds that a peer with the fast extension has to reject what it will not send after a choke
 
 
@@ -52,7 +53,7 @@ class Fetching:
         self._suspects = BadBlocks()
         self._paused = False
         self.pieces = pieces
-        self.picker = Picker(self._geometry, pieces, context.rng, self, pace=self._pace)
+        self.picker = Picker(self._geometry, pieces, context.rng, self, pace=self._pace, rescue=True)
         self.rate = Rate(now)
         self.downloaded = 0  # payload that was asked for and came
         self.wasted = 0  # of it, what was not needed or wrong
@@ -75,8 +76,9 @@ class Fetching:
         return True
 
     def _pace(self, peer: int) -> tuple[float, float]:
+        now = self._context.loop.time()
         pipeline = self._peers[peer].pipeline
-        return pipeline.pace(self._context.loop.time()), pipeline.rtt
+        return pipeline.pace(now), pipeline.wait(now)
 
     # requests
 
@@ -88,8 +90,8 @@ class Fetching:
         if room <= 0:
             return True
         picker = self.picker
-        aside = picker.endgame  # from here on blocks may be asked of two peers: they are received aside
         runs = picker.pick(peer.number, room)
+        aside = picker.took_over  # others have been asked for these blocks: they must not land where theirs do
         for index in picker.poll_abandoned():
             del self._slots[index]
         if not runs:
@@ -218,11 +220,25 @@ class Fetching:
                     if now - peer.choked_at > REJECT_PATIENCE:
                         self.give_up_requests(peer)
                 elif peer.pipeline.snubbed(now):
+                    if now - max(peer.last_payload, peer.unchoked_at) > SNUBBED_TOO_LONG:
+                        peer.close("it leaves requests unanswered")
+                        continue
                     self.give_up_requests(peer, tell=True)
                 else:
                     self._give_surplus_back(peer, now)
             self.fill(peer, now)
             peer.flush()
+
+    def nudge(self, now: float) -> None:
+        """Ten times a second: while blocks are scarce, or memory is, a slow peer must not hold up the others."""
+        if self.pieces.complete or not (self.picker.endgame or self._context.starved):
+            return
+        for peer in list(self._peers.values()):
+            if peer.have is not None and not peer.peer_choking and not peer.closed:
+                if peer.pipeline.outstanding:
+                    self._give_surplus_back(peer, now)
+                self.fill(peer, now)
+                peer.flush()
 
     def _give_surplus_back(self, peer: PeerConnection, now: float) -> None:
         surplus = peer.pipeline.surplus(now, tight=bool(self._context.starved))

@@ -303,6 +303,11 @@ class ActiveTorrent:
         """listening.Host"""
         (self._peers if self._announcing is not None else self._early).handle_incoming(peer, events, now)
 
+    def nudge(self, now: float) -> None:
+        """Ten times a second."""
+        if self._announcing is not None and self._fetching is not None:
+            self._fetching.nudge(now)
+
     def tick(self, now: float) -> None:
         """Once a second."""
         if self._fetching is None:

@@ -27,7 +27,8 @@ WINDOW = 6.0  # seconds over which the highest rate and the shortest round trip 
 SAMPLE = 0.05  # shortest rate sample, seconds
 SNUB_AFTER = 15.0  # seconds; a busy client may reject only after several (protocol pitfall: Transmission)
 UNKNOWN_RATE = 65536.0  # bytes/s assumed of a peer that has not delivered yet
-_CHUNK = 16  # blocks; room below it is not handed out while there is much outstanding
+_CHUNK = 16  # blocks; being short of the depth by less than this does not count
+_BATCH = 64  # blocks; room below it is not handed out while there is much outstanding: a request costs a system call
 
 
 class Pipeline:
@@ -154,7 +155,7 @@ class Pipeline:
         """Requests to send now: depth less outstanding, but 0 for crumbs while there is enough outstanding."""
         depth = self.depth(now)
         room = depth - self.outstanding
-        if room >= min(depth >> 2, _CHUNK) or self.outstanding <= depth >> 3:
+        if room >= min(depth >> 2, _BATCH) or self.outstanding <= depth >> 3:
             return max(room, 0)
         return 0
 
