@@ -96,10 +96,10 @@ def test_crumbs_of_room_are_held_back_until_a_chunk_is_free() -> None:
     pipe = Pipeline(0.0)
     pipe.handle_requested(0.0, 128)
     assert pipe.room(0.0) == 0
-    pipe.handle_returned(8)
+    pipe.handle_returned(24)
     assert pipe.room(0.0) == 0
     pipe.handle_returned(8)
-    assert pipe.room(0.0) == 16
+    assert pipe.room(0.0) == 32  # a quarter of the depth
 
 
 def test_silence_for_long_is_snubbed_and_a_block_ends_it() -> None:
