@@ -6,7 +6,7 @@ import asyncio
 from typing import Protocol
 
 from btfast.discovery.announce import AnnounceRequest
-from btfast.discovery.schedule import TrackerSchedule
+from btfast.discovery.schedule import Announce, TrackerSchedule
 from btfast.engine.context import Context
 from btfast.errors import Error
 from btfast.metainfo.addresses import PeerAddress
@@ -32,6 +32,8 @@ class Announcing:
         self._schedule = schedule
         self._owner = owner
         self._wake = asyncio.Event()
+        self._under_way: Announce | None = None
+        self._ending = False
         self._task = context.loop.create_task(self._run()) if len(schedule) else None
         self._warned: set[str] = set()
         self.last_error: str | None = None
@@ -51,7 +53,7 @@ class Announcing:
 
     async def _run(self) -> None:
         loop = self._context.loop
-        while True:
+        while not self._ending:
             announce = self._schedule.poll_announce(loop.time())
             if announce is None:
                 deadline = self._schedule.next_deadline()
@@ -62,6 +64,7 @@ class Announcing:
                 except TimeoutError:
                     pass
                 continue
+            self._under_way = announce
             try:
                 request = self._owner.announce_request(announce.event)
                 response = await self._context.trackers.announce(announce.url, request)
@@ -69,6 +72,8 @@ class Announcing:
                 self._schedule.handle_failure(loop.time(), announce.url, error)
                 self._warn(str(error))
                 continue
+            finally:
+                self._under_way = None
             self._schedule.handle_response(loop.time(), announce.url, response)
             if response.failure_reason is not None:
                 self._warn(f"tracker says: {response.failure_reason}")
@@ -85,20 +90,29 @@ class Announcing:
             self._owner.handle_tracker_warning(message)
 
     async def stop(self) -> None:
-        """Ends the announces and tells `stopped` to those who heard `started`."""
+        """Ends the announces; those who heard `started` are told `stopped`, and before it `completed` where that is owed."""
         if self._task is None:
             return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        urls = self._schedule.poll_stopped()
-        if not urls:
-            return
-        request = self._owner.announce_request("stopped")
         try:
             async with asyncio.timeout(STOPPED_PATIENCE):
-                told = [self._context.trackers.announce(url, request) for url in urls]
-                await asyncio.gather(*told, return_exceptions=True)
+                await self._say_farewell(self._task)
         except TimeoutError:
-            return  # the tracker forgets us by itself
+            pass  # the tracker forgets us by itself
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
+    async def _say_farewell(self, task: asyncio.Task[None]) -> None:
+        if self._under_way is not None and self._under_way.event == "completed":
+            self._ending = True  # a tracker that may have heard it must not hear it again: wait for the answer
+            await asyncio.wait([task])
+        else:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        last = self._schedule.poll_announce(self._context.loop.time())
+        owed = last.url if last is not None and last.event == "completed" else None
+        urls = self._schedule.poll_stopped()
+        await asyncio.gather(*[self._farewell(url, url == owed) for url in urls], return_exceptions=True)
 
+    async def _farewell(self, url: str, completed: bool) -> None:
+        for event in ("completed", "stopped") if completed else ("stopped",):
+            await self._context.trackers.announce(url, self._owner.announce_request(event))
