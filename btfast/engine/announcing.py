@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from btfast.discovery.announce import AnnounceRequest
+import msgspec
+
+from btfast.discovery.announce import AnnounceRequest, AnnounceResponse
 from btfast.discovery.schedule import Announce, TrackerSchedule
 from btfast.engine.context import Context
 from btfast.errors import Error
@@ -66,8 +68,7 @@ class Announcing:
                 continue
             self._under_way = announce
             try:
-                request = self._owner.announce_request(announce.event)
-                response = await self._context.trackers.announce(announce.url, request)
+                response = await self._announce(announce.url, announce.event)
             except Error as error:
                 self._schedule.handle_failure(loop.time(), announce.url, error)
                 self._warn(str(error))
@@ -115,4 +116,10 @@ class Announcing:
 
     async def _farewell(self, url: str, completed: bool) -> None:
         for event in ("completed", "stopped") if completed else ("stopped",):
-            await self._context.trackers.announce(url, self._owner.announce_request(event))
+            await self._announce(url, event)
+
+    async def _announce(self, url: str, event: str | None) -> AnnounceResponse:
+        request = self._owner.announce_request(event)
+        if (trackerid := self._schedule.tracker_id(url)) is not None:
+            request = msgspec.structs.replace(request, trackerid=trackerid)
+        return await self._context.trackers.announce(url, request)

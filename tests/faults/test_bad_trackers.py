@@ -210,6 +210,14 @@ def test_a_tracker_that_hands_out_ourselves_does_no_harm(tmp_path: Path, peer: S
     assert tracker.events() == ["started", "completed", "stopped"]
 
 
+def test_a_tracker_hears_its_own_id_again(tmp_path: Path, peer: ScriptedPeer) -> None:
+    with ScriptedTracker(lambda exchange: exchange.peers(peer.address, **{"tracker id": b"our 7th"})) as tracker:
+        made = make(SIZE, announce=[[tracker.url]])
+        done = run(tmp_path, *get(made.save(tmp_path), trackers=True))
+    assert done.code == 0
+    assert [exchange.query.get("trackerid") for exchange in tracker.exchanges] == [None, "our 7th", "our 7th"]
+
+
 def test_knowing_only_ourselves_is_knowing_nobody(tmp_path: Path) -> None:
     with ScriptedTracker(lambda exchange: exchange.peers(f"127.0.0.1:{exchange.query['port']}")) as tracker:
         made = make(SIZE, announce=[[tracker.url]])
