@@ -101,6 +101,7 @@ def small_cases() -> list[Case]:
         small("a shorter block", 2, block(0, 0, SMALL - 1) + s[0], [landed(0)], [0]),
         small("a longer block", 2, block(0, 0, SMALL + 1) + s[0], [landed(0)], [0]),
         small("an empty block", 2, block(0, 0, 0) + s[0] + block(1, 0, 0) + s[1], [landed(0), landed(1)], [0, 1]),
+        small("an empty block after a good one", 2, s[0] + block(1, 0, 0) + s[1], [landed(0), landed(1)], [0, 1]),
         small("keep-alives", 2, KEEP_ALIVE * 3 + s[0] + KEEP_ALIVE + s[1] + KEEP_ALIVE, [landed(0), landed(1)], [0, 1]),
         small("every message", 0, every_message, [event for _, event in EVENTS_OF_SMALL], []),
         small("unknown messages", 1, message(99, bytes(50)) + message(21, bytes(48)) + message(255) + message(10)
