@@ -178,9 +178,11 @@ class Engine(asyncio.Protocol):
         try:
             data = add.data if add.data is not None else await context.trackers.fetch(add.source)
             meta = Torrent.parse(data, what=add.source)
+            while (same := self._by_hash.get(meta.info_hash)) is not None:
+                if add.seed:
+                    raise DestinationBusyError(f"{add.source}: this run serves the same torrent already: leave one out")
+                await same.ended.wait()
             torrent = ActiveTorrent(context, self._dialer, add.id, add, meta)
-            if meta.info_hash in self._by_hash:
-                raise DestinationBusyError(f"{add.source}: the same torrent is being worked on already in this run")
             self._torrents[add.id] = self._by_hash[meta.info_hash] = torrent
             try:
                 complete = await torrent.run()

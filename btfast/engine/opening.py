@@ -7,10 +7,11 @@ import os
 
 from btfast._bitfield import Bitfield
 from btfast.engine.context import Context
-from btfast.errors import StorageError
+from btfast.errors import DestinationBusyError, StorageError
 from btfast.metainfo.torrent import Torrent
-from btfast.storage.finish import survey
+from btfast.storage.finish import make_directory, survey
 from btfast.storage.layout import Layout
+from btfast.storage.lock import PlaceLock
 from btfast.storage.messages import GOOD, CheckPieces
 
 FEW = 32  # files
@@ -24,6 +25,28 @@ class Found:
         self.have = have
         self.unfinished = unfinished
         self.final = final
+
+
+def hold_place(layout: Layout) -> PlaceLock:
+    """Makes the destination and takes it for this torrent alone. Raises DestinationBusyError, StorageError."""
+    name = layout.paths[0][0]
+    lock = PlaceLock(layout.directory, name)
+    try:
+        make_directory(layout.directory)
+        held = lock.acquire()
+    except OSError as error:
+        raise StorageError(
+            f"{layout.directory}: {error.strerror or error}: choose another directory with -o",
+            errno=error.errno, path=layout.directory,
+        ) from None  # fmt: skip
+    if not held:
+        place = os.path.join(layout.directory, name)
+        raise DestinationBusyError(
+            f"{place}: another btfast, or another item of this run, is writing it: wait for that, or choose another "
+            "directory with -o",
+            path=place,
+        )
+    return lock
 
 
 async def survey_and_check(context: Context, torrent: Torrent, layout: Layout, *, must_fit: bool) -> Found:

@@ -19,7 +19,7 @@ from btfast.engine.early import EarlyPeers
 from btfast.engine.fetching import Fetching
 from btfast.engine.finishing import Finishing
 from btfast.engine.limits import Stopwatch
-from btfast.engine.opening import survey_and_check
+from btfast.engine.opening import hold_place, survey_and_check
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.serving import Serving
 from btfast.engine.unchoking import Unchoking
@@ -29,6 +29,7 @@ from btfast.events import Complete, FileDone, Metadata, Peer, PieceFailed, Progr
 from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
+from btfast.storage.lock import PlaceLock
 from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MISMATCH, OK, OpenTorrent, Problem
 from btfast.swarm.peers import Source
 from btfast.swarm.pieces import Pieces
@@ -63,6 +64,7 @@ class ActiveTorrent:
         )
         self._layout = Layout(self._order)
         self._state = "queued"
+        self.ended = asyncio.Event()  # nothing of it is under way any more
         self._done: asyncio.Future[None] = context.loop.create_future()
         self._pieces = Pieces(geometry, Bitfield(geometry.piece_count))
         self._peers = PeerSet(context, dialer, self._report_peer)
@@ -73,6 +75,7 @@ class ActiveTorrent:
         self._haves: list[int] = []
         self._fetching: Fetching | None = None
         self._announcing: Announcing | None = None
+        self._place: PlaceLock | None = None
         self._watch = Stopwatch(context)
         self._left = torrent.total_length
         self._alone_since = context.loop.time()
@@ -94,10 +97,11 @@ class ActiveTorrent:
             context.emit(Warning(id=self._add.id, message=f"the name {original!r} is unsafe or clashes: written as {used!r}"))
         self._state = "checking"
         context.workers.open_torrent(self._order)
-        await self._open()
         try:
+            await self._open()
             await self._start()
             await self._done
+            self._release_place()
             verdict, seconds = self._watch.verdict(self._downloaded), self._watch.seconds
             if not self._add.seed and not context.settings.seeds:
                 await self._leave("done")
@@ -105,6 +109,8 @@ class ActiveTorrent:
                 await self._serve()
         finally:
             await self._leave("stopped")
+            self._release_place()
+            self.ended.set()
         return Complete(
             id=self._add.id, source=self._add.source, name=torrent.name, info_hash=torrent.info_hash.hex(),
             directory=self._add.directory, files=self._finishing.names, bytes=torrent.total_length,
@@ -113,6 +119,8 @@ class ActiveTorrent:
         )  # fmt: skip
 
     async def _open(self) -> None:
+        if not self._add.seed:
+            self._place = hold_place(self._layout)
         found = await survey_and_check(self._context, self.torrent, self._layout, must_fit=not self._add.seed)
         if self._add.seed and not found.have.all():
             bad = self.torrent.piece_count - found.have.count
@@ -154,6 +162,11 @@ class ActiveTorrent:
         self._early.release(self._peers, context.loop.time())
         self._alone_since = context.loop.time()
         self._peers.add([PeerAddress(host, port) for host, port in self._add.peers], Source.OPTION)
+
+    def _release_place(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.release()
 
     async def _serve(self) -> None:
         settings = self._context.settings

@@ -21,13 +21,15 @@ def finish_files(files: Files, wanted: Sequence[tuple[Layout, int]]) -> list[OSE
     parents: dict[tuple[str, ...], tuple[int, list[int]]] = {}
     for number, (layout, file) in enumerate(wanted):
         try:
-            _make_durable(files, layout, file)
+            written = _make_durable(files, layout, file)
             if layout.suffix:
                 key = (layout.directory, *layout.paths[file][:-1])
                 if key not in parents:
                     parents[key] = (layout.parent(file, create=False), [])
                 parent, renamed = parents[key]
                 name = layout.paths[file][-1]
+                if not os.path.samestat(os.stat(name + layout.suffix, dir_fd=parent, follow_symlinks=False), written):
+                    raise FileNotFoundError(errno.ENOENT, "another file stands in its place: it was replaced meanwhile")
                 os.rename(name + layout.suffix, name, src_dir_fd=parent, dst_dir_fd=parent)
                 renamed.append(number)
         except OSError as error:
@@ -45,11 +47,15 @@ def finish_files(files: Files, wanted: Sequence[tuple[Layout, int]]) -> list[OSE
     return outcomes
 
 
-def _make_durable(files: Files, layout: Layout, file: int) -> None:
+def _make_durable(files: Files, layout: Layout, file: int) -> os.stat_result:
+    """Also says which file it was."""
     fd = files.open_descriptor(layout.torrent, file)
     if fd is None:
+        if layout.lengths[file]:
+            layout.must_exist(file)
         fd = files.writable(layout, file, direct=False)
-    if os.fstat(fd).st_size != layout.lengths[file]:
+    status = os.fstat(fd)
+    if status.st_size != layout.lengths[file]:
         os.ftruncate(fd, layout.lengths[file])
         os.fsync(fd)
     elif hasattr(os, "fdatasync"):
@@ -57,6 +63,7 @@ def _make_durable(files: Files, layout: Layout, file: int) -> None:
     else:
         os.fsync(fd)
     files.forget(layout.torrent, file)
+    return status
 
 
 def demote_file(layout: Layout, file: int) -> None:
@@ -71,13 +78,21 @@ def demote_file(layout: Layout, file: int) -> None:
         os.close(parent)
 
 
+def make_directory(path: str) -> None:
+    """The destination, where it is not there yet. OSError."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a directory") from None
+
+
 def survey(layout: Layout) -> Surveyed:
     """Which files are there, and whether the destination can be used at all."""
     unfinished: list[int] = []
     final: list[int] = []
     allocated = 0
     try:
-        os.makedirs(layout.directory, exist_ok=True)
+        make_directory(layout.directory)
         info = os.statvfs(layout.directory)
         if not os.access(layout.directory, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -30,15 +30,17 @@ class Layout:
         self.direct = order.io != "buffered" and _O_DIRECT != 0
         self._must_be_direct = order.io == "direct"
         self._probed = False
+        self._written: set[int] = set()  # files that were opened for writing here
 
     def path(self, file: int) -> str:
         """For messages."""
         return os.path.join(self.directory, *self.paths[file])
 
     def parent(self, file: int, *, create: bool) -> int:
-        """A descriptor of the directory that holds the file; the caller closes it. OSError; ELOOP or ENOTDIR for a link."""
-        if create:
-            os.makedirs(self.directory, exist_ok=True)
+        """A descriptor of the directory that holds the file; the caller closes it. OSError.
+
+        The torrent's directory itself is never created here: when it has gone, so has what was written into it.
+        """
         parent = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         for element in self.paths[file][:-1]:
             try:
@@ -50,20 +52,31 @@ class Layout:
                     with contextlib.suppress(FileExistsError):  # another worker may be faster
                         os.mkdir(element, dir_fd=parent)
                     below = os.open(element, _DIRECTORY, dir_fd=parent)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
+                    raise NotADirectoryError(
+                        errno.ENOTDIR, f"{element!r} on the way to it is a link or a file where a directory belongs"
+                    ) from None
+                raise
             finally:
                 os.close(parent)
             parent = below
         return parent
 
     def open_for_writing(self, file: int, *, direct: bool) -> int:
-        """A descriptor of the unfinished file, created and preallocated where it is not there yet. OSError."""
+        """A descriptor of the unfinished file, created and preallocated where it is not there yet. OSError.
+
+        It is created once: one that has gone since took verified data with it, and a new one would have a hole there.
+        """
         name = self.paths[file][-1] + self.suffix
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (_O_DIRECT if direct else 0)
-        parent = self.parent(file, create=True)
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (_O_DIRECT if direct else 0)
+        create = file not in self._written
+        parent = self.parent(file, create=create)
         try:
-            fd = os.open(name, flags, 0o666, dir_fd=parent)
+            fd = os.open(name, flags | (os.O_CREAT if create else 0), 0o666, dir_fd=parent)
         finally:
             os.close(parent)
+        self._written.add(file)
         try:
             if os.fstat(fd).st_size < self.lengths[file] and not _disk.preallocate(fd, self.lengths[file]):
                 os.ftruncate(fd, self.lengths[file])
@@ -71,6 +84,10 @@ class Layout:
             os.close(fd)
             raise
         return fd
+
+    def must_exist(self, file: int) -> None:
+        """All of the file was written, here or by others: from now on it is not created any more."""
+        self._written.add(file)
 
     def open_for_reading(self, file: int) -> int:
         """A descriptor of the file under whichever name it has. OSError, FileNotFoundError where it has neither."""

@@ -39,7 +39,7 @@ def write_pieces(files: Files, layout: Layout, pieces: Sequence[VerifiedPiece]) 
     while direct:
         group, rest = _first_group(direct)
         try:
-            fd = files.writable(layout, group[0].file, direct=True)
+            fd = _present(files.writable(layout, group[0].file, direct=True))
             layout.probe_direct(fd)
             if layout.direct:
                 _write(fd, group)
@@ -62,7 +62,7 @@ def write_pieces(files: Files, layout: Layout, pieces: Sequence[VerifiedPiece]) 
     while buffered:
         group, buffered = _first_group(buffered)
         try:
-            _write(files.writable(layout, group[0].file, direct=False), group)
+            _write(_present(files.writable(layout, group[0].file, direct=False)), group)
         except OSError as error:
             _note(failed, group, error)
     return failed
@@ -97,6 +97,12 @@ def _first_group(segments: list[_Segment]) -> tuple[list[_Segment], list[_Segmen
         end += len(segments[n].data)
         n += 1
     return segments[:n], segments[n:]
+
+
+def _present(fd: int) -> int:
+    if os.fstat(fd).st_nlink == 0:
+        raise FileNotFoundError(errno.ENOENT, "it was removed while it was written")
+    return fd
 
 
 def _write(fd: int, group: list[_Segment]) -> None:
