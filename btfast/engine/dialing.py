@@ -39,18 +39,22 @@ class _Line:
 
 
 class Dialer:
-    """`dial` calls back with a connected socket, or with why there is none; `answered` must follow each socket."""
+    """`dial` calls back with a connected socket, or with why there is none; `answered` must follow each socket.
+
+    Sockets are connected by hand: the loop's own way looks literal addresses up in a thread (uvloop: 0.17 ms each).
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._lines: dict[PeerAddress, _Line] = {}
         self._ready: collections.deque[tuple[PeerAddress, Dialed]] = collections.deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._open: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._starting = False
 
     @property
     def room(self) -> int:
         """How many more attempts would start at once, if their addresses allow."""
-        return max(0, HALF_OPEN - len(self._tasks) - len(self._ready))
+        return max(0, HALF_OPEN - len(self._open) - len(self._ready))
 
     def dial(self, address: PeerAddress, done: Dialed) -> None:
         line = self._lines.get(address)
@@ -78,49 +82,59 @@ class Dialer:
         self._start()
 
     def _start(self) -> None:
-        while self._ready and len(self._tasks) < HALF_OPEN:
-            address, done = self._ready.popleft()
-            task = self._context.loop.create_task(self._connect(address, done))
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+        if self._starting:  # an attempt that failed at once has called back into here
+            return
+        self._starting = True
+        try:
+            while self._ready and len(self._open) < HALF_OPEN:
+                self._connect(*self._ready.popleft())
+        finally:
+            self._starting = False
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._start()
-        if not task.cancelled() and task.exception() is not None:
-            self._context.loop.call_exception_handler({"message": "dialing failed", "exception": task.exception()})
-
-    async def _connect(self, address: PeerAddress, done: Dialed) -> None:
+    def _connect(self, address: PeerAddress, done: Dialed) -> None:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
         except OSError as error:
-            self._failed(address, done, error.strerror or "no socket")
+            self._failed(address, done, error)
             return
-        began = self._context.loop.time()
+        loop, bind = self._context.loop, self._context.settings.bind
+        sock.setblocking(False)
         try:
-            sock.setblocking(False)
-            if self._context.settings.bind and (":" in self._context.settings.bind) == (family == socket.AF_INET6):
-                sock.bind((self._context.settings.bind, 0))
-            async with asyncio.timeout(TIMEOUT):
-                await self._context.loop.sock_connect(sock, (address.host, address.port))
-        except TimeoutError:
-            sock.close()
-            self._failed(address, done, "no answer")
+            if bind and (":" in bind) == (family == socket.AF_INET6):
+                sock.bind((bind, 0))
+            problem = sock.connect_ex((address.host, address.port))
+            if problem not in (0, errno.EINPROGRESS):
+                raise OSError(problem, os.strerror(problem))
         except OSError as error:
             sock.close()
-            self._failed(address, done, os.strerror(error.errno or errno.EIO))
-        except asyncio.CancelledError:
-            sock.close()
-            raise
-        else:
-            line = self._lines.get(address)
-            if line is not None and self._context.loop.time() - began > SLOW:
-                line.window = max(1.0, line.window / 2)
-            done(sock, "")
+            self._failed(address, done, error)
+            return
+        began = loop.time()
+        self._open[sock] = loop.call_later(TIMEOUT, self._settled, sock, address, done, began)
+        loop.add_writer(sock.fileno(), self._settled, sock, address, done, began)
 
-    def _failed(self, address: PeerAddress, done: Dialed, why: str) -> None:
-        done(None, why)
+    def _settled(self, sock: socket.socket, address: PeerAddress, done: Dialed, began: float) -> None:
+        """It has connected, or failed, or TIMEOUT seconds are over."""
+        loop = self._context.loop
+        self._open.pop(sock).cancel()
+        loop.remove_writer(sock.fileno())
+        seconds = loop.time() - began
+        problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not problem and seconds >= TIMEOUT:
+            problem = errno.ETIMEDOUT
+        line = self._lines.get(address)
+        if line is not None and seconds > SLOW:
+            line.window = max(1.0, line.window / 2)
+        if problem:
+            sock.close()
+            self._failed(address, done, OSError(problem, os.strerror(problem)))
+        else:
+            done(sock, "")
+        self._start()
+
+    def _failed(self, address: PeerAddress, done: Dialed, error: OSError) -> None:
+        done(None, error.strerror or "no connection")
         self.answered(address, None)
 
     def _forget_idle(self) -> None:
@@ -128,7 +142,11 @@ class Dialer:
             del self._lines[address]
 
     def close(self) -> None:
+        """Drops what is under way; nobody is called back."""
         self._ready.clear()
         self._lines.clear()
-        for task in self._tasks:
-            task.cancel()
+        for sock, timer in self._open.items():
+            timer.cancel()
+            self._context.loop.remove_writer(sock.fileno())
+            sock.close()
+        self._open.clear()
