@@ -195,6 +195,8 @@ class Fetching:
         peer.pipeline.handle_returned(peer.pipeline.outstanding)
 
     def handle_reject(self, peer: PeerConnection, index: int, begin: int, length: int) -> None:
+        if begin % BLOCK or length > BLOCK:
+            return  # nothing that we ever ask for
         removed = peer.stream.cancel(index, begin, length, tell=False)
         if not removed:
             return
