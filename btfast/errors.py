@@ -66,7 +66,7 @@ class DestinationBusyError(StorageError):
     exit_code = 10
 
 
-class InterruptedError(Error):  # noqa: A001 - the contract's word; the builtin of this name is an OSError
+class InterruptedError(Error):
     """Stopped by the user; the state is saved."""
 
     exit_code = 7

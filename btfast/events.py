@@ -75,7 +75,7 @@ class Peer(_Event, frozen=True, kw_only=True, tag="peer"):
     client: str = ""
 
 
-class Warning(_Event, frozen=True, kw_only=True, tag="warning"):  # noqa: A001 - the contract's name for it
+class Warning(_Event, frozen=True, kw_only=True, tag="warning"):
     """Something the user should know that does not end the item."""
 
     id: int | None

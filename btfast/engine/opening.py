@@ -29,8 +29,7 @@ class Found:
 
 def hold_place(layout: Layout) -> PlaceLock:
     """Makes the destination and takes it for this torrent alone. Raises DestinationBusyError, StorageError."""
-    name = layout.paths[0][0]
-    lock = PlaceLock(layout.directory, name)
+    lock = PlaceLock(layout)
     try:
         make_directory(layout.directory)
         held = lock.acquire()
@@ -40,7 +39,7 @@ def hold_place(layout: Layout) -> PlaceLock:
             errno=error.errno, path=layout.directory,
         ) from None  # fmt: skip
     if not held:
-        place = os.path.join(layout.directory, name)
+        place = os.path.join(layout.directory, layout.paths[0][0])
         raise DestinationBusyError(
             f"{place}: another btfast, or another item of this run, is writing it: wait for that, or choose another "
             "directory with -o",

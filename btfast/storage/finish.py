@@ -111,9 +111,10 @@ def survey(layout: Layout) -> Surveyed:
                         continue
                     if not stat.S_ISREG(status.st_mode):
                         raise OSError(errno.EEXIST, f"{layout.path(file)}{suffix} is there and is not a regular file")
-                    found.append(file)
-                    allocated += status.st_blocks * 512
-                    break
+                    if status.st_size or suffix == "" or not layout.lengths[file]:
+                        found.append(file)
+                        allocated += status.st_blocks * 512
+                        break
             finally:
                 os.close(parent)
     except OSError as error:
