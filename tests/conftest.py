@@ -59,6 +59,7 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     _errors.messages.clear()
     logging.getLogger("asyncio").addHandler(_errors)
     yield
+    request.node.funcargs.clear()  # what a fixture returned would live on, with its descriptors, until the next test
     if asyncio.iscoroutinefunction(getattr(request.node, "obj", None)) or descriptors.left():
         gc.collect()  # an object in a cycle keeps its descriptors, and a task its exception, until then
     logging.getLogger("asyncio").removeHandler(_errors)
