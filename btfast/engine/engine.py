@@ -45,6 +45,7 @@ class Engine(asyncio.Protocol):
         self._torrents: dict[int, ActiveTorrent] = {}
         self._by_hash: dict[bytes, ActiveTorrent] = {}
         self._removed: set[int] = set()
+        self._begun: set[int] = set()  # of the tasks, those that have taken a step
         self._limit: Error | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._ticking: asyncio.Task[None] | None = None
@@ -165,16 +166,21 @@ class Engine(asyncio.Protocol):
                 continue
             task = context.loop.create_task(self._run_item(context, add))
             self._tasks[add.id] = task
-            task.add_done_callback(partial(self._item_ended, add.id))
+            task.add_done_callback(partial(self._item_ended, add))
 
-    def _item_ended(self, number: int, task: asyncio.Task[None]) -> None:
-        del self._tasks[number]
+    def _item_ended(self, add: Add, task: asyncio.Task[None]) -> None:
+        del self._tasks[add.id]
+        if add.id in self._begun:
+            self._begun.discard(add.id)
+        else:  # cancelled before its first step
+            self._fail(add, self._limit or InterruptedError(f"{add.source}: stopped before it began: run it again"))
         if not task.cancelled():
             self._ended(task)
         self._start_waiting()
 
     async def _run_item(self, context: Context, add: Add) -> None:
         torrent: ActiveTorrent | None = None
+        self._begun.add(add.id)
         try:
             data = add.data if add.data is not None else await context.trackers.fetch(add.source)
             meta = Torrent.parse(data, what=add.source)

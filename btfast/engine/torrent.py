@@ -35,6 +35,7 @@ from btfast.swarm.peers import Source
 from btfast.swarm.pieces import Pieces
 
 RECHECK = 10.0  # seconds without a connected peer before the tracker is asked again
+SETTLE = 2.0  # seconds that the workers have to end what they were given
 SAME_PIECE_FAILURES = 20  # of one piece, whoever sent it: then the torrent itself is in doubt
 
 
@@ -195,7 +196,19 @@ class ActiveTorrent:
         announcing, self._announcing = self._announcing, None
         if announcing is not None:
             await announcing.stop()
+        if not self._pieces.complete or self._finishing.left:
+            await self._workers_quiet()
         self._context.workers.close_torrent(self.number)
+
+    async def _workers_quiet(self) -> None:
+        """Waits until what the workers were given is done: whole pieces are kept, and nobody writes here afterwards."""
+        workers = self._context.workers
+        workers.flush()
+        deadline = self._context.loop.time() + SETTLE
+        while any(job.torrent == self.number for worker in workers.workers for job in worker.jobs.values()):
+            if self._context.loop.time() > deadline:
+                return  # a hanging disk must not hold up the end
+            await asyncio.sleep(0.005)
 
     def fail(self, error: Error) -> None:
         if not self._done.done():

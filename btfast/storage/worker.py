@@ -38,6 +38,7 @@ class Worker:
         self._control = control
         self._frames = Frames()
         self._layouts: dict[int, Layout] = {}
+        self._closed: set[int] = set()  # torrents that are over: nothing of them is waited for
         self._files = Files(descriptor_budget())
         self._checker = Checker()
         self._alive = True
@@ -73,6 +74,7 @@ class Worker:
             if isinstance(order, messages.OpenTorrent):
                 self._layouts[order.torrent] = Layout(order)
             elif isinstance(order, messages.CloseTorrent):
+                self._closed.add(order.torrent)
                 self._layouts.pop(order.torrent, None)
                 self._files.forget(order.torrent)
             elif isinstance(order, messages.Survey):
@@ -89,7 +91,7 @@ class Worker:
 
     def _layout(self, torrent: int) -> Layout | None:
         """The torrent's layout; its OpenTorrent was sent before the job and may still be on the way."""
-        while torrent not in self._layouts and self._alive:
+        while torrent not in self._layouts and torrent not in self._closed and self._alive:
             if not self._control_only.poll(10_000):
                 return None
             self._handle_control()
