@@ -23,7 +23,7 @@ async def test_30000_files_arrive(tmp_path: Path) -> None:
         await session.add(made.torrent, tmp_path / "source", seed=True)
         peer = f"127.0.0.1:{await session.port()}"
         outcome = await asyncio.to_thread(
-            run, tmp_path, *get(made.save(tmp_path), peers=(peer,), workers=4), patience=120
+            run, tmp_path, *get(made.save(tmp_path), peers=(peer,)), patience=120
         )
     assert outcome.code == 0, outcome.err
     assert len(outcome.one("complete")["files"]) == 30_000
