@@ -88,8 +88,11 @@ class PeerConnection:
         """Sends what is queued, now or when the socket takes it."""
         if self.closed:
             return
-        self.last_sent = self._loop.time()
-        if self.stream.flush():
+        before = self.stream.sent
+        empty = self.stream.flush()
+        if self.stream.sent != before:
+            self.last_sent = self._loop.time()
+        if empty:
             if self._writing:
                 self._writing = False
                 self._loop.remove_writer(self._socket.fileno())
