@@ -7,6 +7,7 @@ before the fresh ones, later after them.
 
 from __future__ import annotations
 
+import ipaddress
 from collections import deque
 from enum import IntEnum
 from heapq import heappop, heappush
@@ -38,6 +39,16 @@ _WAITING, _DIALING, _CONNECTED = range(3)
 _HOPELESS = 3  # failures in a row after which an address may be dropped for a new one
 _MAX_BANNED = 10_000
 _MAX_DOUBLINGS = 20
+
+
+def host_group(host: str) -> str:
+    """What one party has at the least: an IPv4 address, or the /64 of a public IPv6 address. `host` is a literal."""
+    if ":" not in host:
+        return host
+    address = ipaddress.IPv6Address(host)
+    if not address.is_global:
+        return host  # a private network may be one /64 with many hosts
+    return str(ipaddress.IPv6Address(int(address) >> 64 << 64)) + "/64"
 
 
 class _Known:
@@ -142,10 +153,10 @@ class KnownPeers:
         self._queue_later(known, now)
 
     def banned(self, address: PeerAddress, *, whole_host: bool = False) -> None:
-        """Never again: this address, or every port of its host."""
+        """Never again: this address, or every port of its host, with `host_group`'s idea of a host."""
         if len(self._banned) >= _MAX_BANNED:
             del self._banned[next(iter(self._banned))]
-        self._banned[address.host if whole_host else address] = None
+        self._banned[host_group(address.host) if whole_host else address] = None
         gone = [known for known in self._known.values() if self.is_banned(known.address)] if whole_host else []
         if not whole_host and address in self._known:
             gone.append(self._known[address])
@@ -154,7 +165,7 @@ class KnownPeers:
 
     def is_banned(self, address: PeerAddress) -> bool:
         """Whether it was banned."""
-        return bool(self._banned) and (address in self._banned or address.host in self._banned)
+        return bool(self._banned) and (address in self._banned or host_group(address.host) in self._banned)
 
     def set_own(self, address: PeerAddress) -> None:
         """One of our own addresses: trackers and peers hand it to us."""
