@@ -52,6 +52,7 @@ class Fetching:
         self._slots: dict[int, Slot] = {}
         self._suspects = BadBlocks()
         self._paused = False
+        self._arena_full = False  # the last pick wanted a slot and got none
         self.pieces = pieces
         self.picker = Picker(self._geometry, pieces, context.rng, self, pace=self._pace, rescue=True)
         self.rate = Rate(now)
@@ -71,6 +72,7 @@ class Fetching:
             at += length
         slot = self._context.arena.allocate(self._geometry.piece_size(index), lead)
         if slot is None:
+            self._arena_full = True
             return False
         self._slots[index] = slot
         return True
@@ -90,12 +92,13 @@ class Fetching:
         if room <= 0:
             return True
         picker = self.picker
+        self._arena_full = False
         runs = picker.pick(peer.number, room)
         aside = picker.took_over  # others have been asked for these blocks: they must not land where theirs do
         for index in picker.poll_abandoned():
             del self._slots[index]
         if not runs:
-            if not picker.endgame and picker.interesting(peer.number) and peer.stream.outstanding == 0:
+            if self._arena_full and peer.stream.outstanding == 0:
                 self._context.wait_for_room(peer, lambda: self._retry(peer))
                 return False
             return True
