@@ -21,9 +21,10 @@ class EarlyPeers:
 
     def __init__(self) -> None:
         self._waiting: dict[PeerConnection, list[tuple[Any, ...]]] = {}
+        self._closed = False
 
     def handle_incoming(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None:
-        if len(self._waiting) >= LIMIT:
+        if self._closed or len(self._waiting) >= LIMIT:
             peer.close("too many peers")
             return
         peer.owner = self
@@ -45,5 +46,6 @@ class EarlyPeers:
             taker.handle_incoming(peer, events, now)
 
     def close(self) -> None:
+        self._closed = True
         for peer in list(self._waiting):
             peer.close("stopped")

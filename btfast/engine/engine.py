@@ -26,6 +26,7 @@ from btfast.storage.messages import Problem
 
 NUDGE = 0.1  # seconds
 NUDGES_A_TICK = 10
+FULL_TOO_LONG = 5.0  # seconds that requests may wait for memory before idle pieces of any torrent give theirs back
 FAREWELL = 4.0  # seconds for everything that is told and saved at the end
 BACKLOG = 64 << 20  # bytes of reports that the caller has not read before nothing optional is sent any more
 
@@ -44,7 +45,6 @@ class Engine(asyncio.Protocol):
         self._waiting: deque[Add] = deque()
         self._torrents: dict[int, ActiveTorrent] = {}
         self._by_hash: dict[bytes, ActiveTorrent] = {}
-        self._removed: set[int] = set()
         self._begun: set[int] = set()  # of the tasks, those that have taken a step
         self._limit: Error | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -161,9 +161,6 @@ class Engine(asyncio.Protocol):
             if self._limit is not None:
                 self._fail(add, self._limit)
                 continue
-            if add.id in self._removed:
-                self._fail(add, InterruptedError(f"{add.source}: stopped before it began: run it again"))
-                continue
             task = context.loop.create_task(self._run_item(context, add))
             self._tasks[add.id] = task
             task.add_done_callback(partial(self._item_ended, add))
@@ -185,7 +182,7 @@ class Engine(asyncio.Protocol):
             data = add.data if add.data is not None else await context.trackers.fetch(add.source)
             meta = Torrent.parse(data, what=add.source)
             while (same := self._by_hash.get(meta.info_hash)) is not None:
-                if add.seed:
+                if add.seed or same.seeds:
                     raise DestinationBusyError(f"{add.source}: this run serves the same torrent already: leave one out")
                 await same.ended.wait()
             torrent = ActiveTorrent(context, self._dialer, add.id, add, meta)
@@ -194,6 +191,7 @@ class Engine(asyncio.Protocol):
                 complete = await torrent.run()
             finally:
                 del self._torrents[add.id], self._by_hash[meta.info_hash]
+                torrent.ended.set()
             self._emit(complete)
         except Error as error:
             self._fail(add, error, torrent)
@@ -217,8 +215,10 @@ class Engine(asyncio.Protocol):
         task = self._tasks.get(number)
         if task is not None:
             task.cancel()
-        else:
-            self._removed.add(number)
+        for add in list(self._waiting):
+            if add.id == number:
+                self._waiting.remove(add)
+                self._fail(add, InterruptedError(f"{add.source}: stopped before it began: run it again"))
 
     def _out_of_time(self) -> None:
         assert self._context is not None
@@ -235,8 +235,12 @@ class Engine(asyncio.Protocol):
 
     def _job_completed(self, job: Job, status: int, errno: int) -> None:
         torrent = self._torrents.get(job.torrent)
-        if torrent is not None:
+        if torrent is None:
+            return
+        try:
             torrent.handle_completed(job, status, errno)
+        except Exception as error:  # noqa: BLE001 - a bug ends its item, and not the handling of the other completions
+            torrent.fail(InternalError(f"{torrent.torrent.name}: {type(error).__name__}: {error}: please report this"))
 
     def _batch_ended(self) -> None:
         for torrent in self._torrents.values():
@@ -267,5 +271,9 @@ class Engine(asyncio.Protocol):
                 continue
             self._context.sample_load()
             self._listener.tick(now)
+            if self._context.full_since is not None and now - self._context.full_since > FULL_TOO_LONG:
+                for torrent in self._torrents.values():
+                    torrent.give_memory_back()
+                self._context.room_freed()
             for torrent in list(self._torrents.values()):
                 torrent.tick(now)

@@ -234,6 +234,12 @@ class Fetching:
             self.fill(peer, now)
             peer.flush()
 
+    def give_memory_back(self) -> None:
+        """Other torrents wait for memory: drops pieces that were begun and that nobody is being asked for."""
+        self.picker.abandon_idle()
+        for index in self.picker.poll_abandoned():
+            del self._slots[index]
+
     def nudge(self, now: float) -> None:
         """Ten times a second: while blocks are scarce, or memory is, a slow peer must not hold up the others."""
         if self.pieces.complete or not (self.picker.endgame or self._context.starved):

@@ -34,6 +34,7 @@ from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MISMATCH, OK, Open
 from btfast.swarm.peers import Source
 from btfast.swarm.pieces import Pieces
 
+CHOKED_PATIENCE = 3  # times as long: in a busy swarm a place in somebody's queue is worth waiting for
 RECHECK = 10.0  # seconds without a connected peer before the tracker is asked again
 SETTLE = 2.0  # seconds that the workers have to end what they were given
 SAME_PIECE_FAILURES = 20  # of one piece, whoever sent it: then the torrent itself is in doubt
@@ -82,6 +83,11 @@ class ActiveTorrent:
         self._alone_since = context.loop.time()
         self._seeding_since: float | None = None
 
+    @property
+    def seeds(self) -> bool:
+        """Whether it serves complete data and does not end by itself."""
+        return self._add.seed
+
     # life
 
     async def run(self) -> Complete:
@@ -104,20 +110,25 @@ class ActiveTorrent:
             await self._done
             self._release_place()
             verdict, seconds = self._watch.verdict(self._downloaded), self._watch.seconds
-            if not self._add.seed and not context.settings.seeds:
-                await self._leave("done")
-            else:
+            if self._add.seed or context.settings.seeds:
                 await self._serve()
+            await self._farewell()
         finally:
             await self._leave("stopped")
-            self._release_place()
-            self.ended.set()
         return Complete(
             id=self._add.id, source=self._add.source, name=torrent.name, info_hash=torrent.info_hash.hex(),
             directory=self._add.directory, files=self._finishing.names, bytes=torrent.total_length,
             downloaded=self._downloaded, uploaded=self._uploaded, wasted=self._wasted, seconds=seconds,
             rate=self._downloaded / seconds, limited_by=verdict,
         )  # fmt: skip
+
+    async def _farewell(self) -> None:
+        """What is complete stays complete: a cancel that comes while trackers are told changes nothing."""
+        leaving = asyncio.ensure_future(self._leave("done"))
+        try:
+            await asyncio.shield(leaving)
+        except asyncio.CancelledError:
+            await leaving
 
     async def _open(self) -> None:
         if not self._add.seed:
@@ -186,26 +197,30 @@ class ActiveTorrent:
         return settings.seed_ratio is not None and self._uploaded >= settings.seed_ratio * self.torrent.total_length
 
     async def _leave(self, reason: str) -> None:
-        if self._fetching is not None:
-            self._fetching.pause()
-        self._early.close()
-        self._peers.close(reason)
-        if self._fetching is not None:
-            self._fetching.close()
-            self._serving.close()
-        announcing, self._announcing = self._announcing, None
-        if announcing is not None:
-            await announcing.stop()
-        if not self._pieces.complete or self._finishing.left:
-            await self._workers_quiet()
-        self._context.workers.close_torrent(self.number)
+        """Says goodbye to peers, trackers and workers; may be called again, and is safe to cancel."""
+        try:
+            if self._fetching is not None:
+                self._fetching.pause()
+            self._early.close()
+            self._peers.close(reason)
+            if self._fetching is not None:
+                self._fetching.close()
+                self._serving.close()
+            announcing, self._announcing = self._announcing, None
+            if announcing is not None:
+                await announcing.stop()
+            if not self._pieces.complete or self._finishing.left:
+                await self._workers_quiet()
+        finally:
+            self._context.workers.close_torrent(self.number)
+            self._release_place()
 
     async def _workers_quiet(self) -> None:
         """Waits until what the workers were given is done: whole pieces are kept, and nobody writes here afterwards."""
         workers = self._context.workers
         workers.flush()
         deadline = self._context.loop.time() + SETTLE
-        while any(job.torrent == self.number for worker in workers.workers for job in worker.jobs.values()):
+        while workers.busy_with(self.number):
             if self._context.loop.time() > deadline:
                 return  # a hanging disk must not hold up the end
             await asyncio.sleep(0.005)
@@ -329,6 +344,11 @@ class ActiveTorrent:
         """listening.Host"""
         (self._peers if self._announcing is not None else self._early).handle_incoming(peer, events, now)
 
+    def give_memory_back(self) -> None:
+        """Other torrents wait for memory that half-fetched pieces hold here."""
+        if self._fetching is not None:
+            self._fetching.give_memory_back()
+
     def nudge(self, now: float) -> None:
         """Ten times a second."""
         if self._announcing is not None and self._fetching is not None:
@@ -354,9 +374,13 @@ class ActiveTorrent:
         """Fails the item when nobody has had anything for us for too long."""
         patience = self._context.settings.peer_timeout
         recent, young = min(5.0, patience), min(20.0, patience)
-        peers = self._peers.connections.values()
-        if any(peer.greeted and (now - peer.last_payload < recent or now - peer.connected_at < young) for peer in peers):
+        peers = [peer for peer in self._peers.connections.values() if peer.greeted]
+        if any(now - peer.last_payload < recent or now - peer.connected_at < young for peer in peers):
             self._alone_since = now
+        if self._context.starved or self._context.workers.busy_with(self.number):
+            self._alone_since = now  # it is the memory or the disk that we wait for
+        if any(peer.am_interested and peer.peer_choking for peer in peers):
+            patience *= CHOKED_PATIENCE
         alone = now - self._alone_since
         if self._announcing is None or self._done.done():
             return
@@ -373,7 +397,7 @@ class ActiveTorrent:
             )  # fmt: skip
         elif alone > patience or nothing:
             known = len(self._peers.known)
-            why = f"{known} known, none of them has what is missing" if known else "none is known"
+            why = f"{known} known, {len(peers)} connected, none of them sends what is missing" if known else "none is known"
             tracker = f" ({self._announcing.last_error})" if self._announcing.last_error else ""
             self.fail(
                 IncompleteError(

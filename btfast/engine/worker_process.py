@@ -61,7 +61,7 @@ class WorkerProcess(asyncio.Protocol):
         self.torrents: set[int] = set()  # those that it was told of
         self._unsent: list[bytes] = []
         self._figures: psutil.Process | None = None
-        self.orders: list[messages.Survey | messages.CheckPieces] = []  # not yet answered
+        self.orders: list[messages.CheckPieces] = []  # not yet answered
         self._start(arena)
 
     def _start(self, arena: Arena) -> None:
@@ -110,11 +110,14 @@ class WorkerProcess(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but ancestry
+        self._send_orders()
 
     def data_received(self, data: bytes) -> None:
         for body in self._frames.handle_bytes(data):
             answer = messages.decode_answer(body)
-            self.orders = [order for order in self.orders if not _answers(answer, order)]
+            if isinstance(answer, messages.PiecesChecked):
+                answered = (answer.torrent, answer.first)
+                self.orders = [order for order in self.orders if (order.torrent, order.first) != answered]
             self._handle_answer(self, answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -132,7 +135,7 @@ class WorkerProcess(asyncio.Protocol):
         return CAPACITY - len(self.jobs)
 
     def order(self, order: messages.Order) -> None:
-        if isinstance(order, (messages.Survey, messages.CheckPieces)):
+        if isinstance(order, messages.CheckPieces):
             self.orders.append(order)
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._send_orders)
@@ -140,8 +143,8 @@ class WorkerProcess(asyncio.Protocol):
 
     def _send_orders(self) -> None:
         """What was ordered in one turn of the loop leaves in one write."""
-        unsent, self._unsent = self._unsent, []
-        if self._transport is not None:
+        if self._transport is not None and self._unsent:
+            unsent, self._unsent = self._unsent, []
             self._transport.write(b"".join(unsent))
 
     def cpu_seconds(self) -> float:
@@ -192,9 +195,3 @@ class WorkerProcess(asyncio.Protocol):
             self.process.wait()
         for fd in self._fds:
             os.close(fd)
-
-
-def _answers(answer: messages.Answer, order: messages.Survey | messages.CheckPieces) -> bool:
-    if isinstance(order, messages.Survey):
-        return isinstance(answer, messages.Surveyed) and answer.torrent == order.torrent
-    return isinstance(answer, messages.PiecesChecked) and (answer.torrent, answer.first) == (order.torrent, order.first)

@@ -42,13 +42,14 @@ class Workers:
         self._handle_problem = handle_problem
         self._handle_fatal = handle_fatal
         self._torrents: dict[int, messages.OpenTorrent] = {}
-        self._answers: dict[tuple[int, int], asyncio.Future[messages.Answer]] = {}
+        self._answers: dict[tuple[int, int], asyncio.Future[messages.PiecesChecked]] = {}
+        self._open_jobs: collections.Counter[int] = collections.Counter()  # of each torrent: gathered, waiting or given
+        self._closing: set[int] = set()
         self._pieces: list[Job] = []  # gathered, not yet given out
         self._waiting: collections.deque[Job] = collections.deque()  # no worker had room
         self._timer: asyncio.TimerHandle | None = None
         self._number = 0
         self._deaths = 0
-        self._turn = 0
         self._closed = False
         self.workers = [self._new() for _ in range(count)]
 
@@ -67,7 +68,11 @@ class Workers:
     @property
     def busy(self) -> bool:
         """Whether any job is not answered."""
-        return bool(self._pieces or self._waiting or any(worker.jobs for worker in self.workers))
+        return any(self._open_jobs.values())
+
+    def busy_with(self, torrent: int) -> bool:
+        """Whether any job of this torrent is not answered."""
+        return self._open_jobs[torrent] > 0
 
     # torrents and questions
 
@@ -76,11 +81,22 @@ class Workers:
         self._torrents[order.torrent] = order
 
     def close_torrent(self, torrent: int) -> None:
-        if self._torrents.pop(torrent, None) is not None:
-            for worker in self.workers:
-                if torrent in worker.torrents:
-                    worker.torrents.discard(torrent)
-                    worker.order(messages.CloseTorrent(torrent))
+        """No more jobs of it will be given; those under way are done first: a worker must not look for what has gone."""
+        if torrent in self._torrents:
+            self._closing.add(torrent)
+            if self._open_jobs[torrent]:
+                self.flush()
+            else:
+                self._close_now(torrent)
+
+    def _close_now(self, torrent: int) -> None:
+        self._closing.discard(torrent)
+        del self._torrents[torrent], self._open_jobs[torrent]
+        for worker in self.workers:
+            worker.orders = [order for order in worker.orders if order.torrent != torrent]
+            if torrent in worker.torrents:
+                worker.torrents.discard(torrent)
+                worker.order(messages.CloseTorrent(torrent))
 
     def _introduce(self, worker: WorkerProcess, torrent: int) -> None:
         """A worker hears of a torrent when it first gets work of it: most small ones need only one worker."""
@@ -92,25 +108,14 @@ class Workers:
         """What the workers have used so far."""
         return sum(worker.cpu_seconds() for worker in self.workers)
 
-    async def survey(self, torrent: int) -> messages.Surveyed:
-        self._turn += 1
-        answer = await self._ask(self.workers[self._turn % len(self.workers)], messages.Survey(torrent), (torrent, -1))
-        assert isinstance(answer, messages.Surveyed)
-        return answer
-
     async def check(self, order: messages.CheckPieces, worker: int) -> messages.PiecesChecked:
         """Asks worker number `worker` (modulo how many there are) to hash pieces on disk."""
-        answer = await self._ask(self.workers[worker % len(self.workers)], order, (order.torrent, order.first))
-        assert isinstance(answer, messages.PiecesChecked)
-        return answer
-
-    async def _ask(
-        self, worker: WorkerProcess, order: messages.Survey | messages.CheckPieces, key: tuple[int, int]
-    ) -> messages.Answer:
-        future: asyncio.Future[messages.Answer] = self._loop.create_future()
+        process = self.workers[worker % len(self.workers)]
+        key = (order.torrent, order.first)
+        future: asyncio.Future[messages.PiecesChecked] = self._loop.create_future()
         self._answers[key] = future
-        self._introduce(worker, order.torrent)
-        worker.order(order)
+        self._introduce(process, order.torrent)
+        process.order(order)
         try:
             return await future
         finally:
@@ -119,16 +124,16 @@ class Workers:
     def _answered(self, worker: WorkerProcess, answer: messages.Answer) -> None:
         if isinstance(answer, messages.Problem):
             self._handle_problem(answer)
-            return
-        key = (answer.torrent, -1 if isinstance(answer, messages.Surveyed) else answer.first)
-        future = self._answers.get(key)
-        if future is not None and not future.done():
-            future.set_result(answer)
+        elif isinstance(answer, messages.PiecesChecked):
+            future = self._answers.get((answer.torrent, answer.first))
+            if future is not None and not future.done():
+                future.set_result(answer)
 
     # jobs
 
     def write_piece(self, torrent: int, index: int, slot: Slot, digest: bytes) -> None:
         """Hash the slot's bytes and, if they match, write them."""
+        self._open_jobs[torrent] += 1
         self._pieces.append(Job(messages.WRITE_PIECE, torrent, index, slot, digest))
         if len(self._pieces) >= LANES:
             self.flush()
@@ -137,6 +142,7 @@ class Workers:
 
     def file_job(self, kind: int, torrent: int, file: int) -> None:
         """FINISH_FILE or DEMOTE_FILE."""
+        self._open_jobs[torrent] += 1
         worker = self._idlest()
         self._give(worker, [Job(kind, torrent, file, None, b"")])
 
@@ -170,6 +176,9 @@ class Workers:
             if job.slot is not None:
                 worker.job_bytes -= job.slot.length
             self._handle_completed(job, status, detail)
+            self._open_jobs[job.torrent] -= 1
+            if job.torrent in self._closing and not self._open_jobs[job.torrent]:
+                self._close_now(job.torrent)
         while self._waiting and worker.room:
             self._give(worker, [self._waiting.popleft()])
         self._handle_batch_end()
@@ -182,7 +191,11 @@ class Workers:
         if self._deaths > DEATHS:
             self._handle_fatal(InternalError(f"workers: died {self._deaths} times, last with status {status}: giving up"))
             return
-        fresh = self._new()
+        try:
+            fresh = self._new()
+        except OSError as error:
+            self._handle_fatal(InternalError(f"workers: one died and no other can be started: {error.strerror}"))
+            return
         self.workers[self.workers.index(worker)] = fresh
         self._loop.create_task(self._replace(worker, fresh)).add_done_callback(self._replaced)
 
@@ -191,12 +204,10 @@ class Workers:
         for question in dead.orders:
             self._introduce(fresh, question.torrent)
             fresh.order(question)
-        for number, job in dead.jobs.items():
-            self._introduce(fresh, job.torrent)
+        for job in dead.jobs.values():
             if job.attempt + 1 >= ATTEMPTS:
                 raise InternalError(f"workers: three died over piece {job.piece} of torrent {job.torrent}: giving up")
-            fresh.give(number, job._replace(attempt=job.attempt + 1))
-        fresh.wake()
+        self._give(fresh, [job._replace(attempt=job.attempt + 1) for job in dead.jobs.values()])
 
     def _replaced(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

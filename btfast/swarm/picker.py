@@ -365,13 +365,20 @@ class Picker:
             if piece.holders:
                 continue
             if not piece.received or self._starved > STARVED_LIMIT or not self.availability(piece.index):
-                index = piece.index
-                del self._loose[index], self._free[index], self._open[index]
-                self._pieces.abandon(index)
-                self._rarity.back(index)
-                self._abandoned.append(index)
-                self._starved = 0
+                self._abandon(piece.index)
                 return
+
+    def _abandon(self, index: int) -> None:
+        del self._loose[index], self._free[index], self._open[index]
+        self._pieces.abandon(index)
+        self._rarity.back(index)
+        self._abandoned.append(index)
+        self._starved = 0
+
+    def abandon_idle(self) -> None:
+        """Memory is short elsewhere: gives up the open pieces of which nothing is asked; see poll_abandoned."""
+        for index in [index for index, piece in self._loose.items() if not piece.holders]:
+            self._abandon(index)
 
     def _take(self, me: PeerWork, piece: OpenPiece, blocks: int, runs: list[BlockRun]) -> int:
         free = piece.free
