@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 from leaks import Descriptors, Processes, SharedMemory, wait_until
 
 MISSING_PEER = "missing peer"  # how the reason of a skip begins that continuous integration does not accept
@@ -46,8 +47,14 @@ def _watch_runners() -> None:
     asyncio.runners._cancel_all_tasks = note_and_cancel  # type: ignore[attr-defined]
 
 
+async def _nothing() -> None:
+    """For a loop to run."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
     _watch_runners()
+    # libuv keeps one pipe of a process's first loop for ever: it must be there before the first test is measured.
+    uvloop.run(_nothing())
     Processes.mark()
 
 
