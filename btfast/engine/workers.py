@@ -17,6 +17,8 @@ from btfast.storage import messages
 
 GATHER = 0.008
 LANES = 16
+BACKLOG = 48 << 20  # bytes that may always wait for the workers
+STANDSTILL = 0.05  # seconds without an answer
 ATTEMPTS = 3  # of one job, when workers die over it
 REAP = 1.0  # seconds that workers have to leave
 DEATHS = 10  # of workers in a session before it gives up
@@ -49,6 +51,8 @@ class Workers:
         self._waiting: collections.deque[Job] = collections.deque()  # no worker had room
         self._timer: asyncio.TimerHandle | None = None
         self._number = 0
+        self._backlog = 0  # bytes of pieces that are not answered
+        self._progress = 0.0  # when a worker last answered
         self._deaths = 0
         self._closed = False
         self.workers = [self._new() for _ in range(count)]
@@ -131,9 +135,21 @@ class Workers:
 
     # jobs
 
+    def allocate(self, length: int, lead: int) -> Slot | None:
+        """A slot for a piece; None when the arena is full, or for now.
+
+        While the workers get on, no more than a batch for each and one that is gathered need wait for them: what is
+        fetched beyond that only falls out of the cache. When they stand still, the whole arena takes up what comes.
+        """
+        limit = max(BACKLOG, (len(self.workers) + 1) * LANES * length)
+        if self._backlog >= limit and self._loop.time() - self._progress < STANDSTILL:
+            return None
+        return self._arena.allocate(length, lead)
+
     def write_piece(self, torrent: int, index: int, slot: Slot, digest: bytes) -> None:
         """Hash the slot's bytes and, if they match, write them."""
         self._open_jobs[torrent] += 1
+        self._backlog += slot.length
         self._pieces.append(Job(messages.WRITE_PIECE, torrent, index, slot, digest))
         if len(self._pieces) >= LANES:
             self.flush()
@@ -169,12 +185,14 @@ class Workers:
         worker.wake()
 
     def _completed(self, worker: WorkerProcess, done: list[tuple[int, int, int]]) -> None:
+        self._progress = self._loop.time()
         for number, status, detail in done:
             job = worker.jobs.pop(number, None)
             if job is None:
                 continue
             if job.slot is not None:
                 worker.job_bytes -= job.slot.length
+                self._backlog -= job.slot.length
             self._handle_completed(job, status, detail)
             self._open_jobs[job.torrent] -= 1
             if job.torrent in self._closing and not self._open_jobs[job.torrent]:
