@@ -11,6 +11,7 @@ from collections.abc import Callable
 from btfast._arena import Arena
 from btfast.config import ARENA_DEFAULT, ARENA_MINIMUM, Settings, parse_size
 from btfast.engine.http_tracker import HttpTrackers
+from btfast.engine.resolve import Resolver
 from btfast.engine.served_files import ServedFiles
 from btfast.engine.workers import Workers
 from btfast.events import Event
@@ -58,6 +59,7 @@ class Context:
         self.key = os.urandom(4).hex()  # tells trackers who we are when our address changes
         self.arena = Arena.create(arena_budget(settings.memory))
         self.trackers = HttpTrackers()
+        self.resolver = Resolver(self.loop)  # of names of peers
         self.served = ServedFiles()
         self.port = 0  # where we listen
         self.workers: Workers  # set by the engine before anything else runs

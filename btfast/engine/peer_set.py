@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import itertools
 import socket
@@ -11,6 +12,8 @@ from typing import Any, Protocol
 from btfast.engine.connection import Owner, PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.dialing import Dialer
+from btfast.engine.resolve import literal
+from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.peers import KnownPeers, Source
 
@@ -36,6 +39,7 @@ class PeerSet:
         self.talk: Talk
         self.known = KnownPeers()
         self.connections: dict[int, PeerConnection] = {}
+        self._resolving: set[asyncio.Task[None]] = set()
         self.seen = 0  # handshakes completed so far
         self.banned = 0  # peers
 
@@ -49,6 +53,28 @@ class PeerSet:
     def dial(self, now: float) -> None:
         """Starts as many connections as the limits allow."""
         while (
+    @property
+    def resolving(self) -> bool:
+        """Whether names of peers are still being looked up."""
+        return bool(self._resolving)
+
+    def add_named(self, peers: list[tuple[str, int]], warn: Callable[[str], None]) -> None:
+        """Peers that the user named by host and port; a host name counts once it is an address."""
+        self.add([PeerAddress(host, port) for host, port in peers if literal(host) is not None], Source.OPTION)
+        for host, port in peers:
+            if literal(host) is None:
+                task = self._context.loop.create_task(self._resolve(host, port, warn))
+                self._resolving.add(task)
+                task.add_done_callback(self._resolving.discard)
+
+    async def _resolve(self, host: str, port: int, warn: Callable[[str], None]) -> None:
+        try:
+            found = await self._context.resolver.resolve(host, f"peer {host}:{port}")
+        except RemoteError as error:
+            warn(str(error))
+        else:
+            self.add([PeerAddress(address.host, port) for address in found], Source.OPTION)
+
             not self._closed
             and self._dialer.room > 0
             and len(self.connections) + self.known.dialing < self._context.settings.max_peers
@@ -156,3 +182,5 @@ class PeerSet:
 
 def _same_host(one: PeerConnection, other: PeerConnection) -> bool:
     return one.address.host == other.address.host
+        for task in self._resolving:
+            task.cancel()

@@ -173,7 +173,7 @@ class ActiveTorrent:
         self._announcing = Announcing(context, schedule, self)
         self._early.release(self._peers, context.loop.time())
         self._alone_since = context.loop.time()
-        self._peers.add([PeerAddress(host, port) for host, port in self._add.peers], Source.OPTION)
+        self._peers.add_named(self._add.peers, self.handle_tracker_warning)
 
     def _release_place(self) -> None:
         place, self._place = self._place, None
@@ -384,7 +384,8 @@ class ActiveTorrent:
         alone = now - self._alone_since
         if self._announcing is None or self._done.done():
             return
-        nothing = self._announcing.without_trackers and not len(self._peers.known) and not self._peers.connections
+        peers_left = len(self._peers.known) or self._peers.connections or self._peers.resolving
+        nothing = self._announcing.without_trackers and not peers_left
         if alone > RECHECK and not self._peers.connections:
             self._announcing.want_peers()
         if nothing and self._peers.banned:

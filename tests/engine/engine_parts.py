@@ -11,6 +11,7 @@ from typing import Any
 
 from btfast.config import Settings
 from btfast.engine.connection import PeerConnection
+from btfast.engine.resolve import Resolver
 from btfast.metainfo.addresses import PeerAddress
 from btfast.wire.handshake import encode_handshake
 
@@ -51,7 +52,7 @@ def small_context(**settings: Any) -> Any:
     """What the parts that deal with peers need of a Context."""
     return SimpleNamespace(
         loop=Clock(), settings=Settings(bind="127.0.0.1", port=0, **settings), peer_id=b"-XX0001-usususususus",
-        port=0, rng=random.Random(1),
+        port=0, rng=random.Random(1), resolver=Resolver(asyncio.get_running_loop()),
     )  # fmt: skip
 
 
@@ -67,7 +68,9 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
     return one, other
 
 
-def connected(context: Any, owner: Any, *, host: str = "127.0.0.1", port: int = 5000) -> tuple[PeerConnection, socket.socket]:
+def connected(
+    context: Any, owner: Any, *, host: str = "127.0.0.1", port: int = 5000
+) -> tuple[PeerConnection, socket.socket]:
     """An incoming connection that seems to come from `host`, and the peer's end of it."""
     ours, theirs = tcp_pair()
     theirs.settimeout(5)
