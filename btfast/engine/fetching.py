@@ -53,6 +53,7 @@ class Fetching:
         self._suspects = BadBlocks()
         self._paused = False
         self._arena_full = False  # the last pick wanted a slot and got none
+        self._freed = False  # blocks that were asked for are free again: idle peers may take them
         self.pieces = pieces
         self.picker = Picker(self._geometry, pieces, context.rng, self, pace=self._pace, rescue=True)
         self.rate = Rate(now)
@@ -178,6 +179,7 @@ class Fetching:
         sent = self.picker.senders(index)
         self.wasted += slot.length
         self.picker.piece_failed(index)
+        self._freed = True
         guilty = self._suspects.failed(index, sent, _fingerprints(slot))
         self._owner.handle_bad_piece(index, sorted({peer for peer, _ in sent}), guilty)
 
@@ -194,6 +196,7 @@ class Fetching:
             for index, begin, length in peer.stream.open_runs():
                 peer.stream.cancel(index, begin, length)
         peer.stream.drop_requests()
+        self._freed = True
         self.picker.returned_all(peer.number)
         peer.pipeline.handle_returned(peer.pipeline.outstanding)
 
@@ -203,6 +206,7 @@ class Fetching:
         removed = peer.stream.cancel(index, begin, length, tell=False)
         if not removed:
             return
+        self._freed = True
         blocks = -(-removed // BLOCK)
         if peer.peer_choking:
             peer.pipeline.handle_returned(blocks)
@@ -212,6 +216,7 @@ class Fetching:
 
     def peer_left(self, peer: PeerConnection) -> None:
         peer.stream.drop_requests()
+        self._freed = True
         self.picker.peer_left(peer.number)
         self._context.starved.pop(peer, None)
 
@@ -241,12 +246,17 @@ class Fetching:
             del self._slots[index]
 
     def nudge(self, now: float) -> None:
-        """Ten times a second: while blocks are scarce, or memory is, a slow peer must not hold up the others."""
-        if self.pieces.complete or not (self.picker.endgame or self._context.starved):
+        """Ten times a second: while blocks are scarce, or memory is, a slow peer must not hold up the others.
+
+        And peers that have nothing to do take over what others gave up.
+        """
+        scarce = self.picker.endgame or bool(self._context.starved)
+        if self.pieces.complete or not (scarce or self._freed):
             return
+        self._freed = False
         for peer in list(self._peers.values()):
             if peer.have is not None and not peer.peer_choking and not peer.closed:
-                if peer.pipeline.outstanding:
+                if scarce and peer.pipeline.outstanding:
                     self._give_surplus_back(peer, now)
                 self.fill(peer, now)
                 peer.flush()

@@ -1,0 +1,66 @@
+"""Peers that the user names by host name, and piece failures that say nothing about the torrent."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from support import hostile_peers as hostile
+from support.commands import get, run
+from support.scripted_peer import Link, ScriptedPeer, serving
+from support.torrents import assert_arrived, make
+
+
+def test_a_peer_is_found_by_its_name(tmp_path: Path) -> None:
+    made = make(300_000)
+    with ScriptedPeer(made) as peer:
+        done = run(tmp_path, *get(made.save(tmp_path), peers=(f"localhost:{peer.port}",)))
+    assert (done.code, done.err) == (0, "")
+    assert_arrived(made, tmp_path / "out")
+    assert {event["address"] for event in done.all("peer") if event["change"] == "connected"} == {peer.address}
+
+
+def test_a_liar_found_by_its_name_is_banned(tmp_path: Path) -> None:
+    made = make(300_000)
+    with hostile.WrongData(made) as liar:
+        done = run(tmp_path, *get(made.save(tmp_path), peers=(f"localhost:{liar.port}",)))
+    assert "banned" in done.error(4)
+    assert [event["address"] for event in done.all("peer") if event["change"] == "banned"] == [liar.address]
+
+
+def test_a_name_that_does_not_exist_is_told_and_the_others_are_asked(tmp_path: Path) -> None:
+    made = make(300_000)
+    with ScriptedPeer(made, rate=300_000) as peer:
+        done = run(tmp_path, *get(made.save(tmp_path), peers=("nobody.invalid:1", peer.address)))
+    assert done.code == 0
+    assert_arrived(made, tmp_path / "out")
+    (warning,) = done.warnings
+    assert "nobody.invalid" in warning
+
+
+def test_only_names_that_do_not_exist_are_no_peers(tmp_path: Path) -> None:
+    made = make(300_000)
+    began = time.monotonic()
+    done = run(tmp_path, *get(made.save(tmp_path), peers=("nobody.invalid:1",)))
+    assert "no peers" in done.error(3)
+    assert "nobody.invalid" in done.warnings[0]
+    assert time.monotonic() - began < 30  # well before the 120 s that a peer would be waited for
+
+
+def test_many_liars_on_one_host_do_not_make_the_torrent_look_damaged(tmp_path: Path) -> None:
+    made = make(16384, piece_length=16384)
+    liars = [hostile.WrongData(made) for _ in range(24)]
+
+    class Last(ScriptedPeer):
+        """Serves when the others have had their turn."""
+
+        def on_interested(self, link: Link) -> None:
+            while not all(liar.blocks_sent for liar in liars):
+                self.wait(0.02)
+            super().on_interested(link)
+
+    with serving(*liars, Last(made)) as peers:
+        done = run(tmp_path, *get(made.save(tmp_path), peers=tuple(peer.address for peer in peers)))
+    assert (done.code, done.err) == (0, "")
+    assert_arrived(made, tmp_path / "out")
+    assert len(done.all("piece_failed")) >= 20
