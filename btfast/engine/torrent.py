@@ -31,13 +31,13 @@ from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
 from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MISMATCH, OK, OpenTorrent, Problem
-from btfast.swarm.peers import Source
+from btfast.swarm.peers import Source, host_group
 from btfast.swarm.pieces import Pieces
 
 CHOKED_PATIENCE = 3  # times as long: in a busy swarm a place in somebody's queue is worth waiting for
 RECHECK = 10.0  # seconds without a connected peer before the tracker is asked again
 SETTLE = 2.0  # seconds that the workers have to end what they were given
-SAME_PIECE_FAILURES = 20  # of one piece, whoever sent it: then the torrent itself is in doubt
+SAME_PIECE_FAILURES = 20  # hosts of which each sent the whole of one piece wrong: then the torrent itself is in doubt
 
 
 class ActiveTorrent:
@@ -73,7 +73,7 @@ class ActiveTorrent:
         self._early = EarlyPeers()
         self._finishing = Finishing(context, self._layout, geometry, self._file_finished)
         self._problem: Problem | None = None
-        self._failures: dict[int, int] = {}
+        self._failures: dict[int, set[str]] = {}
         self._haves: list[int] = []
         self._fetching: Fetching | None = None
         self._announcing: Announcing | None = None
@@ -283,15 +283,18 @@ class ActiveTorrent:
         self._context.emit(FileDone(id=self._add.id, path=self._order.paths[file], size=self._order.lengths[file]))
 
     def handle_bad_piece(self, index: int, senders: list[int], guilty: list[int]) -> None:
-        addresses = [str(address) for number in senders if (address := self._peers.address_of(number)) is not None]
-        self._context.emit(PieceFailed(id=self._add.id, index=index, peers=addresses))
+        addresses = [address for number in senders if (address := self._peers.address_of(number)) is not None]
+        self._context.emit(PieceFailed(id=self._add.id, index=index, peers=[str(address) for address in addresses]))
         self.handle_guilty(guilty)
-        self._failures[index] = self._failures.get(index, 0) + 1
-        if self._failures[index] >= SAME_PIECE_FAILURES:
+        if len(senders) != 1 or not addresses:
+            return
+        hosts = self._failures.setdefault(index, set())
+        hosts.add(host_group(addresses[0].host))
+        if len(hosts) >= SAME_PIECE_FAILURES:
             self.fail(
                 VerificationError(
-                    f"{self.torrent.name}: piece {index} was wrong {SAME_PIECE_FAILURES} times: the torrent or all of its "
-                    "sources are damaged",
+                    f"{self.torrent.name}: piece {index} came wrong from {SAME_PIECE_FAILURES} hosts: the torrent or all of "
+                    "its sources are damaged",
                     index=index,
                 )
             )
