@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Protocol
 
 import msgspec
@@ -10,10 +11,13 @@ import msgspec
 from btfast.discovery.announce import AnnounceRequest, AnnounceResponse
 from btfast.discovery.schedule import Announce, TrackerSchedule
 from btfast.engine.context import Context
-from btfast.errors import Error
+from btfast.engine.resolve import is_local
+from btfast.errors import Error, RemoteError
 from btfast.metainfo.addresses import PeerAddress
 
 STOPPED_PATIENCE = 2.0  # seconds that a `stopped` may take
+
+_HOST = re.compile(r"\w+://(?:[^@/?#]*@)?(?:\[([^\]]*)\]|([^:/?#]*))")
 
 
 class Owner(Protocol):
@@ -82,7 +86,19 @@ class Announcing:
             self.last_error = None
             if response.warning_message:
                 self._warn(f"tracker warns: {response.warning_message}")
-            self._owner.handle_peers(list(response.peers), "tracker")
+            self._owner.handle_peers(await self._allowed(announce.url, response.peers), "tracker")
+
+    async def _allowed(self, url: str, peers: tuple[PeerAddress, ...]) -> list[PeerAddress]:
+        """Those that the tracker may send us to: only one in the local network knows who else is in it."""
+        public = [peer for peer in peers if not is_local(peer.host)]
+        if len(public) == len(peers):
+            return public
+        host = host_of(url)
+        try:
+            addresses = await self._context.resolver.resolve(host, f"tracker {host}")
+        except RemoteError:
+            return public
+        return list(peers) if all(is_local(address.host) for address in addresses) else public
 
     def _warn(self, message: str) -> None:
         self.last_error = message
@@ -123,3 +139,9 @@ class Announcing:
         if (trackerid := self._schedule.tracker_id(url)) is not None:
             request = msgspec.structs.replace(request, trackerid=trackerid)
         return await self._context.trackers.announce(url, request)
+
+
+def host_of(url: str) -> str:
+    """The host in a URL, "" when there is none."""
+    match = _HOST.match(url)
+    return (match[1] or match[2] or "") if match else ""
