@@ -32,6 +32,7 @@ class Listener:
         self._find = find
         self._pending: set[PeerConnection] = set()
         self._sockets: list[socket.socket] = []
+        self._resting: list[socket.socket] = []  # those that found no descriptor free
         self.port = self._listen(context.settings.bind, context.settings.port)
         for sock in self._sockets:
             context.loop.add_reader(sock.fileno(), self._accept, sock)
@@ -87,7 +88,10 @@ class Listener:
                 return
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    return  # the backlog holds them until descriptors are free again
+                    # The backlog holds them. It stays readable, so until the next tick nobody looks.
+                    self._context.loop.remove_reader(listening.fileno())
+                    self._resting.append(listening)
+                    return
                 raise
             if len(self._pending) >= PENDING:
                 sock.close()
@@ -119,6 +123,10 @@ class Listener:
         self._pending.discard(peer)
 
     def tick(self, now: float) -> None:
+        """Once a second: drops the silent, tries again to accept."""
+        resting, self._resting = self._resting, []
+        for sock in resting:
+            self._context.loop.add_reader(sock.fileno(), self._accept, sock)
         for peer in list(self._pending):
             if now - peer.connected_at > GREETING_TIMEOUT:
                 peer.close("no handshake came")
