@@ -28,9 +28,9 @@ class PeerConnection:
 
     __slots__ = (
         "_loop", "_socket", "_writing", "address", "am_choking", "am_interested", "choked_at", "client", "closed",
-        "connected_at", "extensions", "fast", "greeted", "have", "is_seed", "last_payload", "last_received", "last_sent",
-        "listen_port", "number", "outgoing", "owner", "peer_choking", "peer_id", "peer_interested", "pipeline", "stream",
-        "unchoked_at", "upload_only", "waiting_haves",
+        "connected_at", "excess", "extensions", "fast", "flooding", "greeted", "have", "introduced", "is_seed",
+        "last_payload", "last_received", "last_sent", "last_served", "listen_port", "number", "outgoing", "owner",
+        "peer_choking", "peer_id", "peer_interested", "pipeline", "stream", "unchoked_at",
     )  # fmt: skip
 
     def __init__(
@@ -54,7 +54,7 @@ class PeerConnection:
         self.fast = False
         self.extensions: dict[str, int] | None = None  # LTEP: None when it does not speak it
         self.listen_port: int | None = address.port if outgoing else None
-        self.upload_only = False
+        self.introduced = False  # its extension handshake has come
         self.have: Bitfield | None = None
         self.is_seed = False
         self.am_choking = True
@@ -64,8 +64,9 @@ class PeerConnection:
         self.choked_at = 0.0
         self.unchoked_at = 0.0
         self.pipeline = Pipeline(now)
-        self.connected_at = self.last_sent = self.last_received = self.last_payload = now
-        self.waiting_haves: list[int] = []
+        self.connected_at = self.last_sent = self.last_received = self.last_payload = self.last_served = now
+        self.excess = 0  # messages so far that neither data nor new pieces explain
+        self.flooding = 0  # ticks in a row with too many of them
         loop.add_reader(sock.fileno(), self._readable)
 
     def _readable(self) -> None:

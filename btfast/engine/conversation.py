@@ -17,6 +17,7 @@ from btfast.engine.context import Context
 from btfast.engine.fetching import Fetching
 from btfast.engine.serving import Serving
 from btfast.errors import RemoteError
+from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.torrent import Torrent
 from btfast.swarm.pieces import Pieces
 from btfast.wire import ids, messages
@@ -27,6 +28,9 @@ OUR_IDS = {"lt_donthave": 7}
 GREETING_TIMEOUT = 10.0  # seconds for the handshake
 SILENCE = 150.0  # seconds without a byte before a peer counts as gone; keep-alives come every 120
 KEEP_ALIVE = 100.0
+FLOOD = 4000  # messages a second that nothing explains
+FLOOD_TICKS = 5  # seconds of it that are borne
+USUAL_REQQ = 500  # requests that a peer queues which does not say (libtorrent's)
 
 
 class Owner(Protocol):
@@ -54,6 +58,9 @@ class Conversation:
         self._serving = serving
         self._owner = owner
         self._bitfield_bytes = -(-torrent.geometry.piece_count // 8)
+        blocks = -(-torrent.piece_length // BLOCK)
+        self._mean_block = max(1, torrent.piece_length // max(1, blocks))
+        self._ticked = context.loop.time()
         self._handlers: dict[int, Callable[[PeerConnection, tuple[Any, ...], float], None]] = {
             HANDSHAKE_EVENT: self._handshake,
             ids.CHOKE: self._choke,
@@ -145,10 +152,11 @@ class Conversation:
                 return  # as libtorrent and Transmission do: a peer with a broken extension handshake still serves
             peer.extensions = merge_names(peer.extensions, said.m)
             peer.client = said.client or peer.client
-            peer.upload_only = said.upload_only
             if said.port:
                 peer.listen_port = said.port
-            peer.pipeline.set_reqq(said.reqq or 500)
+            if said.reqq or not peer.introduced:
+                peer.pipeline.set_reqq(said.reqq or USUAL_REQQ)
+            peer.introduced = True
         elif number == OUR_IDS["lt_donthave"]:
             try:
                 index = decode_dont_have(body)
@@ -259,7 +267,9 @@ class Conversation:
     # time
 
     def tick(self, peers: list[PeerConnection], now: float) -> None:
-        """Once a second: drops the silent, keeps the idle alive, says when we have become uninterested."""
+        """Once a second: drops the silent and the noisy, keeps the idle alive, says when we have become uninterested."""
+        seconds = max(1.0, now - self._ticked)
+        self._ticked = now
         for peer in peers:
             if not peer.greeted:
                 if now - peer.connected_at > GREETING_TIMEOUT:
@@ -267,6 +277,9 @@ class Conversation:
                 continue
             if now - peer.last_received > SILENCE:
                 peer.close("it fell silent")
+                continue
+            if self._floods(peer, seconds):
+                peer.close("it floods us with messages")
                 continue
             if now - peer.last_sent > KEEP_ALIVE:
                 peer.send(messages.KEEP_ALIVE)
@@ -276,6 +289,20 @@ class Conversation:
                 if wanted != peer.am_interested:
                     peer.interested(wanted)
                     peer.flush()
+
+    def _floods(self, peer: PeerConnection, seconds: float) -> bool:
+        """Whether it sends thousands of messages a second, for seconds, that do nothing.
+
+        Blocks that were asked for explain a message each; blocks that it got explain two, a cancel among them; so does
+        each piece that it has.
+        """
+        stream = peer.stream
+        explained = (stream.payload + 2 * stream.payload_sent) // self._mean_block
+        if peer.have is not None:
+            explained += peer.have.count
+        before, peer.excess = peer.excess, stream.messages - explained
+        peer.flooding = peer.flooding + 1 if peer.excess - before > FLOOD * seconds else 0
+        return peer.flooding >= FLOOD_TICKS
 
 
 def info_hash_of(event: tuple[Any, ...]) -> bytes | None:

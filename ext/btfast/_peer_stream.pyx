@@ -43,6 +43,7 @@ cdef enum:
     PREDICT = 32  # blocks a readv predicts: half a MiB
     SPILL = 65536
     MOST = 1 << 20  # bytes read in one wake-up, so that one peer cannot starve the others
+    MANY = 4096  # events after which a wake-up reads no further, for the same reason
     LONGEST_BLOCK = 131072
 
 cdef enum State:
@@ -147,7 +148,7 @@ cdef class PeerStream:
                 break
             self.received += got
             self._walk(v, n, first, blocks, lengths, got, spilled)
-            if <size_t>got < wanted or <size_t>got >= budget:
+            if <size_t>got < wanted or <size_t>got >= budget or len(self.events) >= MANY:
                 break
             budget -= got
         self._report_landed()
