@@ -15,9 +15,12 @@ from btfast.engine.dialing import Dialer
 from btfast.engine.resolve import literal
 from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress
-from btfast.swarm.peers import KnownPeers, Source
+from btfast.swarm.peers import KnownPeers, Source, host_group
 
 REMEMBERED = 1000  # peers that have left
+OURS = 3  # one in so many places is kept for connections out: who floods us with connections must not choose our peers
+PER_HOST = 8  # connections from one host, the loopback excepted
+USELESS = 60.0  # seconds without data either way after which a connection in may have to make room for another
 
 
 class Talk(Owner, Protocol):
@@ -36,10 +39,10 @@ class PeerSet:
         self._numbers = itertools.count()
         self._gone: dict[int, PeerAddress] = {}
         self._closed = False
+        self._resolving: set[asyncio.Task[None]] = set()
         self.talk: Talk
         self.known = KnownPeers()
         self.connections: dict[int, PeerConnection] = {}
-        self._resolving: set[asyncio.Task[None]] = set()
         self.seen = 0  # handshakes completed so far
         self.banned = 0  # peers
 
@@ -50,9 +53,6 @@ class PeerSet:
             self.known.add(address, source, now)
         self.dial(now)
 
-    def dial(self, now: float) -> None:
-        """Starts as many connections as the limits allow."""
-        while (
     @property
     def resolving(self) -> bool:
         """Whether names of peers are still being looked up."""
@@ -75,6 +75,9 @@ class PeerSet:
         else:
             self.add([PeerAddress(address.host, port) for address in found], Source.OPTION)
 
+    def dial(self, now: float) -> None:
+        """Starts as many connections as the limits allow."""
+        while (
             not self._closed
             and self._dialer.room > 0
             and len(self.connections) + self.known.dialing < self._context.settings.max_peers
@@ -111,15 +114,39 @@ class PeerSet:
 
     def handle_incoming(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None:
         """A connection to us has named this torrent."""
-        if self._closed or len(self.connections) >= self._context.settings.max_peers:
-            peer.close("too many peers")
+        if self._closed:
+            peer.close("too late")
         elif self.known.is_banned(peer.address):
             peer.close("it is banned")
+        elif not self._host_has_room(peer.address.host):
+            peer.close("too many connections from one host")
+        elif not self._make_room(now):
+            peer.close("too many peers")
         else:
             peer.owner = self.talk
             self._adopt(peer)
             if not peer.closed:
                 self.talk.handle_events(peer, events, now)
+
+    def _host_has_room(self, host: str) -> bool:
+        if ipaddress.ip_address(host).is_loopback:
+            return True
+        group = host_group(host)
+        others = self.connections.values()
+        return sum(not other.outgoing and host_group(other.address.host) == group for other in others) < PER_HOST
+
+    def _make_room(self, now: float) -> bool:
+        """Room for one connection in, at need in the place of the one that has been of no use for longest."""
+        limit = self._context.settings.max_peers
+        incoming = [peer for peer in self.connections.values() if not peer.outgoing]
+        if len(self.connections) < limit and len(incoming) < limit - limit // OURS:
+            return True
+        useless = [peer for peer in incoming if now - _last_use(peer) > USELESS]
+        if not useless:
+            return False
+        worst = min(useless, key=lambda peer: (peer.peer_interested or peer.am_interested, _last_use(peer)))
+        worst.close("another peer takes its place")
+        return True
 
     def greeted(self, peer: PeerConnection) -> str | None:
         """Its handshake has come. Why it is refused, or None."""
@@ -176,11 +203,16 @@ class PeerSet:
 
     def close(self, reason: str) -> None:
         self._closed = True
+        for task in self._resolving:
+            task.cancel()
         for peer in list(self.connections.values()):
             peer.close(reason)
 
 
+def _last_use(peer: PeerConnection) -> float:
+    """When data moved last between us, or when it came."""
+    return max(peer.connected_at, peer.last_payload, peer.last_served)
+
+
 def _same_host(one: PeerConnection, other: PeerConnection) -> bool:
     return one.address.host == other.address.host
-        for task in self._resolving:
-            task.cancel()

@@ -38,8 +38,11 @@ class Unchoking:
         """Once a second; does a round when it is due."""
         for peer in self._peers.values():
             sent = peer.stream.payload_sent
-            self._rate.add(now, sent - self._sent_before.get(peer.number, 0))
+            grown = sent - self._sent_before.get(peer.number, 0)
+            self._rate.add(now, grown)
             self._sent_before[peer.number] = sent
+            if grown:
+                peer.last_served = now
         if now < self._next_round:
             return
         self._next_round = now + ROUND
