@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from btfast.metainfo.torrent import Torrent
 from btfast.swarm.pieces import Pieces
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from support.torrents import make  # noqa: E402 - the folder is named above
+from support.torrents import make
 
 PIECE = 65536
 
@@ -26,6 +27,7 @@ async def test_only_a_full_arena_makes_a_peer_wait_for_room(arena: int) -> None:
     waiting: list[object] = []
     context: Any = small_context()
     context.arena = Arena.create(arena)
+    context.workers = SimpleNamespace(allocate=context.arena.allocate)
     context.starved = {}
     context.wait_for_room = lambda who, retry: waiting.append(who)
     torrent = Torrent.parse(make(3 * PIECE, piece_length=PIECE).torrent, what="test")
