@@ -35,6 +35,7 @@ def write_pieces(files: Files, layout: Layout, pieces: Sequence[VerifiedPiece]) 
     buffered: list[_Segment] = []
     for piece in pieces:
         _cut(layout, piece, direct, buffered)
+    direct.sort(key=lambda segment: segment[:2])
     failed: dict[int, tuple[int, OSError]] = {}
     while direct:
         group, rest = _first_group(direct)

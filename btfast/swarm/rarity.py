@@ -99,6 +99,20 @@ class Rarity:
         below = candidates & ((1 << cut) - 1)
         return self._top + 1 - (below or candidates).bit_length()
 
+    def none_rarer(self, index: int, mask: int | None) -> bool:
+        """Whether no WANTED piece of `mask` (None: of all) is rarer than the WANTED piece `index` in it."""
+        if not self._planes:
+            return True
+        bit = self.bit(index)
+        candidates = self.wanted if mask is None else self.wanted & mask
+        for plane in reversed(self._planes):
+            rarer = candidates ^ (candidates & plane)
+            if rarer:
+                if not rarer & bit:
+                    return False
+                candidates = rarer
+        return True
+
     def taken(self, index: int) -> None:
         """The piece that choose() gave is WANTED no longer."""
         if self._wanted is not None:
