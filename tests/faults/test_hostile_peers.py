@@ -95,7 +95,7 @@ def beside_a_good_one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, in
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, int]:
     kinds = LIARS + USELESS + ODD
-    return asyncio.run(download_all(tmp_path_factory.mktemp("alone"), kinds, good=False, seconds=5))
+    return asyncio.run(download_all(tmp_path_factory.mktemp("alone"), kinds, good=False, seconds=3))
 
 
 @pytest.mark.parametrize("bad", LIARS + USELESS + ODD, ids=named)

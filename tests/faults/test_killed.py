@@ -238,9 +238,9 @@ def test_a_second_interrupt_exits_at_once(tmp_path: Path, peer: ScriptedPeer) ->
     goes_on(tmp_path, peer)
 
 
-def test_an_interrupt_at_the_very_start(tmp_path: Path, peer: ScriptedPeer) -> None:
+def test_an_interrupt_before_anything_is_fetched(tmp_path: Path, peer: ScriptedPeer) -> None:
     with running(tmp_path, *get(MADE.save(tmp_path), peers=(peer.address,))) as command:
-        command.until(lambda: command.family, "the network process is there")
+        command.until(lambda: peer.links, "the peer is reached")
         command.signal(signal.SIGINT)
         done = command.end(LEAVE)
     assert done.code == 7
