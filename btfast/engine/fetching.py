@@ -71,7 +71,7 @@ class Fetching:
             if length > largest:
                 largest, lead = length, (offset - at) % PAGE
             at += length
-        slot = self._context.arena.allocate(self._geometry.piece_size(index), lead)
+        slot = self._context.workers.allocate(self._geometry.piece_size(index), lead)
         if slot is None:
             self._arena_full = True
             return False
