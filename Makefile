@@ -4,6 +4,8 @@
 VENV ?= .venv
 PY = $(VENV)/bin/python
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
+# Most tests wait for processes and sockets more than they compute: one more at a time than there are cores.
+TEST_JOBS ?= $(shell expr $(JOBS) + 1)
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
@@ -23,7 +25,7 @@ PIP = $(PY) -m pip --disable-pip-version-check install -q
 
 help:
 	@echo 'make demo      a real download on this machine, with progress (DEMO_ARGS="--size 4GiB")'
-	@echo 'make test      the tests (PYTEST_ARGS="tests/wire -x")'
+	@echo 'make test      the tests (PYTEST_ARGS="tests/wire -x", TEST_JOBS=0 for one at a time)'
 	@echo 'make lint      ruff, mypy on btfast/, the stubs against the compiled modules'
 	@echo 'make bench     the benchmarks against libtorrent and aria2, then those of single modules (BENCH_ARGS=flat)'
 	@echo 'make debug     a build with assertions and bounds checks, and the tests of ext on it'
@@ -35,7 +37,7 @@ demo: $(VENV)/.built
 	$(PY) -m btfast demo $(DEMO_ARGS)
 
 test: $(VENV)/.built $(VENV)/.test
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(TEST_JOBS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.built $(VENV)/.lint
 	$(PY) -m ruff check
