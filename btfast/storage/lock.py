@@ -1,21 +1,90 @@
-"""One btfast at a time to a torrent's place on disk, also from another container or machine that shares the disk.
+"""One btfast at a time to a torrent's place on disk.
 
-What is locked is the torrent's first file itself, under whichever name it has: the lock belongs to the inode, so it
-outlives the renaming to the final name, and leaves no file of its own behind (making and removing one cost a seventh of
-the network process's time with many small torrents). The kernel drops it when its holder dies, however that happens.
+A place is a name in a directory: the torrent's file, or its folder. All processes of a user on a machine share one small
+file, and a place is a byte of it, locked at the offset that its name hashes to. So no destination needs to be able to
+lock (NFS locks nothing that is open for reading, SMB keeps everybody's writes out), no torrent makes a file for its
+lock, and the kernel drops the lock when its holder dies, however that happens. Not seen: other users, other machines,
+and containers with a /tmp of their own that share the disk. Where /tmp cannot be used, a process knows of itself only.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import fcntl
+import hashlib
 import os
 
 from btfast.storage.layout import Layout
 
-_NOT_HERE = frozenset((errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL))
-_NOT_A_FILE = frozenset((errno.ELOOP, errno.ENXIO, errno.EMLINK))  # the survey says what is wrong with it
+_DIRECTORY = "/tmp"  # and not TMPDIR, which two processes of one user need not have in common
+
+
+class _Places:
+    """The places that this process holds. One a process, because the kernel gives these locks to processes."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, list[Layout]] = {}
+        self._fd = -1
+
+    def take(self, place: int, layout: Layout) -> bool:
+        """False when its files are taken. Torrents of this process may share a folder as long as they share no file."""
+        beside = self._held.get(place)
+        if beside is None:
+            if not self._lock(place):
+                return False
+            self._held[place] = [layout]
+            return True
+        wanted = _files(layout)
+        if any(not wanted.isdisjoint(_files(other)) for other in beside):
+            return False
+        beside.append(layout)
+        return True
+
+    def give_back(self, place: int, layout: Layout) -> None:
+        beside = self._held[place]
+        beside.remove(layout)
+        if beside:
+            return
+        del self._held[place]
+        if self._fd < 0:
+            return
+        if self._held:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, place)
+        else:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _lock(self, place: int) -> bool:
+        try:
+            if self._fd < 0:
+                self._fd = _open_shared()
+        except OSError:
+            return True
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        except (BlockingIOError, PermissionError):  # POSIX allows either
+            if not self._held:
+                os.close(self._fd)
+                self._fd = -1
+            return False
+        except OSError:
+            return True  # this /tmp cannot lock
+        return True
+
+
+_places = _Places()
+
+
+def _open_shared() -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    fd = os.open(f"{_DIRECTORY}/btfast-{os.getuid()}.lock", flags, 0o600)
+    if os.fstat(fd).st_uid != os.getuid():  # somebody else's, who could hold every place
+        os.close(fd)
+        raise PermissionError
+    return fd
+
+
+def _files(layout: Layout) -> set[tuple[str, ...]]:
+    return {path for file, path in enumerate(layout.paths) if file not in layout.pads}
 
 
 class PlaceLock:
@@ -23,69 +92,21 @@ class PlaceLock:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._file = next((file for file in range(len(layout.paths)) if file not in layout.pads), None)
-        self._fd = -1
-        self._created = False
+        self._place: int | None = None
 
     def acquire(self) -> bool:
-        """False when another holds it. OSError when the file cannot be opened or made; `release` it in the end."""
-        while self._file is not None:
-            try:
-                fd = self._open(self._file)
-            except FileExistsError:
-                continue  # another has made it just now
-            except OSError as error:
-                if error.errno in _NOT_A_FILE:
-                    return True
-                raise
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(fd)
-                return False
-            except OSError as error:
-                if error.errno not in _NOT_HERE:  # a file system without locks: then there is nothing to hold
-                    os.close(fd)
-                    raise
-            self._fd = fd
-            if self._is_current(self._file):
-                return True
-            self._close()  # it was replaced between our opening and our locking
+        """False when another holds it. OSError when the directory is not there."""
+        status = os.stat(self._layout.directory)
+        name = f"{status.st_dev}:{status.st_ino}:{self._layout.paths[0][0]}"
+        digest = hashlib.sha1(name.encode(errors="surrogateescape"), usedforsecurity=False).digest()
+        place = int.from_bytes(digest[:8], "big") >> 2  # offsets have 63 bits, and the byte behind must exist too
+        if not _places.take(place, self._layout):
+            return False
+        self._place = place
         return True
 
-    def _open(self, file: int) -> int:
-        try:
-            return self._layout.open_for_reading(file)
-        except FileNotFoundError:
-            parent = self._layout.parent(file, create=True)
-            try:
-                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-                fd = os.open(self._layout.paths[file][-1] + self._layout.suffix, flags, 0o666, dir_fd=parent)
-            finally:
-                os.close(parent)
-            self._created = True
-            return fd
-
-    def _is_current(self, file: int) -> bool:
-        try:
-            there = self._layout.open_for_reading(file)
-        except OSError:
-            return False
-        try:
-            return os.path.sameopenfile(there, self._fd)
-        finally:
-            os.close(there)
-
     def release(self) -> None:
-        """Gives it up; nothing happens when it is not held. A file that was made for the lock alone goes again."""
-        if self._fd < 0:
-            return
-        assert self._file is not None
-        if self._created and self._layout.lengths[self._file] and not os.fstat(self._fd).st_size:
-            with contextlib.suppress(OSError):  # an empty unfinished file that stays is harmless
-                os.unlink(self._layout.path(self._file) + self._layout.suffix)
-        self._close()
-
-    def _close(self) -> None:
-        os.close(self._fd)
-        self._fd = -1
+        """Gives it up; nothing happens when it is not held."""
+        if self._place is not None:
+            _places.give_back(self._place, self._layout)
+            self._place = None
