@@ -161,7 +161,7 @@ class WorkerProcess(asyncio.Protocol):
         """Puts a job into the ring; `wake` after the last one."""
         self.jobs[number] = job
         slot = job.slot
-        offset, length = (slot.offset, slot.length) if slot is not None else (0, 0)
+        offset, length = (slot.offset, slot.length) if slot is not None else (job.attempt, 0)
         self.job_bytes += length
         self._jobs.put(job.kind, number, job.torrent, job.piece, offset, length, job.digest)
 

@@ -5,35 +5,38 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+import msgspec
 
 from btfast.storage.files import Files
 from btfast.storage.layout import Layout
 from btfast.storage.messages import Surveyed
 
 _SMALL = 1 << 20  # bytes of a file whose write-out is begun before its neighbours are waited for
+_NO_DIRECTORY = "it is a file, not a directory"
 
 
-def finish_files(files: Files, wanted: Sequence[tuple[Layout, int]]) -> list[OSError | None]:
+def finish_files(
+    files: Files, wanted: Sequence[tuple[Layout, int]], repeated: Collection[int] = ()
+) -> list[OSError | None]:
     """All of these files is written: makes each durable, then gives it its final name. One outcome a file.
 
-    A directory is made durable once, after the last of its files was renamed.
+    A directory is made durable once, after the last of its files was renamed. `repeated`: places in `wanted` of files
+    that a worker was finishing when it died, which may have their final names already.
     """
     _begin_write_out(files, wanted)
     outcomes: list[OSError | None] = []
     parents: dict[tuple[str, ...], tuple[int, list[int]]] = {}
     for number, (layout, file) in enumerate(wanted):
         try:
-            written = _make_durable(files, layout, file)
+            written = _make_durable(files, layout, file, may_be_gone=number in repeated)
             if layout.suffix:
                 key = (layout.directory, *layout.paths[file][:-1])
                 if key not in parents:
                     parents[key] = (layout.parent(file, create=False), [])
                 parent, renamed = parents[key]
-                name = layout.paths[file][-1]
-                if not os.path.samestat(os.stat(name + layout.suffix, dir_fd=parent, follow_symlinks=False), written):
-                    raise FileNotFoundError(errno.ENOENT, "another file stands in its place: it was replaced meanwhile")
-                os.rename(name + layout.suffix, name, src_dir_fd=parent, dst_dir_fd=parent)
+                _rename(layout, file, parent, written)
                 renamed.append(number)
         except OSError as error:
             outcomes.append(error)
@@ -50,6 +53,19 @@ def finish_files(files: Files, wanted: Sequence[tuple[Layout, int]]) -> list[OSE
     return outcomes
 
 
+def _rename(layout: Layout, file: int, parent: int, written: os.stat_result | None) -> None:
+    """To the final name; `written`: which file it must be, or None when it has to have that name already."""
+    name = layout.paths[file][-1]
+    if written is None:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != layout.lengths[file]:
+            raise FileNotFoundError(errno.ENOENT, "another file stands in its place: it was replaced meanwhile")
+        return
+    if not os.path.samestat(os.stat(name + layout.suffix, dir_fd=parent, follow_symlinks=False), written):
+        raise FileNotFoundError(errno.ENOENT, "another file stands in its place: it was replaced meanwhile")
+    os.rename(name + layout.suffix, name, src_dir_fd=parent, dst_dir_fd=parent)
+
+
 def _begin_write_out(files: Files, wanted: Sequence[tuple[Layout, int]]) -> None:
     """Small files leave for the disk together, so that few commits of the journal make all of them durable.
 
@@ -63,13 +79,18 @@ def _begin_write_out(files: Files, wanted: Sequence[tuple[Layout, int]]) -> None
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # on dirty pages: begins to write them and does not wait
 
 
-def _make_durable(files: Files, layout: Layout, file: int) -> os.stat_result:
-    """Also says which file it was."""
+def _make_durable(files: Files, layout: Layout, file: int, *, may_be_gone: bool) -> os.stat_result | None:
+    """Also says which file it was; None when it may be gone from its unfinished name, and is."""
     fd = files.open_descriptor(layout.torrent, file)
     if fd is None:
         if layout.lengths[file]:
             layout.must_exist(file)
-        fd = files.writable(layout, file, direct=False)
+        try:
+            fd = files.writable(layout, file, direct=False)
+        except FileNotFoundError:
+            if may_be_gone and layout.suffix:
+                return None
+            raise
     status = os.fstat(fd)
     if status.st_size != layout.lengths[file]:
         os.ftruncate(fd, layout.lengths[file])
@@ -82,14 +103,18 @@ def _make_durable(files: Files, layout: Layout, file: int) -> os.stat_result:
     return status
 
 
-def demote_file(layout: Layout, file: int) -> None:
-    """A file that is not complete loses its final name. OSError."""
+def demote_file(layout: Layout, file: int, *, repeated: bool = False) -> None:
+    """A file that is not complete loses its final name. OSError. `repeated`: it may have lost it already."""
     if not layout.suffix:
         return
     name = layout.paths[file][-1]
     parent = layout.parent(file, create=False)
     try:
         os.rename(name, name + layout.suffix, src_dir_fd=parent, dst_dir_fd=parent)
+    except FileNotFoundError:
+        if not repeated:
+            raise
+        os.stat(name + layout.suffix, dir_fd=parent, follow_symlinks=False)
     finally:
         os.close(parent)
 
@@ -99,49 +124,92 @@ def make_directory(path: str) -> None:
     try:
         os.makedirs(path, exist_ok=True)
     except FileExistsError:
-        raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a directory") from None
+        raise NotADirectoryError(errno.ENOTDIR, _NO_DIRECTORY) from None
 
 
-def survey(layout: Layout) -> Surveyed:
-    """Which files are there, and whether the destination can be used at all."""
-    unfinished: list[int] = []
-    final: list[int] = []
-    allocated = 0
+def survey(layout: Layout, *, writing: bool = True) -> Surveyed:
+    """Which files are there, and whether the destination can be used: made and written into, unless not `writing`.
+
+    An empty unfinished file beside a final one is removed: nothing is in it, and it would be read in place of the other.
+    """
+    found = Surveyed(torrent=layout.torrent, unfinished=[], final=[], free=0, allocated=0, wrong_size=[])
     try:
-        make_directory(layout.directory)
-        info = os.statvfs(layout.directory)
-        if not os.access(layout.directory, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        for file in range(len(layout.paths)):
-            if file in layout.pads:
-                continue
-            try:
-                parent = layout.parent(file, create=False)
-            except FileNotFoundError:
-                continue
-            try:
-                for suffix, found in ((layout.suffix, unfinished), ("", final)):
-                    try:
-                        status = os.stat(layout.paths[file][-1] + suffix, dir_fd=parent, follow_symlinks=False)
-                    except FileNotFoundError:
-                        continue
-                    if not stat.S_ISREG(status.st_mode):
-                        raise OSError(errno.EEXIST, f"{layout.path(file)}{suffix} is there and is not a regular file")
-                    if status.st_size or suffix == "" or not layout.lengths[file]:
-                        found.append(file)
-                        allocated += status.st_blocks * 512
-                        break
-            finally:
-                os.close(parent)
+        root = _open_destination(layout.directory, make=writing)
+        try:
+            if writing and not os.access(".", os.W_OK | os.X_OK, dir_fd=root):
+                reason = errno.EROFS if os.statvfs(root).f_flag & os.ST_RDONLY else errno.EACCES
+                raise OSError(reason, os.strerror(reason))
+            allocated = _survey_files(layout, root, found, writing)
+            space = os.statvfs(root)
+        finally:
+            os.close(root)
     except OSError as error:
+        if not writing and error.errno == errno.ENOENT:
+            return found
         return Surveyed(
             torrent=layout.torrent, unfinished=[], final=[], free=0, allocated=0,
             error=error.strerror or str(error), errno=error.errno or errno.EIO,
         )  # fmt: skip
-    return Surveyed(
-        torrent=layout.torrent,
-        unfinished=unfinished,
-        final=final,
-        free=info.f_bavail * info.f_frsize,
-        allocated=allocated,
-    )
+    return msgspec.structs.replace(found, free=space.f_bavail * space.f_frsize, allocated=allocated)
+
+
+def _open_destination(path: str, *, make: bool) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        try:
+            return os.open(path, flags)
+        except FileNotFoundError:
+            if not make:
+                raise
+            make_directory(path)
+            return os.open(path, flags)
+    except NotADirectoryError:
+        raise NotADirectoryError(errno.ENOTDIR, _NO_DIRECTORY) from None
+
+
+def _survey_files(layout: Layout, root: int, found: Surveyed, writing: bool) -> int:
+    """Sorts the files that are there into the lists of `found`; returns the bytes that they occupy."""
+    allocated = 0
+    elements: tuple[str, ...] = ()
+    parent: int | None = root
+    try:
+        for file, path in enumerate(layout.paths):
+            if file in layout.pads:
+                continue
+            if path[:-1] != elements:
+                if parent is not None and parent != root:
+                    os.close(parent)
+                elements, parent = path[:-1], None
+                try:
+                    parent = layout.parent(file, create=False) if elements else root
+                except FileNotFoundError:
+                    continue
+            if parent is None:
+                continue
+            unfinished = _look(layout, file, parent, layout.suffix)
+            if unfinished is not None and (unfinished.st_size or not layout.suffix):
+                found.unfinished.append(file)
+                allocated += unfinished.st_blocks * 512
+                continue
+            final = _look(layout, file, parent, "") if layout.suffix else None
+            if final is not None:
+                if unfinished is not None and writing:
+                    os.unlink(path[-1] + layout.suffix, dir_fd=parent)
+                (found.final if final.st_size == layout.lengths[file] else found.wrong_size).append(file)
+                allocated += final.st_blocks * 512
+            elif unfinished is not None and not layout.lengths[file]:
+                found.unfinished.append(file)
+    finally:
+        if parent is not None and parent != root:
+            os.close(parent)
+    return allocated
+
+
+def _look(layout: Layout, file: int, parent: int, suffix: str) -> os.stat_result | None:
+    try:
+        status = os.stat(layout.paths[file][-1] + suffix, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EEXIST, f"{layout.path(file)}{suffix} is there and is not a regular file")
+    return status

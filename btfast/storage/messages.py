@@ -10,6 +10,7 @@ from btfast.frames import frame
 WRITE_PIECE = 1  # hash the payload at `offset`; write it where it belongs if it matches `digest`
 FINISH_FILE = 2  # every byte is written: make it durable and give it its final name
 DEMOTE_FILE = 3  # it has its final name but is not complete: back to the name of an unfinished file
+# `offset` of the two for files: how many workers have died over it. Each may have done it and not said so any more.
 
 # A completion record has the job's kind plus this, and one of the statuses; its detail is the errno of FAILED.
 DONE = 128
@@ -57,19 +58,23 @@ class CheckPieces(msgspec.Struct, frozen=True, tag="check"):
 
 
 class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
-    """`unfinished` and `final`: numbers of the files that are there under either name; `error`: why it cannot work here."""
+    """`unfinished` and `final`: numbers of the files that are there under either name; `error`: why it cannot work here.
+
+    `wrong_size`: those that have their final names and cannot be complete, whatever is in them.
+    """
 
     torrent: int
     unfinished: list[int]
     final: list[int]
     free: int  # bytes that the file system has left
     allocated: int  # bytes that the files found occupy already
+    wrong_size: list[int] = []
     error: str = ""
     errno: int = 0
 
 
 class PiecesChecked(msgspec.Struct, frozen=True, tag="checked"):
-    """One of GOOD, BAD, MISSING a piece."""
+    """One of GOOD, BAD, MISSING a piece; nothing when the torrent is closed."""
 
     torrent: int
     first: int

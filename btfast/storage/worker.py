@@ -12,6 +12,7 @@ import gc
 import os
 import select
 import signal
+from collections import deque
 
 from btfast import _hashing
 from btfast._arena import Arena
@@ -39,6 +40,7 @@ class Worker:
         self._frames = Frames()
         self._layouts: dict[int, Layout] = {}
         self._closed: set[int] = set()  # torrents that are over: nothing of them is waited for
+        self._checks: deque[messages.CheckPieces] = deque()
         self._files = Files(descriptor_budget())
         self._checker = Checker()
         self._alive = True
@@ -51,8 +53,12 @@ class Worker:
     def run(self) -> None:
         while self._alive:
             batch = self._jobs.take(_BATCH)
-            if batch:
-                self._handle_jobs(batch)
+            if batch or self._checks:
+                # In turns: what is written holds memory that peers wait for, and a check may take hours.
+                if batch:
+                    self._handle_jobs(batch)
+                if self._checks:
+                    self._check(self._checks.popleft())
                 if self._control_only.poll(0):
                     self._handle_control()
             elif self._jobs.prepare_sleep():
@@ -78,11 +84,22 @@ class Worker:
                 self._layouts.pop(order.torrent, None)
                 self._files.forget(order.torrent)
             elif isinstance(order, messages.Survey):
-                self._answer(finish.survey(self._layouts[order.torrent]))
+                self._survey(order.torrent)
             else:
-                layout = self._layouts[order.torrent]
-                states = self._checker.check(layout, order.first, order.hashes)
-                self._answer(messages.PiecesChecked(order.torrent, order.first, states))
+                self._checks.append(order)
+
+    def _survey(self, torrent: int) -> None:
+        layout = self._layouts.get(torrent)
+        if layout is not None:
+            self._answer(finish.survey(layout))
+        else:
+            closed = messages.Surveyed(torrent, [], [], 0, 0, error="the torrent is closed", errno=errno.ECANCELED)
+            self._answer(closed)
+
+    def _check(self, order: messages.CheckPieces) -> None:
+        layout = self._layouts.get(order.torrent)
+        states = self._checker.check(layout, order.first, order.hashes) if layout is not None else b""
+        self._answer(messages.PiecesChecked(order.torrent, order.first, states))
 
     def _answer(self, answer: messages.Answer) -> None:
         view = memoryview(messages.encode(answer))
@@ -135,7 +152,8 @@ class Worker:
 
     def _finish_files(self, jobs: list[_Job]) -> None:
         known = [(job, layout) for job in jobs if (layout := self._known(job)) is not None]
-        outcomes = finish.finish_files(self._files, [(layout, job[3]) for job, layout in known])
+        repeated = [number for number, (job, _) in enumerate(known) if job[4]]
+        outcomes = finish.finish_files(self._files, [(layout, job[3]) for job, layout in known], repeated)
         for (job, layout), error in zip(known, outcomes, strict=True):
             self._conclude(job, layout, error)
 
@@ -143,7 +161,7 @@ class Worker:
         layout = self._known(job)
         if layout is not None:
             try:
-                finish.demote_file(layout, job[3])
+                finish.demote_file(layout, job[3], repeated=job[4] > 0)
             except OSError as error:
                 self._conclude(job, layout, error)
             else:

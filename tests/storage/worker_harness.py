@@ -93,12 +93,14 @@ class WorkerUnderTest:
     def order(self, order: messages.Order) -> None:
         self.control.sendall(messages.encode(order))
 
-    def give(self, kind: int, torrent: int, index: int, slot: Slot | None = None, digest: bytes = b"") -> int:
+    def give(
+        self, kind: int, torrent: int, index: int, slot: Slot | None = None, digest: bytes = b"", attempt: int = 0
+    ) -> int:
         """Puts a job into the ring without waking the worker; returns the job's number."""
         self._number += 1
         if slot is not None:
             self._slots[self._number] = slot
-        offset, length = (slot.offset, slot.length) if slot is not None else (0, 0)
+        offset, length = (slot.offset, slot.length) if slot is not None else (attempt, 0)
         assert self._jobs.put(kind, self._number, torrent, index, offset, length, digest)
         return self._number
 
