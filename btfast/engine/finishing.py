@@ -28,8 +28,10 @@ class Finishing:
         self._demoted: asyncio.Event = asyncio.Event()
         self.left = 0  # files without their final name
 
-    async def start(self, have: Bitfield, final: set[int]) -> None:
+    async def start(self, have: Bitfield, final: set[int], wrong_size: set[int]) -> None:
         """Given the pieces on disk and the files under final names: finishes and demotes what does not fit that.
+
+        `wrong_size`: files under final names that are too long or too short for them.
 
         Returns when no incomplete file has its final name any more: before that, nothing may be written.
         """
@@ -45,7 +47,7 @@ class Finishing:
                 self._final.add(file)
                 continue
             self.left += 1
-            if file in final:
+            if file in final or file in wrong_size:
                 self._demoting.add(file)
                 self._context.workers.file_job(DEMOTE_FILE, layout.torrent, file)
             elif missing == 0:
@@ -55,8 +57,10 @@ class Finishing:
             await self._demoted.wait()
 
     def handle_demoted(self, file: int) -> None:
-        """A worker has taken the final name from a file that is not complete."""
+        """A worker has taken the final name from a file that is not complete, or whose length is not right."""
         self._demoting.discard(file)
+        if self._missing[file] == 0:
+            self._context.workers.file_job(FINISH_FILE, self._layout.torrent, file)
         if not self._demoting:
             self._demoted.set()
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from btfast._bitfield import Bitfield
 from btfast.engine.context import Context
@@ -12,27 +16,34 @@ from btfast.metainfo.torrent import Torrent
 from btfast.storage.finish import make_directory, survey
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
-from btfast.storage.messages import GOOD, CheckPieces
+from btfast.storage.messages import GOOD, CheckPieces, Surveyed
 
 FEW = 32  # files
 _BYTES_A_QUESTION = 64 << 20
+_QUESTIONS = 2  # that a worker has of one torrent: the next lies there when one is answered
 
 
-class Found:
-    """What a survey and a check brought. `final`: files that are there under their final names."""
+class Found(NamedTuple):
+    """What a survey and a check brought: pieces that are right, and files that have their final names.
 
-    def __init__(self, have: Bitfield, unfinished: set[int], final: set[int]) -> None:
-        self.have = have
-        self.unfinished = unfinished
-        self.final = final
+    `wrong_size`: files with final names that are not theirs, whatever pieces are in them. Of what is only served, every
+    file counts as `final`: nothing is to be done to it.
+    """
+
+    have: Bitfield
+    final: set[int]
+    wrong_size: set[int]
 
 
 def hold_place(layout: Layout) -> PlaceLock:
     """Makes the destination and takes it for this torrent alone. Raises DestinationBusyError, StorageError."""
     lock = PlaceLock(layout)
     try:
-        make_directory(layout.directory)
-        held = lock.acquire()
+        try:
+            held = lock.acquire()
+        except FileNotFoundError:
+            make_directory(layout.directory)
+            held = lock.acquire()
     except OSError as error:
         raise StorageError(
             f"{layout.directory}: {error.strerror or error}: choose another directory with -o",
@@ -48,45 +59,68 @@ def hold_place(layout: Layout) -> PlaceLock:
     return lock
 
 
-async def survey_and_check(context: Context, torrent: Torrent, layout: Layout, *, must_fit: bool) -> Found:
-    """Which pieces are on disk and right. Raises StorageError where the destination cannot be used or has no room."""
+async def survey_and_check(context: Context, torrent: Torrent, layout: Layout, *, writing: bool) -> Found:
+    """Which pieces are on disk and right. `writing`: what is missing will be fetched; else nothing is changed there.
+
+    Raises StorageError where the destination cannot be used or has no room.
+    """
     # A thread costs more than a few look-ups; a slow disk under many files must not hold the loop.
-    found = survey(layout) if len(layout.paths) <= FEW else await asyncio.to_thread(survey, layout)
+    if len(layout.paths) <= FEW:
+        found = survey(layout, writing=writing)
+    else:
+        found = await asyncio.to_thread(survey, layout, writing=writing)
     if found.error:
+        what = "choose another directory with -o" if writing else "name the directory that holds the data with --data"
+        raise StorageError(f"{layout.directory}: {found.error}: {what}", errno=found.errno, path=layout.directory)
+    have = await _check(context, torrent, layout, (*found.unfinished, *found.final, *found.wrong_size))
+    if writing:
+        _must_fit(torrent, layout, found, have)
+        return Found(have, set(found.final), set(found.wrong_size))
+    return Found(have, set(range(len(layout.paths))), set())
+
+
+def _must_fit(torrent: Torrent, layout: Layout, found: Surveyed, have: Bitfield) -> None:
+    """What is there already is told by the blocks that it occupies, and where those are compressed, by what is in them."""
+    verified = have.count * torrent.geometry.piece_length
+    needed = sum(length for file, length in enumerate(layout.lengths) if file not in layout.pads)
+    missing = needed - max(found.allocated, verified)
+    if missing > found.free:
         raise StorageError(
-            f"{layout.directory}: {found.error}: choose another directory with -o", errno=found.errno, path=layout.directory
-        )
-    geometry = torrent.geometry
-    missing = sum(length for file, length in enumerate(layout.lengths) if file not in layout.pads) - found.allocated
-    if must_fit and missing > found.free:
-        raise StorageError(
-            f"{layout.directory}: {os.strerror(28)}: {missing} bytes are needed and {found.free} are free",
-            errno=28, path=layout.directory,
+            f"{layout.directory}: {os.strerror(errno.ENOSPC)}: {missing} bytes are needed and {found.free} are free",
+            errno=errno.ENOSPC, path=layout.directory,
         )  # fmt: skip
+
+
+async def _check(context: Context, torrent: Torrent, layout: Layout, files: Iterable[int]) -> Bitfield:
+    """Has the pieces of these files hashed; only so many questions are out at once, so that those of others get turns."""
+    geometry = torrent.geometry
     have = Bitfield(geometry.piece_count)
     touched = Bitfield(geometry.piece_count)
-    for file in (*found.unfinished, *found.final):
+    for file in files:
         for index in geometry.file_pieces(file):
             touched.set(index)
-    runs = _runs(touched, max(1, _BYTES_A_QUESTION // geometry.piece_length))
-    pending = {
-        asyncio.ensure_future(
-            context.workers.check(
-                CheckPieces(layout.torrent, first, torrent.pieces[20 * first : 20 * (first + count)]), number
-            )
-        )
-        for number, (first, count) in enumerate(runs)
-    }
-    try:
-        for answered in asyncio.as_completed(pending):
-            answer = await answered
+    runs = deque(_runs(touched, max(1, _BYTES_A_QUESTION // geometry.piece_length)))
+
+    async def ask_in_turn(worker: int) -> None:
+        while runs:
+            first, count = runs.popleft()
+            hashes = torrent.pieces[20 * first : 20 * (first + count)]
+            answer = await context.workers.check(CheckPieces(layout.torrent, first, hashes), worker)
             for offset, state in enumerate(answer.states):
                 if state == GOOD:
-                    have.set(answer.first + offset)
+                    have.set(first + offset)
+
+    askers = min(_QUESTIONS * len(context.workers.workers), len(runs))
+    if askers <= 1:
+        await ask_in_turn(layout.torrent)
+        return have
+    asking = [asyncio.ensure_future(ask_in_turn(layout.torrent + number)) for number in range(askers)]
+    try:
+        await asyncio.gather(*asking)
     finally:
-        for question in pending:
-            question.cancel()
-    return Found(have, set(found.unfinished), set(found.final))
+        for task in asking:
+            task.cancel()
+    return have
 
 
 def _runs(touched: Bitfield, most: int) -> list[tuple[int, int]]:

@@ -133,7 +133,7 @@ class ActiveTorrent:
     async def _open(self) -> None:
         if not self._add.seed:
             self._place = hold_place(self._layout)
-        found = await survey_and_check(self._context, self.torrent, self._layout, must_fit=not self._add.seed)
+        found = await survey_and_check(self._context, self.torrent, self._layout, writing=not self._add.seed)
         if self._add.seed and not found.have.all():
             bad = self.torrent.piece_count - found.have.count
             raise VerificationError(
@@ -157,8 +157,7 @@ class ActiveTorrent:
         )
         self._peers.talk = self._conversation
         self._state = "downloading"
-        final = self._found.final | (self._found.unfinished if self._add.seed else set())
-        starting = asyncio.ensure_future(self._finishing.start(self._found.have, final))
+        starting = asyncio.ensure_future(self._finishing.start(*self._found))
         await asyncio.wait((starting, self._done), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
