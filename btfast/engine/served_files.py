@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from errno import EAGAIN, EMFILE
+from weakref import WeakValueDictionary
 
 from btfast.metainfo.geometry import FileSpan
 from btfast.storage.files import descriptor_budget
@@ -11,10 +13,12 @@ from btfast.storage.layout import Layout
 
 Segment = tuple[object, int, int, int]  # owner, descriptor (-1: zeros), offset, length
 _ZEROS = object()
+_RECENT = 1024  # files that stay open without a block that waits
+_WIDEST = 2048  # files that one block may lie in: opening them takes 20 ms
 
 
 class _OpenFile:
-    __slots__ = ("fd",)
+    __slots__ = ("__weakref__", "fd")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -24,31 +28,51 @@ class _OpenFile:
 
 
 class ServedFiles:
-    """Files by (torrent, file). A descriptor is closed when it has left the table and no queued block uses it."""
+    """Files by (torrent, file). A descriptor is closed when it is not recent any more and no queued block uses it.
+
+    However many blocks wait, a file is open once, and all of them together take at most three quarters of what the
+    process may open: the rest is for peers.
+    """
 
     def __init__(self) -> None:
-        self._budget = min(1024, descriptor_budget())
-        self._open: OrderedDict[tuple[int, int], _OpenFile] = OrderedDict()
+        budget = descriptor_budget()
+        self._few = min(_RECENT, budget)
+        self._most = 3 * budget
+        self._recent: OrderedDict[tuple[int, int], _OpenFile] = OrderedDict()
+        self._live: WeakValueDictionary[tuple[int, int], _OpenFile] = WeakValueDictionary()
 
     def segments(self, layout: Layout, spans: list[FileSpan]) -> list[Segment]:
-        """Where the bytes of `spans` are read from. OSError."""
+        """Where the bytes of `spans` are read from. OSError; BlockingIOError when blocks that wait hold all descriptors."""
+        if len(spans) > _WIDEST:
+            raise OSError(EMFILE, f"{len(spans)} files for one block are too many")
         found: list[Segment] = []
         for file, offset, length in spans:
             if file in layout.pads:
                 found.append((_ZEROS, -1, 0, length))
                 continue
             key = (layout.torrent, file)
-            opened = self._open.get(key)
+            opened = self._recent.get(key)
             if opened is None:
-                while len(self._open) >= self._budget:
-                    self._open.popitem(last=False)
-                opened = self._open[key] = _OpenFile(layout.open_for_reading(file))
+                opened = self._reopen(layout, key)
             else:
-                self._open.move_to_end(key)
+                self._recent.move_to_end(key)
             found.append((opened, opened.fd, offset, length))
         return found
 
+    def _reopen(self, layout: Layout, key: tuple[int, int]) -> _OpenFile:
+        opened = self._live.get(key)
+        if opened is None:
+            while len(self._live) >= self._most:
+                if not self._recent:
+                    raise BlockingIOError(EAGAIN, "all descriptors are held by blocks that wait")
+                self._recent.popitem(last=False)
+            opened = self._live[key] = _OpenFile(layout.open_for_reading(key[1]))
+        while len(self._recent) >= self._few:
+            self._recent.popitem(last=False)
+        self._recent[key] = opened
+        return opened
+
     def forget(self, torrent: int) -> None:
         """The torrent is being closed."""
-        for key in [key for key in self._open if key[0] == torrent]:
-            del self._open[key]
+        for key in [key for key in self._recent if key[0] == torrent]:
+            del self._recent[key]

@@ -40,6 +40,9 @@ class Serving:
         try:
             spans = geometry.spans(index * geometry.piece_length + begin, length)
             segments = self._context.served.segments(self._layout, spans)
+        except BlockingIOError:
+            peer.reject(index, begin, length)  # it may ask again when some of what waits has left
+            return
         except OSError as error:
             peer.close(f"the data to serve cannot be read: {error.strerror}")
             return

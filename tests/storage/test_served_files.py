@@ -1,0 +1,61 @@
+"""Files that blocks are served from: few are open, however many blocks wait, and each once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from disk_harness import Content
+
+from btfast.engine import served_files
+from btfast.engine.served_files import ServedFiles
+from btfast.metainfo.geometry import FileSpan
+
+MANY = Content({f"{n}": 10 for n in range(60)}, 16384)
+BUDGET = 10
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> ServedFiles:
+    monkeypatch.setattr(served_files, "descriptor_budget", lambda: BUDGET)
+    return ServedFiles()
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_blocks_that_wait_hold_a_bounded_number_of_descriptors(tmp_path: Path, served: ServedFiles) -> None:
+    MANY.put_on_disk(tmp_path)
+    layout = MANY.layout(tmp_path)
+    before = descriptors()
+    waiting = [served.segments(layout, [FileSpan(n, 0, 10)]) for n in range(3 * BUDGET)]
+    assert descriptors() == before + 3 * BUDGET
+    with pytest.raises(BlockingIOError):
+        served.segments(layout, [FileSpan(50, 0, 10)])
+    assert descriptors() == before + 3 * BUDGET
+    again = served.segments(layout, [FileSpan(0, 0, 10)])
+    assert again[0][:2] == waiting[0][0][:2], "it is open already, although it is not recent any more"
+    del waiting[20:]
+    (segment,) = served.segments(layout, [FileSpan(50, 0, 10)])
+    assert os.pread(segment[1], 10, 0) == MANY.files["50"]
+
+
+def test_without_blocks_only_the_recent_stay_open(tmp_path: Path, served: ServedFiles) -> None:
+    MANY.put_on_disk(tmp_path)
+    layout = MANY.layout(tmp_path)
+    before = descriptors()
+    for n in range(60):
+        served.segments(layout, [FileSpan(n, 0, 10)])
+    assert descriptors() == before + BUDGET
+    served.forget(layout.torrent + 1)
+    assert descriptors() == before + BUDGET
+    served.forget(layout.torrent)
+    assert descriptors() == before
+
+
+def test_a_block_across_too_many_files_is_refused_before_any_is_opened(tmp_path: Path, served: ServedFiles) -> None:
+    layout = MANY.layout(tmp_path)
+    with pytest.raises(OSError, match="too many"):
+        served.segments(layout, [FileSpan(n % 60, 0, 1) for n in range(5000)])
