@@ -33,7 +33,8 @@ LDFLAGS: list[str] = []
 if DEBUG:
     CFLAGS = [*CFLAGS, "-O1", "-g", "-UNDEBUG"]
 if SANITIZE:
-    CFLAGS = [*CFLAGS, "-O1", "-g", "-UNDEBUG", "-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
+    CFLAGS = [*CFLAGS, "-O1", "-g", "-UNDEBUG", "-fsanitize=address,undefined"]
+    CFLAGS = [*CFLAGS, "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
     LDFLAGS = ["-fsanitize=address,undefined"]
 
 DIRECTIVES = {
@@ -65,7 +66,8 @@ class BuildKernels(build_ext):
 
 
 def modules() -> list[Extension]:
-    headers = [str(p) for pattern in ("ext/btfast/*.pxd", "ext/btfast/*.pxi", "ext/btfast/*.h", "ext/kernels/*") for p in Path().glob(pattern)]
+    patterns = ("ext/btfast/*.pxd", "ext/btfast/*.pxi", "ext/btfast/*.h", "ext/kernels/*")
+    headers = [str(path) for pattern in patterns for path in Path().glob(pattern)]
     return [
         Extension(
             f"btfast.{source.stem}",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 
 from btfast import __version__
+
+INTERRUPTED = 7  # exit code
 
 VERBS = {
     "get": "download torrents; exits when everything is complete and verified",
@@ -20,6 +24,11 @@ VERBS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command line; returns its exit code."""
+    if arguments is None:
+        # Until a loop takes them, nothing is under way that could be saved, and an exception in the middle of an import
+        # can crash a C extension: an interrupt leaves at once.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: os._exit(INTERRUPTED))
     words = sys.argv[1:] if arguments is None else arguments
     if words and words[0] in ("-V", "--version"):
         print(f"btfast {__version__}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import signal
 import sys
 
 from btfast.cli.options import add_options, resolve
@@ -39,9 +38,8 @@ def run_verb(verb: str, words: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # until a loop handles it, as Ctrl-C
     try:
-        parsed = build_parser(verb).parse_args(words)
+        parsed = build_parser(verb).parse_intermixed_args(words)
         options = resolve(importlib.import_module(f"btfast.cli.{verb}").OPTIONS, vars(parsed))
         verbose = verbose or bool(options["verbose"])
         code: int = importlib.import_module(f"btfast.cli.{verb}").run(parsed, options)
@@ -56,8 +54,6 @@ def run_verb(verb: str, words: list[str]) -> int:
         return 1
     except Exception as error:  # noqa: BLE001 - the outermost frame: a bug becomes one line, with -v its traceback
         return complain(error, verbose=verbose)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def complain(error: Exception, *, verbose: bool = False) -> int:

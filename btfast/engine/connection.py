@@ -12,6 +12,7 @@ from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.pipeline import Pipeline
 from btfast.wire import messages
 
+UNASKED = 64 << 20  # bytes of blocks that came too late or were not asked for, beyond as much as was of use
 UNSENT_LIMIT = 4 << 20  # bytes of messages that a peer may leave unread before it is dropped
 
 
@@ -30,7 +31,7 @@ class PeerConnection:
         "_loop", "_socket", "_writing", "address", "am_choking", "am_interested", "choked_at", "client", "closed",
         "connected_at", "excess", "extensions", "fast", "flooding", "greeted", "have", "introduced", "is_seed",
         "last_payload", "last_received", "last_sent", "last_served", "listen_port", "number", "outgoing", "owner",
-        "peer_choking", "peer_id", "peer_interested", "pipeline", "stream", "unchoked_at",
+        "peer_choking", "peer_id", "peer_interested", "pipeline", "rejects", "stream", "unchoked_at",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +63,7 @@ class PeerConnection:
         self.peer_choking = True
         self.peer_interested = False
         self.choked_at = 0.0
+        self.rejects = 0  # since the last block
         self.unchoked_at = 0.0
         self.pipeline = Pipeline(now)
         self.connected_at = self.last_sent = self.last_received = self.last_payload = self.last_served = now
@@ -75,6 +77,8 @@ class PeerConnection:
         self.last_received = now
         if events:
             self.owner.handle_events(self, events, now)
+        if self.stream.wasted > UNASKED + self.stream.payload:
+            self.close("it sends what nobody asked for")
 
     def read_now(self) -> None:
         """Reads at once what may have come already; used after the owner has changed."""

@@ -21,6 +21,7 @@ from btfast.swarm.rates import Rate
 from btfast.swarm.suspects import BadBlocks
 
 PAGE = 4096
+MOST_REJECTS = 2000  # blocks in a row from a peer that has unchoked us; Transmission rejects some hundreds at most
 SNUBBED_TOO_LONG = 60.0  # seconds without a block from a peer that has unchoked us and is asked
 REJECT_PATIENCE = 10.0  # seconds that a peer with the fast extension has to reject what it will not send after a choke
 
@@ -148,6 +149,7 @@ class Fetching:
 
     def _count(self, peer: PeerConnection, length: int, known: int, now: float) -> None:
         peer.last_payload = now
+        peer.rejects = 0
         self.rate.add(now, length)
         self.downloaded += length
         if known:
@@ -212,7 +214,10 @@ class Fetching:
             peer.pipeline.handle_returned(blocks)
         else:
             peer.pipeline.handle_rejected(blocks)
+            peer.rejects += blocks
         self.picker.returned(peer.number, BlockRun(index, begin // BLOCK, blocks))
+        if peer.rejects > MOST_REJECTS:
+            peer.close("it rejects all that it is asked for")
 
     def peer_left(self, peer: PeerConnection) -> None:
         peer.stream.drop_requests()
