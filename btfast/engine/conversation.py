@@ -171,9 +171,6 @@ class Conversation:
 
     def _bitfield(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
         count = self._torrent.geometry.piece_count
-        if peer.have is not None:
-            peer.close("it says twice what it has")
-            return
         if event[0] != ids.BITFIELD:
             if not peer.fast:
                 peer.close("it uses the fast extension, which was not negotiated")
@@ -185,7 +182,14 @@ class Conversation:
             except ValueError as error:
                 peer.close(f"its bitfield is wrong: {error}")
                 return
-        self._knows(peer, have)
+        if peer.have is None:
+            self._knows(peer, have)
+            return
+        # aria2 sends it again where that is shorter than the HAVEs since.
+        for index in have.and_not(peer.have).indices():
+            self._have(peer, (ids.HAVE, index), now)
+            if peer.closed:
+                return
 
     def _knows(self, peer: PeerConnection, have: Bitfield) -> None:
         peer.have = have

@@ -19,7 +19,7 @@ GATHER = 0.008
 LANES = 16
 BACKLOG = 48 << 20  # bytes that may always wait for the workers
 STANDSTILL = 0.05  # seconds without an answer
-ATTEMPTS = 3  # of one job, when workers die over it
+ATTEMPTS = 8  # of one job, when workers die over it or before it: less than the deaths that end a session
 REAP = 1.0  # seconds that workers have to leave
 DEATHS = 10  # of workers in a session before it gives up
 
@@ -224,7 +224,7 @@ class Workers:
             fresh.order(question)
         for job in dead.jobs.values():
             if job.attempt + 1 >= ATTEMPTS:
-                raise InternalError(f"workers: three died over piece {job.piece} of torrent {job.torrent}: giving up")
+                raise InternalError(f"workers: {ATTEMPTS} died over piece {job.piece} of torrent {job.torrent}: giving up")
         self._give(fresh, [job._replace(attempt=job.attempt + 1) for job in dead.jobs.values()])
 
     def _replaced(self, task: asyncio.Task[None]) -> None:

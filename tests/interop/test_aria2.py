@@ -39,7 +39,6 @@ def test_aria2_seeds_and_btfast_fetches(tmp_path: Path, made: Made) -> None:
     assert_arrived(made, tmp_path / "out")
 
 
-@pytest.mark.xfail(reason="aria2 sends its bitfield again as it gets on, and is disconnected for it", strict=False)
 async def test_btfast_seeds_and_aria2_fetches(tmp_path: Path, made: Made) -> None:
     with tracker(tmp_path) as url:
         made.lay_out(tmp_path / "source")
