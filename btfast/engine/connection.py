@@ -80,11 +80,6 @@ class PeerConnection:
         if self.stream.wasted > UNASKED + self.stream.payload:
             self.close("it sends what nobody asked for")
 
-    def read_now(self) -> None:
-        """Reads at once what may have come already; used after the owner has changed."""
-        if not self.closed:
-            self._readable()
-
     def send(self, message: bytes) -> None:
         """Queues framed messages; `flush` sends them."""
         self.stream.send(message)

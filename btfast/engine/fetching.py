@@ -284,10 +284,6 @@ class Fetching:
         """No more requests: the torrent is ending."""
         self._paused = True
 
-    @property
-    def open_pieces(self) -> int:
-        return len(self._slots)
-
     def close(self) -> None:
         self._slots.clear()
 

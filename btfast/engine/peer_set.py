@@ -43,7 +43,6 @@ class PeerSet:
         self.talk: Talk
         self.known = KnownPeers()
         self.connections: dict[int, PeerConnection] = {}
-        self.seen = 0  # handshakes completed so far
         self.banned = 0  # peers
 
     def add(self, addresses: list[PeerAddress], source: Source) -> None:
@@ -161,7 +160,6 @@ class PeerSet:
         if peer.outgoing:
             self._dialer.answered(peer.address, now - peer.connected_at)
             self.known.connected(peer.address)
-        self.seen += 1
         self._report(peer, "connected", "")
         return None
 

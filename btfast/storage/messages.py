@@ -43,12 +43,6 @@ class CloseTorrent(msgspec.Struct, frozen=True, tag="close"):
     torrent: int
 
 
-class Survey(msgspec.Struct, frozen=True, tag="survey"):
-    """Look which of the torrent's files are there. Answered by Surveyed."""
-
-    torrent: int
-
-
 class CheckPieces(msgspec.Struct, frozen=True, tag="check"):
     """Hash pieces first, first+1, ... as they are on disk; `hashes` holds 20 bytes a piece. Answered by PiecesChecked."""
 
@@ -90,8 +84,8 @@ class Problem(msgspec.Struct, frozen=True, tag="problem"):
     errno: int
 
 
-Order = OpenTorrent | CloseTorrent | Survey | CheckPieces
-Answer = Surveyed | PiecesChecked | Problem
+Order = OpenTorrent | CloseTorrent | CheckPieces
+Answer = PiecesChecked | Problem
 
 _encoder = msgspec.msgpack.Encoder()
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)

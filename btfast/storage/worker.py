@@ -83,18 +83,8 @@ class Worker:
                 self._closed.add(order.torrent)
                 self._layouts.pop(order.torrent, None)
                 self._files.forget(order.torrent)
-            elif isinstance(order, messages.Survey):
-                self._survey(order.torrent)
             else:
                 self._checks.append(order)
-
-    def _survey(self, torrent: int) -> None:
-        layout = self._layouts.get(torrent)
-        if layout is not None:
-            self._answer(finish.survey(layout))
-        else:
-            closed = messages.Surveyed(torrent, [], [], 0, 0, error="the torrent is closed", errno=errno.ECANCELED)
-            self._answer(closed)
 
     def _check(self, order: messages.CheckPieces) -> None:
         layout = self._layouts.get(order.torrent)

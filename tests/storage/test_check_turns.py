@@ -25,8 +25,6 @@ from btfast.storage.messages import (
     CheckPieces,
     CloseTorrent,
     PiecesChecked,
-    Survey,
-    Surveyed,
     decode_answer,
     encode,
 )
@@ -115,11 +113,8 @@ def test_questions_about_a_torrent_that_is_not_open_are_answered(tmp_path: Path)
     SMALL.put_on_disk(tmp_path)
     with WorkerUnderTest() as worker:
         worker.order(CheckPieces(7, 0, SMALL.hashes()))
-        worker.order(Survey(7))
         worker.order(SMALL.order(tmp_path, number=8))
         worker.order(CheckPieces(8, 0, SMALL.hashes()))
-        answers = [worker.answer() for _ in range(3)]
-    surveyed = [answer for answer in answers if isinstance(answer, Surveyed)]
-    assert [(answer.torrent, answer.error != "") for answer in surveyed] == [(7, True)]
+        answers = [worker.answer() for _ in range(2)]
     assert PiecesChecked(7, 0, b"") in answers
     assert PiecesChecked(8, 0, bytes([GOOD])) in answers

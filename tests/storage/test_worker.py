@@ -28,8 +28,6 @@ from btfast.storage.messages import (
     CloseTorrent,
     PiecesChecked,
     Problem,
-    Survey,
-    Surveyed,
 )
 
 PIECE = 64 << 10
@@ -190,11 +188,3 @@ def test_a_killed_worker_leaves_jobs_that_another_can_do(tmp_path: Path) -> None
         give_pieces(second, TREE, list(range(2, TREE.count)))
         assert {record.status for record in second.completions(TREE.count - 2)} == {OK}
     assert on_disk(tmp_path) == {path: data for path, data in TREE.files.items() if data}
-
-
-def test_surveyed_and_survey_are_for_each_other(tmp_path: Path, worker: WorkerUnderTest) -> None:
-    worker.order(TREE.order(tmp_path))
-    worker.order(Survey(0))
-    answer = worker.answer()
-    assert isinstance(answer, Surveyed)
-    assert (answer.unfinished, answer.final, answer.error) == ([], [], "")
