@@ -13,6 +13,7 @@ from btfast.config import ARENA_DEFAULT, ARENA_MINIMUM, Settings, parse_size
 from btfast.engine.http_tracker import HttpTrackers
 from btfast.engine.resolve import Resolver
 from btfast.engine.served_files import ServedFiles
+from btfast.engine.udp import UdpSockets
 from btfast.engine.workers import Workers
 from btfast.events import Event
 from btfast.wire.handshake import make_peer_id
@@ -62,6 +63,7 @@ class Context:
         self.resolver = Resolver(self.loop)  # of names of peers
         self.served = ServedFiles()
         self.port = 0  # where we listen
+        self.udp = UdpSockets(self)  # makes its sockets when they are first used
         self.workers: Workers  # set by the engine before anything else runs
         self.starved: dict[object, Callable[[], bool]] = {}  # who waits for room in the arena
         self.full_since: float | None = None

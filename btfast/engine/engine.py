@@ -142,6 +142,7 @@ class Engine(asyncio.Protocol):
             self._listener.close()
             self._dialer.close()
             await context.trackers.close()
+            context.udp.close()
             context.resolver.close()
             context.workers.close()
             await context.workers.reap()
