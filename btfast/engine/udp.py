@@ -19,15 +19,14 @@ used; a family that the machine lacks is left out; with neither, `send` says Fal
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from btfast.config import Settings
 from btfast.metainfo.addresses import PeerAddress
-
-if TYPE_CHECKING:
-    from btfast.engine.context import Context
 
 DATAGRAMS = 64  # read in one wake-up: TCP has its turn between
 RECEIVE_BUFFER = 1 << 20
@@ -36,10 +35,18 @@ RETRY_SECONDS = 10.0  # until sockets that could not be had are asked for again
 Handler = Callable[[bytes, PeerAddress], None]
 
 
-class UdpSockets:
-    """One a network process. `context.port` must be set before the first use."""
+class Process(Protocol):
+    """What is needed of the Context; `port` is looked at when the sockets are made."""
 
-    def __init__(self, context: Context) -> None:
+    loop: asyncio.AbstractEventLoop
+    settings: Settings
+    port: int
+
+
+class UdpSockets:
+    """One a network process."""
+
+    def __init__(self, context: Process) -> None:
         self._context = context
         self._sockets: dict[bool, socket.socket] = {}  # by whether it is IPv6
         self._buffer = bytearray()
