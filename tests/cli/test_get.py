@@ -20,7 +20,8 @@ import libtorrent
 import psutil
 import pytest
 from command_line import Command, environment
-from swarm_of_one import Seeder, make_data, make_torrent, until
+from support.libtorrent_peer import Libtorrent
+from swarm_of_one import make_data, make_torrent, until
 
 COMMON = ("--bind", "127.0.0.1", "--port", "0", "--workers", "1", "--memory", "16MiB", "--no-trackers")
 SIZE = 2_000_000
@@ -30,7 +31,7 @@ class Offer:
     """A torrent file and the seeder of its data."""
 
     def __init__(self, tmp_path: Path) -> None:
-        self.seeder = Seeder()
+        self.seeder = Libtorrent()
         self._root = tmp_path
         self._handles: list[libtorrent.torrent_handle] = []
 
@@ -43,7 +44,7 @@ class Offer:
         make_data(self._root / "source", {name: size}, seed=len(name) + size)
         data = make_torrent(self._root / "source", name)
         (self._root / f"{name}.torrent").write_bytes(data)
-        self._handles.append(self.seeder.add(data, self._root / "source", rate=rate))
+        self._handles.append(self.seeder.add(data, self._root / "source", seed=True, rate=rate))
         return f"{name}.torrent"
 
     def arrived(self, name: str) -> bool:
@@ -54,7 +55,7 @@ class Offer:
 def offer(tmp_path: Path) -> Iterator[Offer]:
     found = Offer(tmp_path)
     yield found
-    found.seeder.close()
+    found.seeder.leave()
 
 
 def words(offer: Offer, *more: str) -> list[str]:

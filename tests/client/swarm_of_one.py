@@ -1,4 +1,4 @@
-"""Torrents of generated data, a libtorrent seeder for them, and a look at our processes."""
+"""Torrents of generated data, a libtorrent seeder of one of them, and a look at our processes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import libtorrent
 import psutil
+from support.libtorrent_peer import Libtorrent
 
 from btfast._bencode import encode
 from btfast.config import Settings
@@ -41,61 +41,12 @@ def make_torrent(root: Path, name: str, *, piece_length: int = 65536, announce: 
     return encode({"info": info} | ({"announce": announce} if announce else {}))
 
 
-class Seeder:
-    """A libtorrent session on loopback that serves complete data."""
-
-    def __init__(self) -> None:
-        self._session = libtorrent.session(
-            {
-                "listen_interfaces": "127.0.0.1:0",
-                "enable_upnp": False,
-                "enable_natpmp": False,
-                "enable_lsd": False,
-                "enable_dht": False,
-                "enable_incoming_utp": False,
-                "enable_outgoing_utp": False,
-                "allow_multiple_connections_per_ip": True,
-                "unchoke_slots_limit": -1,
-                "ssrf_mitigation": False,
-                "out_enc_policy": 2,
-                "in_enc_policy": 2,
-            }
-        )
-        until(lambda: self._session.listen_port() != 0, "the seeder listens")
-
-    @property
-    def peer(self) -> tuple[str, int]:
-        return "127.0.0.1", self._session.listen_port()
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._session.listen_port()}"
-
-    def add(self, torrent: bytes, directory: Path, *, rate: int = 0) -> libtorrent.torrent_handle:
-        """Serves it, at `rate` bytes a second (0: no limit)."""
-        parameters = libtorrent.add_torrent_params()
-        parameters.ti = libtorrent.torrent_info(torrent)
-        parameters.save_path = str(directory)
-        parameters.flags &= ~(libtorrent.torrent_flags.auto_managed | libtorrent.torrent_flags.paused)
-        parameters.flags |= libtorrent.torrent_flags.seed_mode
-        handle = self._session.add_torrent(parameters)
-        if rate:
-            handle.set_upload_limit(rate)
-        return handle
-
-    def close(self) -> None:
-        self._session.pause()
-        del self._session
-
-
 @contextmanager
-def seeding(torrent: bytes, directory: Path, *, rate: int = 0) -> Iterator[Seeder]:
-    seeder = Seeder()
-    seeder.add(torrent, directory, rate=rate)
-    try:
+def seeding(torrent: bytes, directory: Path, *, rate: int = 0) -> Iterator[Libtorrent]:
+    """A libtorrent session that serves what is complete in `directory`."""
+    with Libtorrent() as seeder:
+        seeder.add(torrent, directory, seed=True, rate=rate)
         yield seeder
-    finally:
-        seeder.close()
 
 
 def children() -> list[psutil.Process]:

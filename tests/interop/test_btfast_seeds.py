@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from real_peers import Libtorrent, finish, libtorrent_seeds, needs_ipv6, padded_by_libtorrent, tracker
+from real_peers import needs_ipv6, padded_by_libtorrent, tracker
 from support.commands import get, run, running
+from support.libtorrent_peer import Libtorrent, finish, libtorrent_seeds
 from support.torrents import Made, assert_arrived, make, tree
 
 from btfast.client.session import Session

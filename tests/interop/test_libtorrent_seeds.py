@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from real_peers import Libtorrent, libtorrent_seeds, needs_ipv6, padded_by_libtorrent, tracker
+from real_peers import needs_ipv6, padded_by_libtorrent, tracker
 from support.commands import Outcome, get, run, running
+from support.libtorrent_peer import Libtorrent, libtorrent_seeds
 from support.torrents import Made, assert_arrived, make, tree
 
 MIB = 1 << 20
