@@ -21,11 +21,11 @@ _HOST = re.compile(r"\w+://(?:[^@/?#]*@)?(?:\[([^\]]*)\]|([^:/?#]*))")
 
 
 class Owner(Protocol):
-    """The torrent that is announced."""
+    """Who is announced."""
 
     def announce_request(self, event: str | None) -> AnnounceRequest: ...
 
-    def handle_peers(self, addresses: list[PeerAddress], source: str) -> None: ...
+    def handle_peers(self, addresses: list[PeerAddress]) -> None: ...
 
     def handle_tracker_warning(self, message: str) -> None: ...
 
@@ -86,7 +86,7 @@ class Announcing:
             self.last_error = None
             if response.warning_message:
                 self._warn(f"tracker warns: {response.warning_message}")
-            self._owner.handle_peers(await self._allowed(announce.url, response.peers), "tracker")
+            self._owner.handle_peers(await self._allowed(announce.url, response.peers))
 
     async def _allowed(self, url: str, peers: tuple[PeerAddress, ...]) -> list[PeerAddress]:
         """Those that the tracker may send us to: only one in the local network knows who else is in it."""

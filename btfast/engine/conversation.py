@@ -9,11 +9,11 @@ import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from btfast import __version__
 from btfast._bitfield import Bitfield
 from btfast._peer_stream import BLOCK_EVENT, CLOSED_EVENT, HANDSHAKE_EVENT, INFO_HASH_EVENT
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
+from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
 from btfast.engine.serving import Serving
 from btfast.errors import RemoteError
@@ -21,16 +21,14 @@ from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.torrent import Torrent
 from btfast.swarm.pieces import Pieces
 from btfast.wire import ids, messages
-from btfast.wire.extensions import decode_dont_have, decode_extended_handshake, encode_extended_handshake, merge_names
+from btfast.wire.extensions import decode_dont_have
 from btfast.wire.handshake import decode_handshake, encode_handshake
 
-OUR_IDS = {"lt_donthave": 7}
 GREETING_TIMEOUT = 10.0  # seconds for the handshake
 SILENCE = 150.0  # seconds without a byte before a peer counts as gone; keep-alives come every 120
 KEEP_ALIVE = 100.0
 FLOOD = 4000  # messages a second that nothing explains
 FLOOD_TICKS = 5  # seconds of it that are borne
-USUAL_REQQ = 500  # requests that a peer queues which does not say (libtorrent's)
 
 
 class Owner(Protocol):
@@ -49,13 +47,15 @@ class Conversation:
     """The owner of all PeerConnections of one torrent."""
 
     def __init__(
-        self, context: Context, torrent: Torrent, pieces: Pieces, fetching: Fetching, serving: Serving, owner: Owner
-    ) -> None:
+        self, context: Context, torrent: Torrent, pieces: Pieces, fetching: Fetching, serving: Serving,
+        extended: Extended, owner: Owner,
+    ) -> None:  # fmt: skip
         self._context = context
         self._torrent = torrent
         self._pieces = pieces
         self._fetching = fetching
         self._serving = serving
+        self._extended = extended
         self._owner = owner
         self._bitfield_bytes = -(-torrent.geometry.piece_count // 8)
         blocks = -(-torrent.piece_length // BLOCK)
@@ -74,10 +74,11 @@ class Conversation:
             ids.REQUEST: self._request,
             ids.CANCEL: self._cancel,
             ids.REJECT: self._reject,
-            ids.EXTENDED: self._extended,
+            ids.EXTENDED: extended.handle,
             BLOCK_EVENT: self._aside,
             CLOSED_EVENT: self._closed,
         }
+        extended.register("lt_donthave", self._dont_have)
 
     def greet(self, peer: PeerConnection) -> None:
         """Sends our handshake. As the initiator nothing more goes out until theirs has come: some clients close otherwise."""
@@ -127,12 +128,7 @@ class Conversation:
             return
         peer.greeted = True
         if handshake.extensions:
-            peer.extensions = {}
-            peer.send(
-                encode_extended_handshake(
-                    m=OUR_IDS, client=f"btfast {__version__}", port=self._context.port or None, upload_only=self._pieces.complete
-                )
-            )
+            self._extended.greet(peer)
         have = self._pieces.have
         if peer.fast and have.all():
             peer.send(messages.HAVE_ALL)
@@ -141,31 +137,11 @@ class Conversation:
         elif not have.none():
             peer.send(messages.encode_bitfield(have.to_bytes()))
 
-    def _extended(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
-        number, body = event[1], event[2]
-        if peer.extensions is None:
-            peer.close("it sends extension messages that were not negotiated")
-        elif number == ids.EXT_HANDSHAKE:
-            try:
-                said = decode_extended_handshake(body)
-            except RemoteError:
-                return  # as libtorrent and Transmission do: a peer with a broken extension handshake still serves
-            peer.extensions = merge_names(peer.extensions, said.m)
-            peer.client = said.client or peer.client
-            if said.port:
-                peer.listen_port = said.port
-            if said.reqq or not peer.introduced:
-                peer.pipeline.set_reqq(said.reqq or USUAL_REQQ)
-            peer.introduced = True
-        elif number == OUR_IDS["lt_donthave"]:
-            try:
-                index = decode_dont_have(body)
-            except RemoteError as error:
-                peer.close(str(error))
-                return
-            if peer.have is not None and index < len(peer.have):
-                self._fetching.picker.peer_lacks(peer.number, index)
-                peer.is_seed = False
+    def _dont_have(self, peer: PeerConnection, body: bytes, now: float) -> None:
+        index = decode_dont_have(body)
+        if peer.have is not None and index < len(peer.have):
+            self._fetching.picker.peer_lacks(peer.number, index)
+            peer.is_seed = False
 
     # what it has
 

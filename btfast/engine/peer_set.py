@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import itertools
 import socket
@@ -12,8 +11,6 @@ from typing import Any, Protocol
 from btfast.engine.connection import Owner, PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.dialing import Dialer
-from btfast.engine.resolve import literal
-from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.peers import KnownPeers, Source, host_group
 
@@ -39,7 +36,6 @@ class PeerSet:
         self._numbers = itertools.count()
         self._gone: dict[int, PeerAddress] = {}
         self._closed = False
-        self._resolving: set[asyncio.Task[None]] = set()
         self.talk: Talk
         self.known = KnownPeers()
         self.connections: dict[int, PeerConnection] = {}
@@ -51,28 +47,6 @@ class PeerSet:
         for address in addresses:
             self.known.add(address, source, now)
         self.dial(now)
-
-    @property
-    def resolving(self) -> bool:
-        """Whether names of peers are still being looked up."""
-        return bool(self._resolving)
-
-    def add_named(self, peers: list[tuple[str, int]], warn: Callable[[str], None]) -> None:
-        """Peers that the user named by host and port; a host name counts once it is an address."""
-        self.add([PeerAddress(host, port) for host, port in peers if literal(host) is not None], Source.OPTION)
-        for host, port in peers:
-            if literal(host) is None:
-                task = self._context.loop.create_task(self._resolve(host, port, warn))
-                self._resolving.add(task)
-                task.add_done_callback(self._resolving.discard)
-
-    async def _resolve(self, host: str, port: int, warn: Callable[[str], None]) -> None:
-        try:
-            found = await self._context.resolver.resolve(host, f"peer {host}:{port}")
-        except RemoteError as error:
-            warn(str(error))
-        else:
-            self.add([PeerAddress(address.host, port) for address in found], Source.OPTION)
 
     def dial(self, now: float) -> None:
         """Starts as many connections as the limits allow."""
@@ -201,8 +175,6 @@ class PeerSet:
 
     def close(self, reason: str) -> None:
         self._closed = True
-        for task in self._resolving:
-            task.cancel()
         for peer in list(self.connections.values()):
             peer.close(reason)
 

@@ -8,23 +8,24 @@ import os
 from btfast._arena import Slot
 from btfast._bitfield import Bitfield
 from btfast.discovery.announce import AnnounceRequest
-from btfast.discovery.schedule import TrackerSchedule
-from btfast.engine.announcing import Announcing
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.conversation import Conversation
 from btfast.engine.dialing import Dialer
 from btfast.engine.early import EarlyPeers
+from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
+from btfast.engine.finding import Finding
 from btfast.engine.finishing import Finishing
 from btfast.engine.limits import Stopwatch
 from btfast.engine.opening import hold_place, survey_and_check
+from btfast.engine.patience import Patience
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.serving import Serving
 from btfast.engine.unchoking import Unchoking
 from btfast.engine.worker_process import Job
-from btfast.errors import Error, IncompleteError, InputError, StorageError, VerificationError
+from btfast.errors import Error, InputError, StorageError, VerificationError
 from btfast.events import Complete, FileDone, Metadata, Peer, PieceFailed, Progress, Warning
 from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.torrent import Torrent
@@ -34,8 +35,6 @@ from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MISMATCH, OK, Open
 from btfast.swarm.peers import Source, host_group
 from btfast.swarm.pieces import Pieces
 
-CHOKED_PATIENCE = 3  # times as long: in a busy swarm a place in somebody's queue is worth waiting for
-RECHECK = 10.0  # seconds without a connected peer before the tracker is asked again
 SETTLE = 2.0  # seconds that the workers have to end what they were given
 SAME_PIECE_FAILURES = 20  # hosts of which each sent the whole of one piece wrong: then the torrent itself is in doubt
 
@@ -76,11 +75,10 @@ class ActiveTorrent:
         self._failures: dict[int, set[str]] = {}
         self._haves: list[int] = []
         self._fetching: Fetching | None = None
-        self._announcing: Announcing | None = None
+        self._finding: Finding | None = None
         self._place: PlaceLock | None = None
         self._watch = Stopwatch(context)
         self._left = torrent.total_length
-        self._alone_since = context.loop.time()
         self._seeding_since: float | None = None
 
     @property
@@ -152,9 +150,11 @@ class ActiveTorrent:
         self._fetching = Fetching(context, self.number, torrent, self._pieces, self, self._peers.connections)
         self._serving = Serving(context, self._layout, torrent.geometry, self._pieces)
         self._unchoking = Unchoking(context, self._peers.connections)
+        self._extended = Extended(context, lambda: self._pieces.complete)
         self._conversation = Conversation(
-            context, torrent, self._pieces, self._fetching, self._serving, _PeerEvents(self._peers, self._unchoking)
-        )
+            context, torrent, self._pieces, self._fetching, self._serving, self._extended,
+            _PeerEvents(self._peers, self._unchoking),
+        )  # fmt: skip
         self._peers.talk = self._conversation
         self._state = "downloading"
         starting = asyncio.ensure_future(self._finishing.start(*self._found))
@@ -165,14 +165,11 @@ class ActiveTorrent:
         self._check_done()
         if self._done.done() and not self._add.seed and not context.settings.seeds:
             return
-        schedule = TrackerSchedule(
-            torrent.announce_list if context.settings.trackers else (), context.rng, context.loop.time(),
-            complete=self._pieces.complete,
-        )  # fmt: skip
-        self._announcing = Announcing(context, schedule, self)
+        self._finding = Finding(
+            context, self, torrent.announce_list, named=self._add.peers, complete=self._pieces.complete
+        )
+        self._patience = Patience(context, torrent.name, self._peers, self._finding)
         self._early.release(self._peers, context.loop.time())
-        self._alone_since = context.loop.time()
-        self._peers.add_named(self._add.peers, self.handle_tracker_warning)
 
     def _release_place(self) -> None:
         place, self._place = self._place, None
@@ -205,9 +202,9 @@ class ActiveTorrent:
             if self._fetching is not None:
                 self._fetching.close()
                 self._serving.close()
-            announcing, self._announcing = self._announcing, None
-            if announcing is not None:
-                await announcing.stop()
+            finding, self._finding = self._finding, None
+            if finding is not None:
+                await finding.stop()
             if not self._pieces.complete or self._finishing.left:
                 await self._workers_quiet()
         finally:
@@ -271,8 +268,8 @@ class ActiveTorrent:
 
     def _check_done(self) -> None:
         if self._pieces.complete and self._finishing.left == 0 and not self._done.done():
-            if self._announcing is not None:
-                self._announcing.completed()
+            if self._finding is not None:
+                self._finding.completed()
             for peer in list(self._peers.connections.values()):
                 if peer.is_seed:
                     peer.close("both have everything")
@@ -307,7 +304,15 @@ class ActiveTorrent:
             Peer(id=self._add.id, address=str(peer.address), change=change, reason=reason, client=peer.client)
         )
 
-    # announcing.Owner
+    # finding.Owner
+
+    @property
+    def info_hash(self) -> bytes:
+        return self.torrent.info_hash
+
+    @property
+    def private(self) -> bool:
+        return self.torrent.private
 
     def announce_request(self, event: str | None) -> AnnounceRequest:
         return AnnounceRequest(
@@ -316,8 +321,8 @@ class ActiveTorrent:
             key=self._context.key,
         )  # fmt: skip
 
-    def handle_peers(self, addresses: list[PeerAddress], source: str) -> None:
-        self._peers.add(addresses, Source.TRACKER)
+    def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:
+        self._peers.add(addresses, source)
 
     def handle_tracker_warning(self, message: str) -> None:
         self._context.emit(Warning(id=self._add.id, message=message))
@@ -344,7 +349,7 @@ class ActiveTorrent:
 
     def handle_incoming(self, peer: PeerConnection, events: list[tuple[object, ...]], now: float) -> None:
         """listening.Host"""
-        (self._peers if self._announcing is not None else self._early).handle_incoming(peer, events, now)
+        (self._peers if self._finding is not None else self._early).handle_incoming(peer, events, now)
 
     def give_memory_back(self) -> None:
         """Other torrents wait for memory that half-fetched pieces hold here."""
@@ -353,7 +358,7 @@ class ActiveTorrent:
 
     def nudge(self, now: float) -> None:
         """Ten times a second."""
-        if self._announcing is not None and self._fetching is not None:
+        if self._finding is not None and self._fetching is not None:
             self._fetching.nudge(now)
 
     def tick(self, now: float) -> None:
@@ -366,48 +371,19 @@ class ActiveTorrent:
         self._unchoking.tick(now, seeding=self._pieces.complete)
         if not self._pieces.complete:
             self._fetching.tick(now)
-            self._watch_sources(now)
+            self._lose_patience(now)
         if self._state == "downloading" and self._pieces.complete:
             self._state = "finishing"
         self._peers.dial(now)
         self._progress(self._fetching.rate.value(now), self._unchoking.rate(now))
 
-    def _watch_sources(self, now: float) -> None:
-        """Fails the item when nobody has had anything for us for too long."""
-        patience = self._context.settings.peer_timeout
-        recent, young = min(5.0, patience), min(20.0, patience)
-        peers = [peer for peer in self._peers.connections.values() if peer.greeted]
-        if any(now - peer.last_payload < recent or now - peer.connected_at < young for peer in peers):
-            self._alone_since = now
-        if self._context.starved or self._context.workers.busy_with(self.number):
-            self._alone_since = now  # it is the memory or the disk that we wait for
-        if any(peer.am_interested and peer.peer_choking for peer in peers):
-            patience *= CHOKED_PATIENCE
-        alone = now - self._alone_since
-        if self._announcing is None or self._done.done():
+    def _lose_patience(self, now: float) -> None:
+        if self._finding is None or self._done.done():
             return
-        peers_left = len(self._peers.known) or self._peers.connections or self._peers.resolving
-        nothing = self._announcing.without_trackers and not peers_left
-        if alone > RECHECK and not self._peers.connections:
-            self._announcing.want_peers()
-        if nothing and self._peers.banned:
-            self.fail(
-                VerificationError(
-                    f"{self.torrent.name}: all sources are banned: {self._peers.banned} sent wrong data and nobody else is "
-                    "known: name another peer with --peer",
-                    done=self.done_bytes, total=self.torrent.total_length,
-                )
-            )  # fmt: skip
-        elif alone > patience or nothing:
-            known = len(self._peers.known)
-            why = f"{known} known, {len(peers)} connected, none of them sends what is missing" if known else "none is known"
-            tracker = f" ({self._announcing.last_error})" if self._announcing.last_error else ""
-            self.fail(
-                IncompleteError(
-                    f"{self.torrent.name}: no peers: {why}{tracker}: try again later, or name one with --peer",
-                    done=self.done_bytes, total=self.torrent.total_length,
-                )
-            )  # fmt: skip
+        busy = bool(self._context.starved) or self._context.workers.busy_with(self.number)
+        error = self._patience.verdict(now, busy=busy, done=self.done_bytes, total=self.torrent.total_length)
+        if error is not None:
+            self.fail(error)
 
     def _progress(self, down: float, up: float) -> None:
         peers = self._peers.connections.values()

@@ -13,7 +13,8 @@ from engine_parts import connected, small_context, tcp_pair, until
 from btfast._bitfield import Bitfield
 from btfast._peer_stream import PeerStream
 from btfast.engine.connection import PeerConnection
-from btfast.engine.conversation import FLOOD, FLOOD_TICKS, USUAL_REQQ, Conversation
+from btfast.engine.conversation import FLOOD, FLOOD_TICKS, Conversation
+from btfast.engine.extended import USUAL_REQQ, Extended
 from btfast.metainfo.torrent import Torrent
 from btfast.swarm.pieces import Pieces
 from btfast.wire import ids, messages
@@ -64,7 +65,10 @@ class Said:
                 peer_joined=lambda *_: None, peer_has=self._has, interesting=lambda *_: False
             ),
         )  # fmt: skip
-        self.talk = Conversation(self.context, torrent, Pieces(torrent.geometry), nothing, nothing, nothing)  # type: ignore[arg-type]
+        extended = Extended(self.context, lambda: False)
+        self.talk = Conversation(
+            self.context, torrent, Pieces(torrent.geometry), nothing, nothing, extended, nothing,  # type: ignore[arg-type]
+        )  # fmt: skip
         self.peer, self._theirs = connected(self.context, self.talk)
         self.ticks = 0
         self._theirs.sendall(encode_handshake(made.info_hash, b"-XX0001-themthemthem"))

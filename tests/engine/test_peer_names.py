@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from engine_parts import small_context, until
 
-from btfast.engine.peer_set import PeerSet
+from btfast.discovery.announce import AnnounceRequest
+from btfast.engine.finding import Finding
 from btfast.engine.resolve import Address
 from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress
+from btfast.swarm.peers import Source
 
 
 class Resolver:
@@ -24,41 +25,60 @@ class Resolver:
         return Address(2, "192.0.2.7"), Address(10, "2001:db8::7")
 
 
-class Dialer:
-    """Notes who would be dialed."""
+class Item:
+    """Who the peers are sought for."""
 
-    room = 10
+    info_hash = bytes(20)
+    private = False
 
     def __init__(self) -> None:
-        self.dialed: list[PeerAddress] = []
+        self.peers: list[PeerAddress] = []
+        self.warnings: list[str] = []
 
-    def dial(self, address: PeerAddress, done: Any) -> None:
-        self.dialed.append(address)
+    def announce_request(self, event: str | None) -> AnnounceRequest:
+        raise AssertionError("there is no tracker")
+
+    def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:
+        assert source is Source.OPTION
+        self.peers += addresses
+
+    def handle_tracker_warning(self, message: str) -> None:
+        self.warnings.append(message)
 
 
 async def test_names_of_peers_become_addresses_beside_the_loop() -> None:
     context = small_context()
     context.resolver = Resolver()
-    dialer = Dialer()
-    warnings: list[str] = []
-    peers = PeerSet(context, dialer, lambda *_: None)  # type: ignore[arg-type]
-    peers.add_named([("192.0.2.1", 1), ("seed.example", 2), ("::1", 3), ("nobody.example", 4)], warnings.append)
-    assert dialer.dialed == [("192.0.2.1", 1), ("::1", 3)]
-    assert peers.resolving
+    item = Item()
+    named = [("192.0.2.1", 1), ("seed.example", 2), ("::1", 3), ("nobody.example", 4)]
+    finding = Finding(context, item, (), named=named)
+    assert item.peers == [("192.0.2.1", 1), ("::1", 3)]
+    assert not finding.exhausted
     context.resolver.go.set()
-    await until(lambda: not peers.resolving, "all names were looked up")
-    assert dialer.dialed[2:] == [("192.0.2.7", 2), ("2001:db8::7", 2)]
-    (warning,) = warnings
+    await until(lambda: finding.exhausted, "all names were looked up")
+    assert item.peers[2:] == [("192.0.2.7", 2), ("2001:db8::7", 2)]
+    (warning,) = item.warnings
     assert "nobody.example" in warning
 
 
-async def test_nobody_is_dialed_after_the_end() -> None:
+async def test_nobody_is_named_after_the_end() -> None:
     context = small_context()
     context.resolver = Resolver()
-    dialer = Dialer()
-    peers = PeerSet(context, dialer, lambda *_: None)  # type: ignore[arg-type]
-    peers.add_named([("seed.example", 2)], lambda _: None)
-    peers.close("over")
+    item = Item()
+    finding = Finding(context, item, (), named=[("seed.example", 2)])
+    await finding.stop()
     context.resolver.go.set()
-    await until(lambda: not peers.resolving, "the question was dropped")
-    assert dialer.dialed == []
+    await until(lambda: finding.exhausted, "the question was dropped")
+    assert item.peers == []
+
+
+async def test_the_peers_go_to_who_took_over() -> None:
+    context = small_context()
+    context.resolver = Resolver()
+    before, after = Item(), Item()
+    finding = Finding(context, before, (), named=[("192.0.2.1", 1), ("seed.example", 2)])
+    finding.hand_over(after)
+    context.resolver.go.set()
+    await until(lambda: finding.exhausted, "the name was looked up")
+    assert [address.host for address in before.peers] == ["192.0.2.1"]
+    assert [address.host for address in after.peers] == ["192.0.2.7", "2001:db8::7"]

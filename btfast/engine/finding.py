@@ -1,0 +1,116 @@
+"""Where the peers of one info-hash come from: trackers, and those that the user or a magnet link names.
+
+Needs nothing but the info-hash, so it can begin before the metadata is there and go on with another owner afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from btfast.discovery.announce import AnnounceRequest
+from btfast.discovery.schedule import TrackerSchedule
+from btfast.engine.announcing import Announcing
+from btfast.engine.context import Context
+from btfast.engine.resolve import literal
+from btfast.errors import RemoteError
+from btfast.metainfo.addresses import PeerAddress
+from btfast.swarm.peers import Source
+
+
+class Owner(Protocol):
+    """Who the peers are sought for: a torrent, or an item that has no metadata yet."""
+
+    @property
+    def info_hash(self) -> bytes: ...
+
+    @property
+    def private(self) -> bool:
+        """Only trackers and the user may name peers (BEP 27). False where it is not known yet."""
+        ...
+
+    def announce_request(self, event: str | None) -> AnnounceRequest: ...
+
+    def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None: ...
+
+    def handle_tracker_warning(self, message: str) -> None: ...
+
+
+class Finding:
+    """Runs from the start until `stop`.
+
+    `named`: peers by host and port; a host name counts once it is an address. `complete`: nothing is missing at the start.
+    """
+
+    def __init__(
+        self, context: Context, owner: Owner, announce_list: Sequence[Sequence[str]], *,
+        named: Iterable[tuple[str, int]] = (), complete: bool = False,
+    ) -> None:  # fmt: skip
+        self._context = context
+        self._owner = owner
+        self._named: set[asyncio.Task[None]] = set()
+        tiers = announce_list if context.settings.trackers else ()
+        schedule = TrackerSchedule(tiers, context.rng, context.loop.time(), complete=complete)
+        self._announcing = Announcing(context, schedule, self)
+        self.add_named(named)
+
+    def add_named(self, peers: Iterable[tuple[str, int]]) -> None:
+        """Peers that the user or a magnet link named."""
+        literals = []
+        for host, port in peers:
+            if literal(host) is not None:
+                literals.append(PeerAddress(host, port))
+                continue
+            task = self._context.loop.create_task(self._resolve(host, port))
+            self._named.add(task)
+            task.add_done_callback(self._named.discard)
+        if literals:
+            self._owner.handle_peers(literals, Source.OPTION)
+
+    async def _resolve(self, host: str, port: int) -> None:
+        try:
+            found = await self._context.resolver.resolve(host, f"peer {host}:{port}")
+        except RemoteError as error:
+            self._owner.handle_tracker_warning(str(error))
+        else:
+            self._owner.handle_peers([PeerAddress(address.host, port) for address in found], Source.OPTION)
+
+    def hand_over(self, owner: Owner) -> None:
+        """Another one wants the peers from now on: what had no metadata has become a torrent. Trackers notice nothing."""
+        self._owner = owner
+
+    @property
+    def exhausted(self) -> bool:
+        """Nobody is left who could name another peer."""
+        return self._announcing.without_trackers and not self._named
+
+    @property
+    def last_error(self) -> str | None:
+        """What went wrong with the trackers last."""
+        return self._announcing.last_error
+
+    def want_peers(self) -> None:
+        """Those that are known are not enough."""
+        self._announcing.want_peers()
+
+    def completed(self) -> None:
+        """The last piece was verified in this session."""
+        self._announcing.completed()
+
+    async def stop(self) -> None:
+        """Ends it all; trackers are told."""
+        for task in self._named:
+            task.cancel()
+        await self._announcing.stop()
+
+    # announcing.Owner
+
+    def announce_request(self, event: str | None) -> AnnounceRequest:
+        return self._owner.announce_request(event)
+
+    def handle_peers(self, addresses: list[PeerAddress]) -> None:
+        self._owner.handle_peers(addresses, Source.TRACKER)
+
+    def handle_tracker_warning(self, message: str) -> None:
+        self._owner.handle_tracker_warning(message)

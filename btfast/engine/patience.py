@@ -1,0 +1,50 @@
+"""When to give a torrent up: nobody has had anything for us for too long, or nobody is left who could."""
+
+from __future__ import annotations
+
+from btfast.engine.context import Context
+from btfast.engine.finding import Finding
+from btfast.engine.peer_set import PeerSet
+from btfast.errors import Error, IncompleteError, VerificationError
+
+CHOKED = 3  # times as long: in a busy swarm a place in somebody's queue is worth waiting for
+RECHECK = 10.0  # seconds without a connected peer before those who name peers are asked again
+
+
+class Patience:
+    """Asked once a second."""
+
+    def __init__(self, context: Context, name: str, peers: PeerSet, finding: Finding) -> None:
+        self._context = context
+        self._name = name
+        self._peers = peers
+        self._finding = finding
+        self._alone_since = context.loop.time()
+
+    def verdict(self, now: float, *, busy: bool, done: int, total: int) -> Error | None:
+        """Why to give up now, or None. `busy`: it is the memory or the disk that the torrent waits for."""
+        patience = self._context.settings.peer_timeout
+        recent, young = min(5.0, patience), min(20.0, patience)
+        peers = [peer for peer in self._peers.connections.values() if peer.greeted]
+        if busy or any(now - peer.last_payload < recent or now - peer.connected_at < young for peer in peers):
+            self._alone_since = now
+        if any(peer.am_interested and peer.peer_choking for peer in peers):
+            patience *= CHOKED
+        alone = now - self._alone_since
+        known = len(self._peers.known)
+        nothing = not known and not self._peers.connections and self._finding.exhausted
+        if alone > RECHECK and not self._peers.connections:
+            self._finding.want_peers()
+        if nothing and self._peers.banned:
+            return VerificationError(
+                f"{self._name}: all sources are banned: {self._peers.banned} sent wrong data and nobody else is known: "
+                "name another peer with --peer",
+                done=done, total=total,
+            )  # fmt: skip
+        if alone <= patience and not nothing:
+            return None
+        why = f"{known} known, {len(peers)} connected, none of them sends what is missing" if known else "none is known"
+        tracker = f" ({self._finding.last_error})" if self._finding.last_error else ""
+        return IncompleteError(
+            f"{self._name}: no peers: {why}{tracker}: try again later, or name one with --peer", done=done, total=total
+        )
