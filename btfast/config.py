@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trackers: bool = True
     check: bool = False  # hash what is there first, also under final names
     in_place: bool = False  # write under the final names, without .part
+    state: str = ""  # directory for what is worth keeping between runs; empty = btfast in the XDG state directory
 
     def __post_init__(self) -> None:
         budget = parse_size(self.memory)

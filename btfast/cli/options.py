@@ -63,6 +63,7 @@ TABLE = (
     Option("workers", "whole", "processes that hash and write (default: one a core)", field="workers", metavar="N"),
     Option("memory", "text", "for pieces in flight, such as 512MiB (default 256MiB)", field="memory", metavar="SIZE"),
     Option("io", "text", "how data is written (default auto)", field="io", choices=("auto", "direct", "buffered")),
+    Option("state", "text", "what later runs need goes here (default: $XDG_STATE_HOME/btfast)", field="state", metavar="DIR"),
     Option("check", "flag", "hash what is there first", field="check"),
     Option("in-place", "flag", "write under the final names, without .part", field="in_place"),
     Option("dry-run", "flag", "say what would be downloaded, and where to; write nothing"),
@@ -80,7 +81,7 @@ BY_NAME = {option.name: option for option in TABLE}
 OUTPUT = ("json", "quiet", "verbose", "log", "config")
 NETWORK = (
     "port", "bind", "trackers", "no-dht", "no-pex", "no-lsd", "max-peers", "max-time", "peer-timeout",
-    "seed-ratio", "seed-time", "workers", "memory", "io",
+    "seed-ratio", "seed-time", "workers", "memory", "io", "state",
 )  # fmt: skip
 
 _TRUE = {"1", "true", "yes", "on"}
