@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 cdef enum Flush:
     SENT  # nothing is left
     FULL  # the socket takes no more for now
+    HELD  # blocks wait, and no more of them was allowed to leave
     FAILED
 
 cdef struct Part:  # of a block on its way out
@@ -23,6 +24,7 @@ cdef class Outbox:
     cdef uint64_t sent
     cdef uint64_t payload_sent
     cdef int uploads  # blocks
+    cdef uint64_t allowed  # bytes of blocks that this flush may still send
     # Whole messages, framed: text[head:end]. One may have left in part.
     cdef uint8_t* text
     cdef size_t head
@@ -39,7 +41,7 @@ cdef class Outbox:
     cdef int put_block(self, uint32_t index, uint32_t begin, uint32_t length, list segments) except -1
     cdef bint cancel_block(self, uint32_t index, uint32_t begin, uint32_t length) except -1
     cdef list drop_blocks(self)
-    cdef Flush flush(self, int fd) except? FAILED
+    cdef Flush flush(self, int fd, uint64_t allowed) except? FAILED
     cdef uint8_t* _extend(self, size_t n) except NULL
     cdef int _reserve_parts(self, Py_ssize_t more) except -1
     cdef bint _waits(self, int i) noexcept

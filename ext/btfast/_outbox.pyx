@@ -214,16 +214,19 @@ cdef class Outbox:
             Py_DECREF(<object>self.parts[i].owner)
         return owners
 
-    cdef Flush flush(self, int fd) except? FAILED:
-        """Sends what the socket takes; `failure` says why it said FAILED."""
+    cdef Flush flush(self, int fd, uint64_t allowed) except? FAILED:
+        """Sends what the socket takes, of blocks `allowed` bytes at most; `failure` says why it said FAILED."""
         cdef ssize_t n
         cdef int error
         cdef bint block
+        self.allowed = allowed
         while True:
             block = self.parts_head < self.parts_end
             if self.head < self.end and (not block or self._waits(self.parts_head)):
-                n = self._flush_text(fd, block)
+                n = self._flush_text(fd, block and self.allowed)
             elif block:
+                if not self.allowed:
+                    return HELD
                 n = self._flush_part(fd)
                 if n == 0:
                     self.failure = "a file that is being served has become shorter"
@@ -264,12 +267,13 @@ cdef class Outbox:
                 self.sent += n
             return n
         if part.fd < 0:
-            n = btfast_send(fd, zeros, min(part.left, <uint32_t>BLOCK), part.left > BLOCK)
+            n = btfast_send(fd, zeros, <size_t>min(min(part.left, <uint32_t>BLOCK), self.allowed), part.left > BLOCK)
         else:
-            n = btfast_sendfile(fd, part.fd, part.offset, part.left)
+            n = btfast_sendfile(fd, part.fd, part.offset, <size_t>min(part.left, self.allowed))
         if n > 0:
             self.sent += n
             self.payload_sent += n
+            self.allowed -= <uint64_t>n
             part.left -= <uint32_t>n
             part.offset += n
             if part.left == 0:

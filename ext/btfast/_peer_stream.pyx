@@ -20,14 +20,14 @@
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 import os
 
 from btfast._arena cimport Slot
 from btfast._message cimport Message
-from btfast._outbox cimport FAILED, SENT, Flush, Outbox
+from btfast._outbox cimport FAILED, HELD, SENT, Flush, Outbox
 from btfast._requests cimport ASIDE, DIRECT, DISCARD, Block, Requests, Run, block_length, release
 from btfast.framing cimport BLOCK, PIECE_HEADER, piece_header, read32
 
@@ -46,6 +46,8 @@ cdef enum:
     MANY = 4096  # events after which a wake-up reads no further, for the same reason
     LONGEST_BLOCK = 131072
 
+cdef uint64_t ANY = UINT64_MAX
+
 cdef enum State:
     IN_HANDSHAKE
     IN_HEADER
@@ -61,6 +63,23 @@ INFO_HASH_EVENT = 260  # (260, 48 bytes): enough of an incoming handshake to ans
 cdef uint8_t headers[PREDICT][PIECE_HEADER]
 cdef uint8_t spill[SPILL]
 cdef uint8_t gathered[PREDICT * (PIECE_HEADER + BLOCK) + SPILL]
+
+
+cdef ssize_t _read_some(int fd, iovec* v, int n, size_t most) noexcept:
+    """readv of `most` bytes at most; `v` stays as it was."""
+    cdef int i = 0
+    cdef size_t whole
+    cdef ssize_t got
+    while i < n and v[i].iov_len <= most:
+        most -= v[i].iov_len
+        i += 1
+    if i == n:
+        return readv(fd, v, n)
+    whole = v[i].iov_len
+    v[i].iov_len = most
+    got = readv(fd, v, i + 1)
+    v[i].iov_len = whole
+    return got
 
 
 @cython.final
@@ -79,6 +98,7 @@ cdef class PeerStream:
     cdef readonly uint64_t messages
     cdef public size_t bitfield_limit
     cdef readonly str error  # why it has ended
+    cdef readonly bint held  # the last flush stopped because no more bytes of blocks were allowed
 
     cdef State state
     cdef list events
@@ -109,15 +129,18 @@ cdef class PeerStream:
         parts = (self.asked, self.out, self.message, self.events)
         return object.__sizeof__(self) + sum([part.__sizeof__() for part in parts])
 
-    def handle_readable(self):
-        """Reads what is there and returns the events, in order: see `btfast.wire.ids` and the constants above."""
+    def handle_readable(self, size_t most=MOST):
+        """Reads what is there and returns the events, in order: see `btfast.wire.ids` and the constants above.
+
+        `most`: bytes to read at most; without it so many that one peer cannot starve the others.
+        """
         cdef iovec v[2 * PREDICT + 2]
         cdef size_t lengths[PREDICT]
-        cdef size_t wanted, budget = MOST
+        cdef size_t wanted, budget = most
         cdef int n, first, blocks, error
         cdef bint spilled
         cdef ssize_t got
-        while self.state != CLOSED:
+        while self.state != CLOSED and most:
             n = blocks = 0
             wanted = 0
             spilled = True
@@ -136,7 +159,7 @@ cdef class PeerStream:
                 n += 1
             else:
                 spilled = False
-            got = readv(self.fd, v, n)
+            got = readv(self.fd, v, n) if budget == MOST else _read_some(self.fd, v, n, budget)
             if got <= 0:
                 error = errno
                 if got == 0:
@@ -476,15 +499,18 @@ cdef class PeerStream:
         """Takes back every queued block that has not begun to leave: [(index, begin, length)]."""
         return self.out.drop_blocks()
 
-    def flush(self):
-        """Sends what can be sent. True when nothing is left; else call again when the socket is writable.
+    def flush(self, uint64_t most=ANY):
+        """Sends what can be sent, of blocks `most` bytes. True when nothing is left.
 
+        Else call again: when the socket is writable, or where `held` is true, when more may be sent.
         Where sending fails the stream has ended: `error` says why, and the next `handle_readable` returns the event.
         """
         cdef Flush result
+        self.held = False
         if self.state == CLOSED:
             return False
-        result = self.out.flush(self.fd)
+        result = self.out.flush(self.fd, most)
+        self.held = result == HELD
         if result == FAILED:
             self._close(self.out.failure)
         return result == SENT

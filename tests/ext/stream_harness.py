@@ -96,8 +96,8 @@ class Pair:
         if handshake:
             assert self.feed(HANDSHAKE) == [(INFO_HASH_EVENT, HANDSHAKE[:48]), (HANDSHAKE_EVENT, HANDSHAKE)]
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Sends `data`, in one go if the socket's buffer takes it, and lets the stream read all of it."""
+    def feed(self, data: bytes, most: int = 1 << 20) -> list[Event]:
+        """Sends `data`, in one go if the socket's buffer takes it, and lets the stream read all of it, `most` a wake-up."""
         events: list[Event] = []
         rest = memoryview(data)
         while rest:
@@ -107,7 +107,9 @@ class Pair:
             rest = rest[sent:]
             self.fed += sent
             while self.stream.received < self.fed and self.stream.error is None:
-                events += self.stream.handle_readable()
+                before = self.stream.received
+                events += self.stream.handle_readable(most)
+                assert self.stream.received <= before + most
             if self.stream.error is not None:
                 break
         return events

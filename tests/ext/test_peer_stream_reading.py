@@ -338,6 +338,22 @@ def test_one_wake_up_does_not_read_for_ever() -> None:
         assert pair.stream.received <= 68 + min(sent, 2 << 20)
 
 
+@pytest.mark.parametrize("most", [1, 12, 14, 1000, BLOCK, 100_000])
+def test_a_wake_up_reads_no_more_than_it_may(most: int) -> None:
+    arena = Arena.create(1 << 20)
+    slot = allocated(arena, 4 * BLOCK)
+    data = whole(0, 4 * BLOCK)[0]
+    with Pair() as pair:
+        pair.stream.request(0, 0, 4 * BLOCK, slot)
+        events = pair.feed(have(3) + data + have(4), most)
+        assert expand(events) == [(4, 3), *((7, 0, n * BLOCK, BLOCK) for n in range(4)), (4, 4)]
+        assert bytes(slot) == b"".join(content(0, n * BLOCK, BLOCK) for n in range(4))
+        assert pair.feed(b"") == []
+        pair.peer.send(have(5))
+        assert pair.stream.handle_readable(0) == []
+        assert pair.stream.handle_readable() == [(4, 5)]
+
+
 def test_what_a_peer_promises_takes_no_memory() -> None:
     with Pair() as pair:
         start = sys.getsizeof(pair.stream)

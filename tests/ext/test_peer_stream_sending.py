@@ -150,6 +150,36 @@ def test_a_message_overtakes_blocks_that_wait_but_not_the_one_that_leaves(file: 
         assert drain(pair, 3000) == blocks[0] + message(0) + blocks[1] + blocks[2]
 
 
+@pytest.mark.parametrize("most", [1, 13, 1000, BLOCK, 2 * BLOCK - 1])
+def test_no_more_of_blocks_leaves_than_is_allowed(file: int, most: int) -> None:
+    data = content(0, 0, FILE_BYTES)
+    with Pair() as pair:
+        for n in range(3):
+            pair.stream.send_block(n, 0, BLOCK, [part(file, n * BLOCK, 9000), part(-1, 0, BLOCK - 9000)])
+        pair.stream.send(have(1))
+        assert not pair.stream.flush(0)
+        assert pair.stream.held
+        assert pair.sent() == have(1)  # at once, and not kept back for a block that does not come
+        found = b""
+        while not pair.stream.flush(most):
+            assert pair.stream.held
+            assert pair.stream.payload_sent % most == 0
+            found += pair.sent()
+        assert not pair.stream.held
+        blocks = [data[n * BLOCK : n * BLOCK + 9000] + bytes(BLOCK - 9000) for n in range(3)]
+        assert found + pair.sent() == b"".join(piece(n, 0, block) for n, block in enumerate(blocks))
+
+
+def test_a_block_that_is_held_back_can_be_taken_back(file: int) -> None:
+    with Pair() as pair:
+        pair.stream.send_block(0, 0, BLOCK, [part(file, 0, BLOCK)])
+        assert not pair.stream.flush(0)
+        assert pair.stream.cancel_block(0, 0, BLOCK)
+        assert pair.stream.flush(0)
+        assert not pair.stream.held
+        assert pair.sent() == b""
+
+
 def test_cancel_block_takes_back_what_has_not_begun(file: int) -> None:
     data = content(0, 0, FILE_BYTES)
     with narrow(Pair()) as pair:
