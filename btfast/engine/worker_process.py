@@ -166,7 +166,8 @@ class WorkerProcess(asyncio.Protocol):
         self._jobs.put(job.kind, number, job.torrent, job.piece, offset, length, job.digest)
 
     def wake(self) -> None:
-        self._jobs.wake()
+        if not self._closed:  # its descriptors may be somebody else's by now
+            self._jobs.wake()
 
     def _completions_readable(self) -> None:
         self._completions.drain()

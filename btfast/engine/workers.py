@@ -207,30 +207,33 @@ class Workers:
         self._deaths += 1
         status = worker.process.returncode
         if self._deaths > DEATHS:
-            self._handle_fatal(InternalError(f"workers: died {self._deaths} times, last with status {status}: giving up"))
+            self._give_up(f"died {self._deaths} times, last with status {status}: giving up")
             return
         try:
             fresh = self._new()
         except OSError as error:
-            self._handle_fatal(InternalError(f"workers: one died and no other can be started: {error.strerror}"))
+            self._give_up(f"one died and no other can be started: {error.strerror}")
             return
         self.workers[self.workers.index(worker)] = fresh
-        self._loop.create_task(self._replace(worker, fresh)).add_done_callback(self._replaced)
-
-    async def _replace(self, dead: WorkerProcess, fresh: WorkerProcess) -> None:
-        await fresh.connect()
-        for question in dead.orders:
+        # At once, not when the fresh one has been connected: it may be dead itself by then, and what it was given moves on.
+        self._loop.create_task(fresh.connect()).add_done_callback(self._connected)
+        for question in worker.orders:
             self._introduce(fresh, question.torrent)
             fresh.order(question)
-        for job in dead.jobs.values():
+        for job in worker.jobs.values():
             if job.attempt + 1 >= ATTEMPTS:
-                raise InternalError(f"workers: {ATTEMPTS} died over piece {job.piece} of torrent {job.torrent}: giving up")
-        self._give(fresh, [job._replace(attempt=job.attempt + 1) for job in dead.jobs.values()])
+                self._give_up(f"{ATTEMPTS} died over piece {job.piece} of torrent {job.torrent}: giving up")
+                return
+        self._give(fresh, [job._replace(attempt=job.attempt + 1) for job in worker.jobs.values()])
 
-    def _replaced(self, task: asyncio.Task[None]) -> None:
+    def _connected(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            self._handle_fatal(error if isinstance(error, InternalError) else InternalError(f"workers: {error}"))
+            self._give_up(f"one cannot be reached: {error}")
+
+    def _give_up(self, why: str) -> None:
+        self._open_jobs.clear()  # nobody will answer
+        self._handle_fatal(InternalError(f"workers: {why}"))
 
     def close(self) -> None:
         """Ends all workers; what they were given and have not answered is lost to this session."""

@@ -131,6 +131,27 @@ async def test_a_killed_worker_is_replaced_and_its_jobs_are_done(pool: Pool) -> 
     assert (pool.folder / "data.part").read_bytes() == DATA
 
 
+async def test_a_successor_that_dies_before_it_is_connected_passes_its_jobs_on(pool: Pool) -> None:
+    first = set(pool.workers.pids)
+    for pid in first:
+        os.kill(pid, signal.SIGSTOP)
+    for index in range(COUNT):
+        pool.write(index)
+    for pid in first:
+        os.kill(pid, signal.SIGKILL)
+    # Turn by turn, so that a successor is seen in the turn in which it is started.
+    async with asyncio.timeout(20):
+        while first & set(pool.workers.pids):
+            for pid in set(pool.workers.pids) - first:
+                os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0)
+    for pid in pool.workers.pids:
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: len(pool.completed) == COUNT)
+    assert sorted(job.piece for job, status, _ in pool.completed if status == OK) == list(range(COUNT))
+    assert pool.fatal == []
+
+
 async def test_what_a_worker_finished_before_it_died_counts_once(pool: Pool) -> None:
     for index in range(20):
         pool.write(index)
