@@ -30,12 +30,7 @@ from btfast._message cimport Message
 from btfast._outbox cimport FAILED, HELD, SENT, Flush, Outbox
 from btfast._requests cimport ASIDE, DIRECT, DISCARD, Block, Requests, Run, block_length, release
 from btfast.framing cimport BLOCK, PIECE_HEADER, piece_header, read32
-
-cdef extern from "sys/uio.h" nogil:
-    struct iovec:
-        void* iov_base
-        size_t iov_len
-    ssize_t readv(int fd, const iovec* v, int n)
+from btfast.reading cimport iovec, read_some, readv
 
 cdef enum:
     INFO_HASH_END = 48  # of a handshake
@@ -63,23 +58,6 @@ INFO_HASH_EVENT = 260  # (260, 48 bytes): enough of an incoming handshake to ans
 cdef uint8_t headers[PREDICT][PIECE_HEADER]
 cdef uint8_t spill[SPILL]
 cdef uint8_t gathered[PREDICT * (PIECE_HEADER + BLOCK) + SPILL]
-
-
-cdef ssize_t _read_some(int fd, iovec* v, int n, size_t most) noexcept:
-    """readv of `most` bytes at most; `v` stays as it was."""
-    cdef int i = 0
-    cdef size_t whole
-    cdef ssize_t got
-    while i < n and v[i].iov_len <= most:
-        most -= v[i].iov_len
-        i += 1
-    if i == n:
-        return readv(fd, v, n)
-    whole = v[i].iov_len
-    v[i].iov_len = most
-    got = readv(fd, v, i + 1)
-    v[i].iov_len = whole
-    return got
 
 
 @cython.final
@@ -159,7 +137,7 @@ cdef class PeerStream:
                 n += 1
             else:
                 spilled = False
-            got = readv(self.fd, v, n) if budget == MOST else _read_some(self.fd, v, n, budget)
+            got = readv(self.fd, v, n) if budget == MOST else read_some(self.fd, v, n, budget)
             if got <= 0:
                 error = errno
                 if got == 0:
