@@ -11,9 +11,11 @@ import msgspec
 from btfast.discovery.announce import AnnounceRequest, AnnounceResponse
 from btfast.discovery.schedule import Announce, TrackerSchedule
 from btfast.engine.context import Context
-from btfast.engine.resolve import is_local
 from btfast.errors import Error, RemoteError
 from btfast.metainfo.addresses import PeerAddress
+from btfast.metainfo.reach import Reach, reach_of
+from btfast.swarm.peers import Source
+from btfast.swarm.source_policy import allowed
 
 STOPPED_PATIENCE = 2.0  # seconds that a `stopped` may take
 
@@ -89,8 +91,8 @@ class Announcing:
             self._owner.handle_peers(await self._allowed(announce.url, response.peers))
 
     async def _allowed(self, url: str, peers: tuple[PeerAddress, ...]) -> list[PeerAddress]:
-        """Those that the tracker may send us to: only one in the local network knows who else is in it."""
-        public = [peer for peer in peers if not is_local(peer.host)]
+        """Those that the tracker may send us to."""
+        public = allowed(Source.TRACKER, Reach.PUBLIC, peers)
         if len(public) == len(peers):
             return public
         host = host_of(url)
@@ -98,7 +100,7 @@ class Announcing:
             addresses = await self._context.resolver.resolve(host, f"tracker {host}")
         except RemoteError:
             return public
-        return list(peers) if all(is_local(address.host) for address in addresses) else public
+        return allowed(Source.TRACKER, max(reach_of(address.host) for address in addresses), peers)
 
     def _warn(self, message: str) -> None:
         self.last_error = message

@@ -9,7 +9,7 @@ requests under way; the rest wait in order. Waiting does not count against a req
 out to be dead, those who wait for it fail with the one who found out, instead of each finding out in turn.
 
 Answers are hostile: header and body sizes are cut while they arrive, the body's limit holds after decompression,
-redirects are counted, and a redirect from a public host never leads to a local address.
+redirects are counted, and a redirect leads only where the source policy allows.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from typing import NamedTuple
 
 from btfast.discovery.announce import safe_url
 from btfast.engine.http_connection import Connection, Response
-from btfast.engine.resolve import Address, Resolver, is_local
+from btfast.engine.resolve import Address, Resolver
 from btfast.errors import Error, InputError, RemoteError
+from btfast.metainfo.reach import Reach, reach_of
+from btfast.swarm.source_policy import may_redirect
 
 PER_HOST = 64
 IN_ALL = 192
@@ -91,13 +93,13 @@ class HttpClient:
         seconds, runs over all redirects, from leaving the queue. `family` (socket.AF_INET, AF_INET6) restricts the
         addresses. Raises RemoteError, one line, when there is no whole answer; InputError for a URL that is none.
         """
-        local = True
+        before: Reach | None = None
         try:
             async with asyncio.timeout(None) as deadline:
                 ask = _Ask(what, limit, timeout, deadline)
                 for _ in range(REDIRECTS + 1):
                     host, target = self._locate(url, what, family)
-                    response, local = await self._turn(host, target, ask, local)
+                    response, before = await self._turn(host, target, ask, before)
                     location = response.headers.get(b"location")
                     if response.status not in _REDIRECTING or not location:
                         return response
@@ -161,15 +163,15 @@ class HttpClient:
             head += f"Authorization: Basic {credentials}\r\n"
         return _Host(name, port, family, tls=tls, head=f"{head}\r\n")
 
-    async def _turn(self, host: _Host, target: str, ask: _Ask, local: bool) -> tuple[Response, bool]:
-        """One hop, in a turn of the host; also says whether the host's address is a local one."""
+    async def _turn(self, host: _Host, target: str, ask: _Ask, before: Reach | None) -> tuple[Response, Reach]:
+        """One hop, in a turn of the host; also says how near the host is. `before`: how near the one was that led here."""
         await self._enter(host)
         began = self._loop.time()
         try:
             async with self._turns:
                 if ask.deadline.when() is None:
                     ask.deadline.reschedule(began + ask.timeout)
-                return await self._exchange(host, target, ask, local)
+                return await self._exchange(host, target, ask, before)
         except asyncio.CancelledError:
             if ask.deadline.expired() and host.answered < began:
                 _fail_waiting(host, _no_answer(ask.what, ask.timeout))
@@ -177,18 +179,18 @@ class HttpClient:
         finally:
             self._leave(host)
 
-    async def _exchange(self, host: _Host, target: str, ask: _Ask, local: bool) -> tuple[Response, bool]:
+    async def _exchange(self, host: _Host, target: str, ask: _Ask, before: Reach | None) -> tuple[Response, Reach]:
         data = f"GET {target}{host.head}".encode("ascii")
         while True:
-            connection = self._take_idle(host, local)
+            connection = self._take_idle(host, before)
             reused = connection is not None
             if connection is None:
-                connection = await self._connect(host, ask.what, local)
+                connection = await self._connect(host, ask.what, before)
             try:
                 response = await connection.exchange(data, ask.limit, ask.what)
                 if response is not None:
                     host.answered = self._loop.time()
-                    return response, connection.local
+                    return response, connection.reach
             finally:
                 self._put_back(host, connection)
             # A kept connection may be closed by the server just when it is used again; only then the request is
@@ -198,21 +200,24 @@ class HttpClient:
                     f"{ask.what}: closed the connection without an answer: try again later", what=ask.what
                 )
 
-    async def _connect(self, host: _Host, what: str, local: bool) -> Connection:
+    async def _connect(self, host: _Host, what: str, before: Reach | None) -> Connection:
         try:
-            return await self._connect_any(host, what, local)
+            return await self._connect_any(host, what, before)
         except (RemoteError, OSError) as error:
             failure = error if isinstance(error, RemoteError) else RemoteError(f"{what}: {_reason(error)}", what=what)
-            _fail_waiting(host, failure)
+            if before is None:  # where nobody may be led to, others may go by themselves
+                _fail_waiting(host, failure)
             raise failure from None
 
-    async def _connect_any(self, host: _Host, what: str, local: bool) -> Connection:
+    async def _connect_any(self, host: _Host, what: str, before: Reach | None) -> Connection:
         tls = await self._tls_context() if host.tls else None
         found = await self._resolver.resolve(host.name, what)
-        addresses = [a for a in found if host.family in (0, a.family) and (local or not is_local(a.host))]
+        addresses = [a for a in found if host.family in (0, a.family) and _may_go(before, reach_of(a.host), host.port)]
         if not addresses:
             why = (
-                "has no address of this kind" if local else "redirects to a local address, which a public host may not"
+                "has no address of this kind"
+                if before is None
+                else "redirects to a local address or a port of another service, which it may not"
             )
             raise RemoteError(f"{what}: {why}: check the address", what=what)
         failure: OSError | None = None
@@ -237,7 +242,7 @@ class HttpClient:
             ssl=tls,
             server_hostname=host.name if tls is not None else None,
         )
-        connection.local = is_local(address.host)
+        connection.reach = reach_of(address.host)
         if self._closed:
             connection.abort()
         return connection
@@ -271,11 +276,11 @@ class HttpClient:
                 return
         host.active -= 1
 
-    def _take_idle(self, host: _Host, local: bool) -> Connection | None:
+    def _take_idle(self, host: _Host, before: Reach | None) -> Connection | None:
         while host.idle:
             connection = host.idle.pop()
             self._idle -= 1
-            if not connection.closed and (local or not connection.local):
+            if not connection.closed and _may_go(before, connection.reach, host.port):
                 return connection
             connection.abort()
         return None
@@ -302,6 +307,10 @@ class HttpClient:
         self._idle = sum(len(host.idle) for host in self._hosts.values())
         if self._idle:
             self._reaper = self._loop.call_later(IDLE_SECONDS / 2, self._reap)
+
+
+def _may_go(before: Reach | None, after: Reach, port: int) -> bool:
+    return before is None or may_redirect(before, after, port)
 
 
 def _fail_waiting(host: _Host, error: Error) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from btfast.errors import RemoteError
+from btfast.metainfo.reach import Reach
 
 MAX_HEADER = 64 << 10
 MAX_HEADERS = 128
@@ -26,7 +27,7 @@ class Response(NamedTuple):
 
 
 class Connection(asyncio.Protocol):
-    """Carries one exchange after the other. `local` says that the remote address is not a public one."""
+    """Carries one exchange after the other. `reach`: how near the remote address is."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connections: set[Connection]) -> None:
         self._loop = loop
@@ -37,7 +38,7 @@ class Connection(asyncio.Protocol):
         self._parser.set_dangerous_leniencies(lenient_optional_cr_before_lf=True)
         self._waiter: asyncio.Future[Response | None] | None = None
         self._gone: asyncio.Future[None] | None = None
-        self.local = False
+        self.reach = Reach.PUBLIC
         self.reusable = False
         self.idle_since = 0.0
         self._what = ""

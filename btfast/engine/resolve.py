@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from typing import NamedTuple
 
@@ -30,14 +29,6 @@ def literal(host: str) -> Address | None:
             continue
         return Address(family, host)
     return None
-
-
-def is_local(host: str) -> bool:
-    """Whether a literal address is not a public one: loopback, private, link-local, reserved."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return not address.is_global
 
 
 class Resolver:

@@ -11,11 +11,10 @@ from btfast.engine.announcing import Announcing, host_of
 from btfast.engine.resolve import Address
 from btfast.metainfo.addresses import PeerAddress
 
-PUBLIC = PeerAddress("8.8.8.8", 1)
-LOCAL = [
-    PeerAddress(host, 1)
-    for host in ("127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.1.1", "::1", "fe80::1", "fd00::1")
-]
+PUBLIC = [PeerAddress("8.8.8.8", 1024), PeerAddress("8.8.8.8", 80)]
+LOCAL = [PeerAddress(host, 6881) for host in ("10.1.2.3", "192.168.0.1", "169.254.1.1", "fe80::1", "fd00::1")]
+LOOPBACK = [PeerAddress(host, 6881) for host in ("127.0.0.1", "::1")]
+NEVER = [PeerAddress("8.8.8.8", 25), PeerAddress("127.0.0.1", 22), PeerAddress("224.0.0.1", 6881)]
 NAMES = {
     "public.example": ["8.8.4.4"],
     "local.example": ["192.168.0.2", "fd00::2"],
@@ -27,7 +26,7 @@ class Trackers:
     """Answers every announce with the same peers."""
 
     async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
-        return AnnounceResponse(peers=(*LOCAL, PUBLIC))
+        return AnnounceResponse(peers=(*LOOPBACK, *NEVER, *LOCAL, *PUBLIC))
 
 
 class Resolver:
@@ -54,11 +53,12 @@ class Torrent:
 @pytest.mark.parametrize(
     ("host", "trusted"),
     [
-        ("8.8.4.4", False), ("[2001:4860:4860::8888]", False), ("public.example", False), ("both.example", False),
-        ("user:secret@public.example", False), ("127.0.0.1", True), ("[::1]", True), ("local.example", True),
+        ("8.8.4.4", PUBLIC), ("[2001:4860:4860::8888]", PUBLIC), ("public.example", PUBLIC), ("both.example", PUBLIC),
+        ("user:secret@public.example", PUBLIC), ("local.example", LOCAL + PUBLIC), ("10.0.0.1", LOCAL + PUBLIC),
+        ("127.0.0.1", LOOPBACK + LOCAL + PUBLIC), ("[::1]", LOOPBACK + LOCAL + PUBLIC),
     ],
 )  # fmt: skip
-async def test_only_a_local_tracker_may_name_local_peers(host: str, trusted: bool) -> None:
+async def test_a_tracker_names_only_what_it_can_reach_itself(host: str, trusted: list[PeerAddress]) -> None:
     context: Any = small_context()
     context.trackers, context.resolver = Trackers(), Resolver()
     schedule = TrackerSchedule([[f"http://{host}:6969/announce?key=1"]], context.rng, context.loop.time())
@@ -66,7 +66,7 @@ async def test_only_a_local_tracker_may_name_local_peers(host: str, trusted: boo
     announcing = Announcing(context, schedule, torrent)
     await until(lambda: torrent.peers, "a tracker has answered")
     await announcing.stop()
-    assert torrent.peers == ([*LOCAL, PUBLIC] if trusted else [PUBLIC])
+    assert torrent.peers == trusted
 
 
 def test_the_host_of_a_url() -> None:

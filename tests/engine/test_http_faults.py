@@ -14,6 +14,7 @@ from btfast._bencode import encode
 from btfast.engine.http_client import HttpClient
 from btfast.engine.http_tracker import HttpTrackers
 from btfast.errors import Error, InputError, RemoteError
+from btfast.metainfo.reach import Reach
 
 
 async def test_refused(server: Server, trackers: HttpTrackers) -> None:
@@ -218,14 +219,22 @@ async def test_a_redirect_from_a_public_host_never_leads_to_a_local_address(
     target = await asyncio.start_server(lambda r, w: pytest.fail("was contacted"), "127.0.0.1", 0)
     port = target.sockets[0].getsockname()[1]
     server.always(response(b"", f"Location: http://127.0.0.1:{port}/admin", status="302 Found"))
-    answers = iter([False])
-    monkeypatch.setattr("btfast.engine.http_client.is_local", lambda host: next(answers, True))
+    answers = iter([Reach.PUBLIC] * 2)
+    monkeypatch.setattr("btfast.engine.http_client.reach_of", lambda host: next(answers, Reach.LOOPBACK))
     client = HttpClient(user_agent="x")
     with pytest.raises(RemoteError, match="local address"):
         await client.fetch(server.url, what="it", limit=10, timeout=5.0)
     await client.close()
     target.close()
     await target.wait_closed()
+
+
+async def test_a_redirect_never_leads_to_the_port_of_another_service(server: Server) -> None:
+    server.always(response(b"", "Location: http://127.0.0.1:25/", status="302 Found"))
+    client = HttpClient(user_agent="x")
+    with pytest.raises(RemoteError, match="port of another service"):
+        await client.fetch(server.url, what="it", limit=10, timeout=5.0)
+    await client.close()
 
 
 async def test_a_certificate_that_nobody_vouches_for(certificate: tuple[Path, Path], trackers: HttpTrackers) -> None:

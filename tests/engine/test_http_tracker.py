@@ -14,7 +14,7 @@ from scripted_http import BODY, PEER_ID, REQUEST, Server, endless, failure, resp
 
 from btfast._bencode import encode
 from btfast.engine.http_tracker import HttpTrackers
-from btfast.engine.resolve import Address, is_local, literal
+from btfast.engine.resolve import Address, literal
 from btfast.errors import RemoteError, SourceNotFoundError
 from btfast.metainfo.addresses import PeerAddress
 
@@ -140,24 +140,6 @@ async def test_failure_reason_is_an_answer_whatever_the_status(server: Server, t
         server.always(response(encode({"failure reason": "not registered"}), status=status))
         answer = await trackers.announce(f"{server.url}/announce", REQUEST)
         assert answer.failure_reason == "not registered"
-
-
-@pytest.mark.parametrize(
-    ("host", "local"),
-    [
-        ("127.0.0.1", True),
-        ("10.1.2.3", True),
-        ("169.254.1.1", True),
-        ("::1", True),
-        ("fe80::1%eth0", True),
-        ("::ffff:127.0.0.1", True),
-        ("fd00::1", True),
-        ("8.8.8.8", False),
-        ("2606:4700::1", False),
-    ],
-)
-def test_local_addresses_are_known(host: str, local: bool) -> None:
-    assert is_local(host) is local
 
 
 def test_literal_addresses_need_no_look_up() -> None:
