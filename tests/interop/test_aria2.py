@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from leaks import wait_until
-from real_peers import aria2, listens, tracker
+from drivers.aria2 import Aria2
+from real_peers import tracker
 from support.commands import get, run
 from support.torrents import Made, assert_arrived, make
 
@@ -30,11 +30,9 @@ def made(request: pytest.FixtureRequest) -> Made:
 def test_aria2_seeds_and_btfast_fetches(tmp_path: Path, made: Made) -> None:
     made.lay_out(tmp_path / "source")
     torrent = made.save(tmp_path)
-    options = ("--check-integrity=true", "--bt-hash-check-seed=true", "--seed-ratio=0.0")
-    with aria2(tmp_path, torrent, tmp_path / "source", *options) as (process, port):
-        assert wait_until(lambda: listens(port) or process.poll() is not None, patience=20)
-        assert process.poll() is None, "aria2 has ended"
-        outcome = run(tmp_path, *get(torrent, peers=(f"127.0.0.1:{port}",)))
+    with Aria2(tmp_path / "aria2", torrent, tmp_path / "source") as peer:
+        peer.serves()
+        outcome = run(tmp_path, *get(torrent, peers=(peer.address,)))
     assert outcome.code == 0, outcome
     assert_arrived(made, tmp_path / "out")
 
@@ -42,15 +40,11 @@ def test_aria2_seeds_and_btfast_fetches(tmp_path: Path, made: Made) -> None:
 async def test_btfast_seeds_and_aria2_fetches(tmp_path: Path, made: Made) -> None:
     with tracker(tmp_path) as url:
         made.lay_out(tmp_path / "source")
-        tracked = make_tracked(made, url)
-        torrent = tmp_path / "tracked.torrent"
-        torrent.write_bytes(tracked)
+        tracked = made._replace(torrent=make_tracked(made, url))
         async with Session(Settings(bind="127.0.0.1", port=0, workers=1, memory="32MiB")) as session:
-            await session.add(tracked, tmp_path / "source", seed=True)
-            with aria2(tmp_path, torrent, tmp_path / "out", "--seed-time=0") as (process, _):
-                assert wait_until(lambda: process.poll() is not None, patience=20), "aria2 has not finished"
-                assert process.returncode == 0
-    assert_arrived(made, tmp_path / "out")
+            await session.add(tracked.torrent, tmp_path / "source", seed=True)
+            with Aria2(tmp_path / "aria2", tracked.save(tmp_path), tmp_path / "out") as peer:
+                peer.delivers(made)
 
 
 def make_tracked(made: Made, url: str) -> bytes:

@@ -73,12 +73,18 @@ class Libtorrent:
         """
         parameters = libtorrent.add_torrent_params()
         parameters.ti = libtorrent.torrent_info(torrent)
-        parameters.save_path = str(folder)
         parameters.trackers = list(trackers)
-        flags = libtorrent.torrent_flags
-        parameters.flags &= ~(flags.auto_managed | flags.paused)
         if seed:
-            parameters.flags |= flags.seed_mode
+            parameters.flags |= libtorrent.torrent_flags.seed_mode
+        return self._add(parameters, folder, rate)
+
+    def add_magnet(self, magnet: str, folder: Path) -> libtorrent.torrent_handle:
+        """Downloads what a magnet names into `folder`."""
+        return self._add(libtorrent.parse_magnet_uri(magnet), folder, 0)
+
+    def _add(self, parameters: libtorrent.add_torrent_params, folder: Path, rate: int) -> libtorrent.torrent_handle:
+        parameters.save_path = str(folder)
+        parameters.flags &= ~(libtorrent.torrent_flags.auto_managed | libtorrent.torrent_flags.paused)
         handle = self._session.add_torrent(parameters)
         if rate:
             handle.set_upload_limit(rate)
