@@ -5,13 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from drivers.aria2 import Aria2
 from drivers.base import Driver
-from drivers.libtorrent import LibtorrentDriver
-from drivers.qbittorrent import QBittorrent
-from drivers.rtorrent import RTorrent
-from drivers.transmission import Transmission
-from drivers.webtorrent import WebTorrent
+from drivers.clients import CLIENTS
 from real_peers import tracker
 from support.commands import get, run
 from support.torrents import assert_arrived, make
@@ -19,7 +14,6 @@ from support.torrents import assert_arrived, make
 from btfast.client.session import Session
 from btfast.config import Settings
 
-CLIENTS = (Transmission, Aria2, QBittorrent, WebTorrent, RTorrent, LibtorrentDriver)  # the slowest first
 FILES = {"a.bin": 1_300_007, "b/c.bin": 1, "b/d.bin": 900_001, "empty": 0, "f/g/h.bin": 16_384, "z.bin": 123_457}
 ODD = 3 * 16_384  # bytes a piece
 
