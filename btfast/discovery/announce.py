@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -71,6 +71,14 @@ class AnnounceResponse(msgspec.Struct, frozen=True, kw_only=True):
     complete: int | None = None
     incomplete: int | None = None
     downloaded: int | None = None
+
+
+class ScrapedSwarm(msgspec.Struct, frozen=True, kw_only=True):
+    """How a swarm stands (BEP 48): seeds, downloads that were ever completed, leechers; None where it was not said."""
+
+    complete: int | None = None
+    downloaded: int | None = None
+    incomplete: int | None = None
 
 
 def quote(data: bytes) -> str:
@@ -152,6 +160,63 @@ def parse_announce(body: bytes, *, tracker: str = "tracker", own_peer_id: bytes 
         incomplete=_number(answer.get(b"incomplete")),
         downloaded=_number(answer.get(b"downloaded")),
     )
+
+
+def merged(answers: Sequence[AnnounceResponse]) -> AnnounceResponse:
+    """The sum of what one tracker said over several address families; one that refused counts only when all did."""
+    good = [answer for answer in answers if answer.failure_reason is None] or list(answers[:1])
+    first, *others = good
+    for other in others:
+        first = msgspec.structs.replace(
+            first,
+            peers=tuple(dict.fromkeys(first.peers + other.peers)),
+            hostnames=tuple(dict.fromkeys(first.hostnames + other.hostnames)),
+            interval=max(first.interval, other.interval),
+            min_interval=max(first.min_interval or 0.0, other.min_interval or 0.0) or None,
+            tracker_id=first.tracker_id if first.tracker_id is not None else other.tracker_id,
+            warning_message=first.warning_message or other.warning_message,
+            external_ip=first.external_ip or other.external_ip,
+        )
+    return first
+
+
+def scrape_url(announce: str) -> str | None:
+    """Where a tracker is scraped, None where BEP 48's rule gives no such place: `announce` begins the last part of
+    the path, and becomes `scrape`.
+    """
+    path, question, query = safe_url(announce).partition("#")[0].partition("?")
+    base, slash, name = path.rpartition("/")
+    if not slash or not name.startswith("announce"):
+        return None
+    return f"{base}/scrape{name[len('announce') :]}{question}{query}"
+
+
+def scrape_query(url: str, info_hashes: Sequence[bytes]) -> str:
+    """The URL to GET for a scrape of these torrents."""
+    joint = "?" if "?" not in url else "" if url[-1] in "?&" else "&"
+    return f"{url}{joint}{'&'.join([f'info_hash={quote(info_hash)}' for info_hash in info_hashes])}"
+
+
+def parse_scrape(body: bytes, info_hashes: Sequence[bytes], *, tracker: str = "tracker") -> dict[bytes, ScrapedSwarm]:
+    """Read a scrape response (BEP 48); torrents that the tracker does not know are left out. Raises RemoteError."""
+    answer = _decode_dict(body, tracker)
+    failure = answer.get(b"failure reason")
+    if failure is not None:
+        raise RemoteError(f"{tracker}: tracker says: {printable(failure) or 'no reason given'}", tracker=tracker)
+    files = answer.get(b"files")
+    if not isinstance(files, dict):
+        raise RemoteError(f"{tracker}: the answer is not a scrape response: check the tracker's URL", tracker=tracker)
+    if len(files) == 1 and len(info_hashes) == 1:
+        files = {info_hashes[0]: next(iter(files.values()))}  # bittorrent-tracker mangles the hashes
+    return {
+        info_hash: ScrapedSwarm(
+            complete=_number(swarm.get(b"complete")),
+            downloaded=_number(swarm.get(b"downloaded")),
+            incomplete=_number(swarm.get(b"incomplete")),
+        )
+        for info_hash in info_hashes
+        if isinstance(swarm := files.get(info_hash), dict)
+    }
 
 
 def printable(value: object) -> str:

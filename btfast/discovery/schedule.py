@@ -1,10 +1,11 @@
 """When to announce, to which tracker, and with which event (BEP 3, 12, 31). No clock, no socket: `now` comes in, in
 seconds.
 
-How it decides. One announce of a torrent is under way at a time, so a private torrent (BEP 27) uses one tracker at a
-time. Trackers stand in tiers, shuffled once inside a tier. Each announce walks them in order and takes the first that
-is not resting after a failure: the next tier is reached only when all of a tier have failed. One that works moves to
-the front of its tier.
+How it decides. Trackers stand in tiers, shuffled once inside a tier. Each announce walks them in order and takes the
+first that is not resting after a failure: the next tier is reached only when all of a tier have failed. One that works
+moves to the front of its tier. One announce is under way at a time; but a tracker that has not answered within
+IMPATIENCE counts as failing until it does, so that a list of dead ones does not keep a download from its peers for
+minutes. A private torrent (`sequential`) uses one tracker at a time whatever happens (BEP 27).
 
 Three times rule over the next announce:
 - `_due`: the interval since the last success, or at once when something is to be said;
@@ -30,6 +31,8 @@ REFUSED_REST = 60.0
 LONGEST_REST = 1800.0
 MIN_INTERVAL = 60.0
 """Used where a tracker names no `min interval`."""
+IMPATIENCE = 3.0
+SCHEMES = ("http", "https", "udp")
 
 
 class Rng(Protocol):
@@ -44,6 +47,13 @@ class Announce(NamedTuple):
 
     url: str
     event: str | None
+
+
+class _Flight(NamedTuple):
+    """An announce under way: since when, and whether it said that pieces are missing."""
+
+    since: float
+    said_missing: bool
 
 
 class Tracker:
@@ -78,8 +88,8 @@ class Tracker:
 class TrackerSchedule:
     """The announces of one torrent.
 
-    `tiers` are the torrent's `announce-list`; URLs of other schemes than `schemes` and repeated ones are left out.
-    `complete` says that nothing is missing at the start, so that `completed` is never sent.
+    `tiers` are the torrent's `announce-list`; repeated URLs are left out, and those of other schemes than `schemes`
+    too, see `ignored`. `complete` says that nothing is missing at the start, so that `completed` is never sent.
     """
 
     def __init__(
@@ -89,16 +99,23 @@ class TrackerSchedule:
         now: float,
         *,
         complete: bool = False,
-        schemes: tuple[str, ...] = ("http", "https"),
+        sequential: bool = False,
+        schemes: tuple[str, ...] = SCHEMES,
     ) -> None:
         self._rng = rng
+        self._sequential = sequential
+        self.ignored: list[str] = []
         self._tiers: list[list[Tracker]] = []
         self._by_url: dict[str, Tracker] = {}
         for urls in tiers:
             tier = []
             for text in urls:
                 url = text.strip()
-                if url not in self._by_url and url.partition("://")[0].lower() in schemes:
+                if url in self._by_url:
+                    continue
+                if url.partition("://")[0].lower() not in schemes:
+                    self.ignored.append(url)
+                else:
                     tracker = self._by_url[url] = Tracker(url)
                     tier.append(tracker)
             if tier:
@@ -107,8 +124,7 @@ class TrackerSchedule:
         self._complete = complete
         self._completed_at = now
         self._due = now
-        self._in_flight: Tracker | None = None
-        self._sent_missing = False  # the announce under way said that pieces are missing
+        self._flying: dict[Tracker, _Flight] = {}  # who is being asked
         self._stopped = False
 
     def __len__(self) -> int:
@@ -125,33 +141,32 @@ class TrackerSchedule:
 
     def all_failing(self) -> bool:
         """Whether every tracker failed its last announce and none is being asked: no peers will come soon."""
-        return bool(self._by_url) and not self._in_flight and all(t.failures for t in self._by_url.values())
+        return bool(self._by_url) and not self._flying and all(t.failures for t in self._by_url.values())
 
     def poll_announce(self, now: float) -> Announce | None:
         """The announce to make now, or None. Its outcome must be given to `handle_response` or `handle_failure`."""
         tracker, at = self._next(now)
         if tracker is None or at > now:
             return None
-        self._in_flight = tracker
-        self._sent_missing = not self._complete
+        self._flying[tracker] = _Flight(now, not self._complete)
         return Announce(tracker.url, self._event(tracker))
 
     def next_deadline(self) -> float | None:
-        """When to poll again; None while an announce is under way or when there is nothing to wait for."""
+        """When to poll again; None when there is nothing to wait for but an answer."""
         at = self._next(-math.inf)[1]
         return None if at == math.inf else at
 
     def handle_response(self, now: float, url: str, response: AnnounceResponse) -> None:
         """A tracker answered; an answer with a failure reason counts as a failure."""
-        tracker = self._landed(url)
+        tracker, sent_missing = self._landed(url)
         if response.failure_reason is not None:
             self._failed(tracker, now, response.failure_reason, REFUSED_REST, response.retry_in)
             return
-        if self._event(tracker) == "completed" and not self._sent_missing:
+        if self._event(tracker) == "completed" and not sent_missing:
             tracker.completed = True
         if not tracker.heard:
             tracker.heard = True
-            tracker.owes_completed = self._sent_missing
+            tracker.owes_completed = sent_missing
         tracker.working = True
         tracker.failures = 0
         tracker.last_error = None
@@ -168,7 +183,7 @@ class TrackerSchedule:
         (HTTP Retry-After).
         """
         retry_in = error.facts.get("retry_in")
-        self._failed(self._landed(url), now, str(error), FIRST_REST, retry_in if isinstance(retry_in, float) else None)
+        self._failed(self._landed(url)[0], now, str(error), FIRST_REST, retry_in if isinstance(retry_in, float) else None)
 
     def handle_completed(self, now: float) -> None:
         """The last piece was verified in this session: those who heard `started` before hear `completed` at once."""
@@ -185,22 +200,31 @@ class TrackerSchedule:
         if self._stopped:
             return []
         self._stopped = True
-        flying, self._in_flight = self._in_flight, None
-        return [t.url for t in self._by_url.values() if t.heard or t is flying]
+        flying, self._flying = self._flying, {}
+        return [t.url for t in self._by_url.values() if t.heard or t in flying]
+
+    def owes_completed(self, url: str) -> bool:
+        """Whether this tracker is still to hear `completed`."""
+        return self._event(self._by_url[url]) == "completed"
 
     def _next(self, now: float) -> tuple[Tracker | None, float]:
         """The tracker whose turn is next, and when, not before `now`; (None, inf) when there is none."""
-        if self._stopped or self._in_flight is not None or not self._by_url:
+        if self._stopped or not self._by_url or (self._flying and self._sequential):
             return None, math.inf
-        owing = [tracker for tracker in self._by_url.values() if self._event(tracker) == "completed"]
+        free = [tracker for tracker in self.trackers() if tracker not in self._flying]
+        if not free:
+            return None, math.inf
+        if self._flying:
+            now = max(now, IMPATIENCE + max(flight.since for flight in self._flying.values()))
+        owing = [tracker for tracker in free if self._event(tracker) == "completed"]
         first = min(owing, key=lambda tracker: tracker.rests_until, default=None)
         at_first = max(now, self._completed_at, first.rests_until) if first is not None else math.inf
-        at = max(now, self._due, min(tracker.rests_until for tracker in self._by_url.values()))
+        at = max(now, self._due, min(tracker.rests_until for tracker in free))
         if first is not None and at_first <= at:
             return first, at_first
         if at == math.inf:
             return None, math.inf
-        tracker = next(t for t in self.trackers() if t.rests_until <= at)
+        tracker = next(tracker for tracker in free if tracker.rests_until <= at)
         at = max(at, tracker.least)
         return (first, at_first) if at_first <= at else (tracker, at)
 
@@ -211,11 +235,11 @@ class TrackerSchedule:
             return "completed"
         return None
 
-    def _landed(self, url: str) -> Tracker:
+    def _landed(self, url: str) -> tuple[Tracker, bool]:
+        """Its announce has ended; also whether it said that pieces are missing."""
         tracker = self._by_url[url]
-        if self._in_flight is tracker:
-            self._in_flight = None
-        return tracker
+        flight = self._flying.pop(tracker, None)
+        return tracker, flight is not None and flight.said_missing
 
     def _failed(self, tracker: Tracker, now: float, why: str, first_rest: float, retry_in: float | None) -> None:
         tracker.working = False

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import msgspec
 
-from btfast.discovery.announce import AnnounceRequest, AnnounceResponse
-from btfast.discovery.schedule import Announce, TrackerSchedule
+from btfast.discovery.announce import AnnounceRequest, AnnounceResponse, tracker_name
+from btfast.discovery.schedule import IMPATIENCE, Announce, TrackerSchedule
 from btfast.engine.context import Context
 from btfast.errors import Error, RemoteError
 from btfast.metainfo.addresses import PeerAddress
@@ -18,6 +18,8 @@ from btfast.swarm.peers import Source
 from btfast.swarm.source_policy import allowed
 
 STOPPED_PATIENCE = 2.0  # seconds that a `stopped` may take
+NAME_SECONDS = 10.0  # to look a peer's host name up
+ADDRESSES_A_NAME = 2
 
 _HOST = re.compile(r"\w+://(?:[^@/?#]*@)?(?:\[([^\]]*)\]|([^:/?#]*))")
 
@@ -33,18 +35,28 @@ class Owner(Protocol):
 
 
 class Announcing:
-    """Runs until `stop`."""
+    """Runs until `stop`.
+
+    One task announces; while it waits for a tracker that is slow to answer, helpers ask the others that the schedule
+    names meanwhile.
+    """
 
     def __init__(self, context: Context, schedule: TrackerSchedule, owner: Owner) -> None:
         self._context = context
         self._schedule = schedule
         self._owner = owner
         self._wake = asyncio.Event()
-        self._under_way: Announce | None = None
+        self._under_way: dict[asyncio.Task[None], Announce] = {}
         self._ending = False
-        self._task = context.loop.create_task(self._run()) if len(schedule) else None
         self._warned: set[str] = set()
+        self._naming: asyncio.Task[None] | None = None
+        self._helpers: set[asyncio.Task[None]] = set()
         self.last_error: str | None = None
+        for url in schedule.ignored:
+            name = tracker_name(url)
+            if context.trackers.first_mention(name):
+                self._warn(f"tracker {name}: only http, https and udp trackers can be asked: it is left out")
+        self._task = context.loop.create_task(self._run()) if len(schedule) else None
 
     @property
     def without_trackers(self) -> bool:
@@ -53,42 +65,87 @@ class Announcing:
 
     def completed(self) -> None:
         self._schedule.handle_completed(self._context.loop.time())
-        self._wake.set()
+        self._stir()
 
     def want_peers(self) -> None:
         self._schedule.handle_want_peers(self._context.loop.time())
+        self._stir()
+
+    def _stir(self) -> None:
         self._wake.set()
+        if self._under_way:
+            self._help()
 
     async def _run(self) -> None:
         loop = self._context.loop
         while not self._ending:
             announce = self._schedule.poll_announce(loop.time())
-            if announce is None:
-                deadline = self._schedule.next_deadline()
-                self._wake.clear()
-                try:
-                    async with asyncio.timeout(None if deadline is None else max(0.01, deadline - loop.time())):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
+            if announce is not None:
+                await self._make(announce)
                 continue
-            self._under_way = announce
+            deadline = self._schedule.next_deadline()
+            self._wake.clear()
             try:
-                response = await self._announce(announce.url, announce.event)
-            except Error as error:
-                self._schedule.handle_failure(loop.time(), announce.url, error)
-                self._warn(str(error))
-                continue
-            finally:
-                self._under_way = None
-            self._schedule.handle_response(loop.time(), announce.url, response)
-            if response.failure_reason is not None:
-                self._warn(f"tracker says: {response.failure_reason}")
-                continue
-            self.last_error = None
-            if response.warning_message:
-                self._warn(f"tracker warns: {response.warning_message}")
-            self._owner.handle_peers(await self._allowed(announce.url, response.peers))
+                async with asyncio.timeout(None if deadline is None else max(0.01, deadline - loop.time())):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _help(self) -> None:
+        """Those who announce wait for answers: whatever else is due meanwhile has a task of its own."""
+        if self._ending or self._task is None:
+            return
+        deadline = self._schedule.next_deadline()
+        if deadline is not None and deadline <= self._context.loop.time():
+            task = self._context.loop.create_task(self._run_helper())
+            self._helpers.add(task)
+            task.add_done_callback(self._helpers.discard)
+
+    async def _run_helper(self) -> None:
+        loop = self._context.loop
+        while not self._ending and (announce := self._schedule.poll_announce(loop.time())) is not None:
+            await self._make(announce)
+        self._wake.set()
+
+    async def _make(self, announce: Announce) -> None:
+        """Announces once and tells the schedule and the owner what came of it."""
+        loop, task = self._context.loop, asyncio.current_task()
+        assert task is not None
+        self._under_way[task] = announce
+        timer = loop.call_later(IMPATIENCE, self._help)
+        try:
+            response = await self._announce(announce.url, announce.event)
+        except Error as error:
+            self._schedule.handle_failure(loop.time(), announce.url, error)
+            self._warn(str(error))
+            return
+        finally:
+            timer.cancel()
+            del self._under_way[task]
+        self._schedule.handle_response(loop.time(), announce.url, response)
+        if response.failure_reason is not None:
+            self._warn(f"tracker says: {response.failure_reason}")
+            return
+        self.last_error = None
+        if response.warning_message:
+            self._warn(f"tracker warns: {response.warning_message}")
+        if response.hostnames and self._naming is None:
+            self._naming = loop.create_task(self._resolve(announce.url, response.hostnames))
+        self._owner.handle_peers(await self._allowed(announce.url, response.peers))
+
+    async def _resolve(self, url: str, names: tuple[tuple[str, int], ...]) -> None:
+        """Peers that a tracker gave by host name (BEP 3): one name after the other, and of one answer at a time."""
+        try:
+            for host, port in names:
+                try:
+                    async with asyncio.timeout(NAME_SECONDS):
+                        found = await self._context.resolver.resolve(host, f"peer {host}:{port}")
+                except (RemoteError, TimeoutError):
+                    continue  # one peer less, as one that does not answer
+                peers = tuple(PeerAddress(address.host, port) for address in found[:ADDRESSES_A_NAME])
+                self._owner.handle_peers(await self._allowed(url, peers))
+        finally:
+            self._naming = None
 
     async def _allowed(self, url: str, peers: tuple[PeerAddress, ...]) -> list[PeerAddress]:
         """Those that the tracker may send us to."""
@@ -112,25 +169,28 @@ class Announcing:
         """Ends the announces; those who heard `started` are told `stopped`, and before it `completed` where that is owed."""
         if self._task is None:
             return
+        self._ending = True
+        tasks = {self._task, *self._helpers}
         try:
             async with asyncio.timeout(STOPPED_PATIENCE):
-                await self._say_farewell(self._task)
+                await self._say_farewell(tasks)
         except TimeoutError:
             pass  # the tracker forgets us by itself
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _say_farewell(self, task: asyncio.Task[None]) -> None:
-        if self._under_way is not None and self._under_way.event == "completed":
-            self._ending = True  # a tracker that may have heard it must not hear it again: wait for the answer
-            await asyncio.wait([task])
-        else:
+        if self._naming is not None:
+            tasks.add(self._naming)
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        last = self._schedule.poll_announce(self._context.loop.time())
-        owed = last.url if last is not None and last.event == "completed" else None
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _say_farewell(self, tasks: set[asyncio.Task[None]]) -> None:
+        # A tracker that may have heard `completed` must not hear it again: its answer is waited for.
+        awaited = {task for task in tasks if task in self._under_way and self._under_way[task].event == "completed"}
+        for task in tasks - awaited:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         urls = self._schedule.poll_stopped()
-        await asyncio.gather(*[self._farewell(url, url == owed) for url in urls], return_exceptions=True)
+        farewells = [self._farewell(url, self._schedule.owes_completed(url)) for url in urls]
+        await asyncio.gather(*farewells, return_exceptions=True)
 
     async def _farewell(self, url: str, completed: bool) -> None:
         for event in ("completed", "stopped") if completed else ("stopped",):

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from btfast._arena import Arena
 from btfast.config import ARENA_DEFAULT, ARENA_MINIMUM, Settings, parse_size
-from btfast.engine.http_tracker import HttpTrackers
 from btfast.engine.resolve import Resolver
 from btfast.engine.served_files import ServedFiles
+from btfast.engine.trackers import Trackers
 from btfast.engine.udp import UdpSockets
 from btfast.engine.workers import Workers
 from btfast.events import Event
@@ -59,11 +59,11 @@ class Context:
         self.peer_id = make_peer_id(os.urandom)
         self.key = os.urandom(4).hex()  # tells trackers who we are when our address changes
         self.arena = Arena.create(arena_budget(settings.memory))
-        self.trackers = HttpTrackers()
         self.resolver = Resolver(self.loop)  # of names of peers
         self.served = ServedFiles()
         self.port = 0  # where we listen
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
+        self.trackers = Trackers(self.udp, self.resolver)
         self.workers: Workers  # set by the engine before anything else runs
         self.starved: dict[object, Callable[[], bool]] = {}  # who waits for room in the arena
         self.full_since: float | None = None

@@ -51,7 +51,8 @@ class Finding:
         self._owner = owner
         self._named: set[asyncio.Task[None]] = set()
         tiers = announce_list if context.settings.trackers else ()
-        schedule = TrackerSchedule(tiers, context.rng, context.loop.time(), complete=complete)
+        now = context.loop.time()
+        schedule = TrackerSchedule(tiers, context.rng, now, complete=complete, sequential=owner.private)
         self._announcing = Announcing(context, schedule, self)
         self.add_named(named)
 

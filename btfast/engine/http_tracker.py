@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from btfast import __version__
 from btfast.discovery.announce import (
     LONGEST_RETRY,
     AnnounceRequest,
     AnnounceResponse,
+    ScrapedSwarm,
     announce_url,
     parse_announce,
+    parse_scrape,
     printable,
+    scrape_query,
+    scrape_url,
     tracker_name,
 )
+from btfast.engine.families import Families
 from btfast.engine.fetch import MAX_TORRENT, fetch
 from btfast.engine.fetch import TIMEOUT as FETCH_TIMEOUT
 from btfast.errors import RemoteError
@@ -27,22 +31,19 @@ if TYPE_CHECKING:
 
 MAX_BODY = 2 << 20
 TIMEOUT = 15.0
-OTHER_FAMILY_SECONDS = 2.0
-FAMILY_REST_SECONDS = 1800.0
 
 
 class HttpTrackers:
     """Announces to http and https trackers. Use inside one running loop; `close` when done.
 
-    A tracker whose host has IPv4 and IPv6 addresses hears of us over both (BEP 7): that is how it learns both of
-    ours. The answer is the sum of the two; a family that fails where the other works is left alone for half an hour.
+    A tracker whose host has IPv4 and IPv6 addresses hears of us over both: see `Families`.
     """
 
     def __init__(self, client: HttpClient | None = None, *, user_agent: str = f"btfast/{__version__}") -> None:
         self._client = client
         self._own_client = client is None
         self._user_agent = user_agent
-        self._families: dict[str, tuple[float, list[int]]] = {}
+        self._families = Families(asyncio.get_running_loop())
 
     async def announce(self, url: str, request: AnnounceRequest, *, timeout: float = TIMEOUT) -> AnnounceResponse:  # noqa: ASYNC109
         """Announce once. A failure reason is an answer, not an error.
@@ -54,10 +55,26 @@ class HttpTrackers:
         client = self._open()
         name = f"tracker {tracker_name(url)}"
         full = announce_url(url, request)
-        families = await self._families_of(client, url, name)
-        if len(families) < 2:
-            return await _announce(client, full, request, name, timeout, families[0] if families else 0)
-        return await self._announce_over(families, client, full, request, name, timeout)
+        return await self._families.announce(
+            name,
+            lambda: client.families(url, what=name),
+            lambda family: _announce(client, full, request, name, timeout, family),
+        )
+
+    async def scrape(self, url: str, info_hashes: Sequence[bytes], *, timeout: float = TIMEOUT) -> dict[bytes, ScrapedSwarm]:  # noqa: ASYNC109
+        """How swarms stand (BEP 48), by the announce URL of their tracker; what it does not know is left out.
+
+        Raises RemoteError, also when the tracker refuses or its URL leads to no scrape.
+        """
+        name = f"tracker {tracker_name(url)}"
+        base = scrape_url(url)
+        if base is None:
+            raise RemoteError(f"{name}: cannot be asked how swarms stand: its URL does not end in /announce", tracker=name)
+        full = scrape_query(base, info_hashes)
+        response = await self._open().fetch(full, what=name, limit=MAX_BODY, timeout=timeout)
+        if response.status != 200 and not response.body.startswith(b"d"):
+            raise _status_error(response, name)
+        return parse_scrape(response.body, info_hashes, tracker=name)
 
     async def fetch(self, url: str, *, limit: int = MAX_TORRENT, timeout: float = FETCH_TIMEOUT) -> bytes:  # noqa: ASYNC109
         """A file over HTTP on the same connections: see `btfast.engine.fetch.fetch`."""
@@ -76,54 +93,6 @@ class HttpTrackers:
 
             self._client = HttpClient(user_agent=self._user_agent)
         return self._client
-
-    async def _families_of(self, client: HttpClient, url: str, name: str) -> list[int]:
-        now = asyncio.get_running_loop().time()
-        key = tracker_name(url)
-        known = self._families.get(key)
-        if known is None or known[0] <= now:
-            if len(self._families) >= 1024:
-                self._families.clear()
-            known = self._families[key] = (now + FAMILY_REST_SECONDS, await client.families(url, what=name))
-        return known[1]
-
-    async def _announce_over(
-        self,
-        families: list[int],
-        client: HttpClient,
-        full: str,
-        request: AnnounceRequest,
-        name: str,
-        seconds: float,
-    ) -> AnnounceResponse:
-        tasks = {
-            asyncio.ensure_future(_announce(client, full, request, name, seconds, family)): family
-            for family in families
-        }
-        try:
-            pending = set(tasks)
-            good: list[AnnounceResponse] = []
-            while pending:
-                # Once one family has answered, the other has a little time left: broken IPv6 is common, and peers are
-                # wanted now.
-                done, pending = await asyncio.wait(
-                    pending, timeout=OTHER_FAMILY_SECONDS if good else None, return_when=asyncio.FIRST_COMPLETED
-                )
-                good += [task.result() for task in done if not task.cancelled() and task.exception() is None]
-                if not done:
-                    break
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        worked = [family for task, family in tasks.items() if not task.cancelled() and task.exception() is None]
-        if not worked:
-            failures = [task.exception() for task in tasks if not task.cancelled()]
-            raise next(failure for failure in failures if failure is not None)
-        if len(worked) < len(families):
-            until = asyncio.get_running_loop().time() + FAMILY_REST_SECONDS
-            self._families[tracker_name(full)] = (until, worked)
-        return _merged(good)
 
 
 async def _announce(
@@ -155,20 +124,3 @@ def _status_error(response: Response, name: str) -> RemoteError:
     if seconds.isdigit() and len(seconds) < 10:
         facts["retry_in"] = min(max(float(seconds), 1.0), LONGEST_RETRY)
     return RemoteError(f"{name}: HTTP {status} {printable(response.reason)[:60]}".rstrip() + f": {what_to_do}", **facts)
-
-
-def _merged(answers: list[AnnounceResponse]) -> AnnounceResponse:
-    answers = [answer for answer in answers if answer.failure_reason is None] or answers[:1]
-    first, *others = answers
-    for other in others:
-        first = msgspec.structs.replace(
-            first,
-            peers=tuple(dict.fromkeys(first.peers + other.peers)),
-            hostnames=tuple(dict.fromkeys(first.hostnames + other.hostnames)),
-            interval=max(first.interval, other.interval),
-            min_interval=max(first.min_interval or 0.0, other.min_interval or 0.0) or None,
-            tracker_id=first.tracker_id if first.tracker_id is not None else other.tracker_id,
-            warning_message=first.warning_message or other.warning_message,
-            external_ip=first.external_ip or other.external_ip,
-        )
-    return first

@@ -21,13 +21,13 @@ class Address(NamedTuple):
 
 
 def literal(host: str) -> Address | None:
-    """The address that `host` already is, or None for a name."""
+    """The address that `host` already is, in its usual spelling, or None for a name."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
-            socket.inet_pton(family, host)
+            packed = socket.inet_pton(family, host)
         except OSError:
             continue
-        return Address(family, host)
+        return Address(family, socket.inet_ntop(family, packed))
     return None
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btfast.discovery.announce import AnnounceResponse
-from btfast.discovery.schedule import FIRST_REST, LONGEST_REST, MIN_INTERVAL, TrackerSchedule
+from btfast.discovery.schedule import FIRST_REST, IMPATIENCE, LONGEST_REST, MIN_INTERVAL, TrackerSchedule
 from btfast.errors import RemoteError
 
 OK = AnnounceResponse(interval=1800.0)
@@ -43,14 +43,63 @@ def test_first_announce_is_started_at_once_then_periodic() -> None:
     assert s.poll_announce(1801.0) == (A, None)
 
 
+def test_a_slow_tracker_does_not_keep_us_from_the_next() -> None:
+    s = schedule([A], [B], [C])
+    assert s.poll_announce(0.0) == (A, "started")
+    assert s.next_deadline() == IMPATIENCE
+    assert s.poll_announce(2.9) is None
+    assert s.poll_announce(3.0) == (B, "started")
+    assert s.poll_announce(3.1) is None
+    s.handle_failure(4.0, B, DOWN)
+    assert s.poll_announce(4.0) == (C, "started")
+    s.handle_response(5.0, C, OK)
+    assert s.poll_announce(50.0) is None
+    s.handle_response(51.0, A, OK)
+    assert s.next_deadline() == 1851.0
+    assert s.poll_stopped() == [A, C]
+
+
+def test_an_announce_is_not_repeated_while_one_is_under_way() -> None:
+    s = schedule([A])
+    assert s.poll_announce(0.0) == (A, "started")
+    s.handle_want_peers(1.0)
+    s.handle_completed(1.0)
+    assert s.poll_announce(1000.0) is None
+    assert s.next_deadline() is None
+
+
+def test_a_private_torrent_waits_for_its_slow_tracker() -> None:
+    s = TrackerSchedule([[A], [B]], Unshuffled(), 0.0, sequential=True)
+    assert s.poll_announce(0.0) == (A, "started")
+    assert s.next_deadline() is None
+    assert s.poll_announce(100.0) is None
+    s.handle_failure(100.0, A, DOWN)
+    assert s.poll_announce(100.0) == (B, "started")
+
+
+def test_completed_goes_to_another_while_one_is_slow() -> None:
+    s = schedule([A], [B])
+    s.poll_announce(0.0)
+    s.poll_announce(3.0)
+    s.handle_response(4.0, B, OK)
+    s.handle_completed(4.5)
+    assert not s.owes_completed(A)
+    assert s.owes_completed(B)
+    assert s.poll_announce(4.5) == (B, "completed")
+    s.handle_response(7.0, B, OK)
+    s.handle_response(7.0, A, OK)
+    assert s.poll_announce(7.0) == (A, "completed"), "it was told that pieces are missing"
+
+
 def test_trackers_of_other_schemes_and_repeats_are_left_out() -> None:
-    s = schedule(["udp://x:1", A, " " + A, "wss://y"], [A, B], [])
-    assert [t.url for t in s.trackers()] == [A, B]
-    assert len(s) == 2
+    s = schedule(["wss://x", A, " " + A, "udp://y:1"], [A, B, "i2p://z"], [])
+    assert [t.url for t in s.trackers()] == [A, "udp://y:1", B]
+    assert len(s) == 3
+    assert s.ignored == ["wss://x", "i2p://z"]
 
 
 def test_nothing_to_do_without_trackers() -> None:
-    s = schedule(["udp://x:1"])
+    s = schedule(["wss://x"])
     assert s.poll_announce(5.0) is None
     assert s.next_deadline() is None
     assert not s.all_failing()

@@ -139,7 +139,9 @@ async def download_all(root: Path, *, second_tier: bool, seconds: float) -> tupl
             downloads = [await session.add(made.torrent, root / name.replace(" ", "_")) for name, made, _ in works]
             outcomes = asyncio.gather(*downloads, return_exceptions=True)
             most = 0
-            (engine,) = engines()
+            while not (found := engines()):
+                await asyncio.sleep(0.01)
+            (engine,) = found
             while not outcomes.done():
                 most = max(most, engine.memory_info().rss)
                 await asyncio.sleep(0.05)
@@ -167,11 +169,14 @@ def test_the_next_tier_is_asked_and_the_user_is_told(
     ended = with_a_second_tier[0][name]
     assert ended.error is None
     assert_arrived(ended.made, ended.folder)
+    assert ended.good.events() == ["started", "completed", "stopped"]
+    if name == "never answers":
+        assert ended.warnings == []  # the next tier was asked after a moment, and nothing has failed yet
+        return
     (warning,) = ended.warnings
     assert CASES[name].words in warning
     assert warning.isprintable()
     assert len(warning) < 300
-    assert ended.good.events() == ["started", "completed", "stopped"]
 
 
 @pytest.mark.parametrize("name", CASES)
