@@ -135,9 +135,13 @@ class Floor:
 BTFAST = Btfast()
 BTFAST_BUFFERED = Btfast("btfast-buffered", "--io", "buffered")
 BTFAST_256 = Btfast("btfast-256MiB", "--memory", "256MiB")
+IDLE_PORT = 17_881
+MANY_PEERS = ("--max-peers", "4000", "--bind", "127.0.0.1", "--port")
+BTFAST_ALONE = Btfast("btfast", *MANY_PEERS, "0")
+BTFAST_IDLE = Btfast("btfast-with-idle", *MANY_PEERS, str(IDLE_PORT))
 LIBTORRENT = Libtorrent("libtorrent", tuned=False)
 LIBTORRENT_TUNED = Libtorrent("libtorrent-tuned", tuned=True)
 ARIA2 = Aria2()
 FLOOR = Floor()
 
-ALL: tuple[Client, ...] = (BTFAST, BTFAST_BUFFERED, BTFAST_256, LIBTORRENT, LIBTORRENT_TUNED, ARIA2, FLOOR)
+ALL: tuple[Client, ...] = (BTFAST, BTFAST_BUFFERED, BTFAST_256, BTFAST_IDLE, LIBTORRENT, LIBTORRENT_TUNED, ARIA2, FLOOR)

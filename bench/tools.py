@@ -114,6 +114,7 @@ class Tool:
         self._events: list[Event] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self.pid = self._process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -152,7 +153,7 @@ class Tool:
         deadline = time.monotonic() + timeout
         while True:
             events = self.events(since)
-            open_connections = sum(1 if event.kind == "accept" else -1 for event in events)
+            open_connections = sum({"accept": 1, "close": -1}.get(event.kind, 0) for event in events)
             if open_connections <= 0 or time.monotonic() > deadline:
                 return events
             time.sleep(0.02)
@@ -172,11 +173,11 @@ class Tool:
 
 
 def start_seeds(
-    data: Path, info_hash: str, piece_length: int, count: int, *, first_host: int = 2, rate: float = 0
+    data: Path, info_hash: str, piece_length: int, count: int, *, first_host: int = 2, rate: float = 0, hold: bool = False
 ) -> Tool:
     """`count` cheap seeds on addresses of their own from 127.0.0.`first_host` up.
 
-    `rate`: bytes/s that each gives a connection, 0: no cap.
+    `rate`: bytes/s that each gives a connection, 0: no cap. `hold`: they unchoke nobody until they are sent SIGUSR1.
     """
     options = [
         "--data",
@@ -188,7 +189,14 @@ def start_seeds(
         "--seeds",
         str(count),
     ]
-    return Tool([build("seed"), *options, "--first-host", str(first_host), "--rate", str(rate)])
+    options += ["--first-host", str(first_host), "--rate", str(rate), "--hold", str(int(hold))]
+    return Tool([build("seed"), *options])
+
+
+def start_idle(to: str, info_hash: str, pieces: int, count: int, tell: int) -> Tool:
+    """`count` idle peers that connect to `to`; once all are connected the process `tell` gets SIGUSR1."""
+    options = ["--to", to, "--info-hash", info_hash, "--pieces", str(pieces), "--count", str(count), "--tell", str(tell)]
+    return Tool([build("idle"), *options])
 
 
 def start_relay(targets: Sequence[str], rtt_ms: float, rate: float, *, first_host: int = 2) -> Tool:

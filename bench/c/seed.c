@@ -1,10 +1,12 @@
 /* A cheap seed: one thread that answers requests out of mapped memory with writev, so that what a load measures is the
  * downloader. It unchokes everybody at once and takes up to 2000 requests (BEP 10 reqq).
  *
- * seed --data FILE --info-hash HEX --piece-length N --seeds COUNT [--first-host 2] [--rate BYTES_PER_SECOND]
+ * seed --data FILE --info-hash HEX --piece-length N --seeds COUNT [--first-host 2] [--rate BYTES_PER_SECOND] [--hold 1]
  *
- * COUNT seeds listen on 127.0.0.2, 127.0.0.3 and so on, one free port each. --rate caps each connection.
- * Lines on stdout: "listening A:P" a seed, "ready", then "accept TIME SEED" and "close TIME SEED PAYLOAD_BYTES". */
+ * COUNT seeds listen on 127.0.0.2, 127.0.0.3 and so on, one free port each. --rate caps each connection. With --hold
+ * nobody is unchoked until SIGUSR1 comes, and after it everybody, until the last one has gone.
+ * Lines on stdout: "listening A:P" a seed, "ready", then "accept TIME SEED" and "close TIME SEED PAYLOAD_BYTES", and
+ * "unchoke TIME PEERS" with --hold. */
 #include "common.h"
 
 #include <sys/mman.h>
@@ -16,6 +18,7 @@
 #define HEADER 13u
 #define TICK_MS 50           /* how often a capped connection may send */
 #define INPUT (128u * 1024)
+#define UNCHOKE 5 /* bytes of the message that ends a greeting */
 
 struct request {
     uint32_t index, begin, length;
@@ -46,6 +49,8 @@ static uint8_t info_hash[20];
 static double rate;
 static int poller;
 static struct peer *peers;
+static int hold, released = 1;
+static volatile sig_atomic_t signalled;
 
 static void watch_writes(struct peer *peer, int wanted)
 {
@@ -80,8 +85,8 @@ static void greet(struct peer *peer)
         memcpy(p + 6, extended, sizeof extended - 1);
         p += 6 + sizeof extended - 1;
     }
-    memcpy(p, "\0\0\0\1\1", 5);
-    peer->greeting_length = (size_t)(p + 5 - peer->greeting);
+    memcpy(p, "\0\0\0\1\1", UNCHOKE);
+    peer->greeting_length = (size_t)(p - peer->greeting) + (released ? UNCHOKE : 0);
     peer->greeted = 1;
 }
 
@@ -220,6 +225,34 @@ static void drop(struct peer *peer)
     close(peer->fd);
     free(peer->greeting);
     free(peer);
+    released = peers || !hold ? released : 0;
+}
+
+static void handle_signal(int number)
+{
+    (void)number;
+    signalled = 1;
+}
+
+/* What was held back goes out to everybody. */
+static void release_all(void)
+{
+    int count = 0;
+    signalled = 0;
+    if (released)
+        return;
+    released = 1;
+    for (struct peer *peer = peers, *next; peer; peer = next) {
+        next = peer->next;
+        if (!peer->greeted)
+            continue;
+        count++;
+        peer->greeting_length += UNCHOKE;
+        if (!flush(peer))
+            drop(peer);
+    }
+    printf("unchoke %.6f %d\n", now_s(), count);
+    fflush(stdout);
 }
 
 static void accept_peers(struct listener *listener)
@@ -272,6 +305,9 @@ int main(int argc, char **argv)
     int seeds = atoi(option(argc, argv, "--seeds", "1"));
     uint32_t first_host = (uint32_t)atoi(option(argc, argv, "--first-host", "2"));
     rate = atof(option(argc, argv, "--rate", "0"));
+    hold = atoi(option(argc, argv, "--hold", "0"));
+    released = !hold;
+    signal(SIGUSR1, handle_signal);
     int fd = open(path, O_RDONLY);
     struct stat status;
     if (fd < 0 || fstat(fd, &status))
@@ -291,7 +327,9 @@ int main(int argc, char **argv)
     fflush(stdout);
     for (int waiting = 0;;) {
         struct epoll_event events[64];
-        int count = epoll_wait(poller, events, 64, waiting ? TICK_MS : -1);
+        int count = epoll_wait(poller, events, 64, waiting ? TICK_MS : hold && !released ? TICK_MS : -1);
+        if (signalled)
+            release_all();
         for (int i = 0; i < count; i++) {
             struct listener *listener = events[i].data.ptr;
             if (listener >= listeners && listener < listeners + seeds) {

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bench.loads.base import Load
 from bench.loads.bulk import Bulk
 from bench.loads.flat import Flat
+from bench.loads.idle import Idle
 from bench.loads.long_pipes import Crowd, Pipe
 from bench.loads.memory import Memory
 
-LOADS: dict[str, type[Load]] = {load.name: load for load in (Flat, Pipe, Crowd, Bulk, Memory)}
+LOADS: dict[str, type[Load]] = {load.name: load for load in (Flat, Pipe, Crowd, Bulk, Memory, Idle)}
