@@ -13,7 +13,7 @@ from btfast.cli.run import Item
 from btfast.cli.text import plural, printable, size
 from btfast.cli.totals import Totals
 from btfast.client.download import failed_of
-from btfast.client.sources import absolute_directory, is_url, read_torrent, shown, stat_torrent
+from btfast.client.sources import absolute_directory, is_url, magnet_uri, read_torrent, shown, stat_torrent
 from btfast.errors import Error
 from btfast.events import Added, Metadata
 from btfast.metainfo.torrent import Torrent
@@ -30,7 +30,7 @@ def dry_run(items: Sequence[Item], options: Options) -> int:
         label = shown(source)
         try:
             where = absolute_directory(item.directory)
-            if is_url(source):
+            if is_url(source) or magnet_uri(source):
                 _tell(reporters, Added(id=number, source=label, directory=where))
                 if speak:
                     print(f"{printable(label)}: would be fetched, its files into {printable(where)}")

@@ -13,16 +13,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from btfast.cli.run import Item
 
-OPTIONS = ("output", "input", "jobs", "peer", "check", "in-place", "dry-run", *NETWORK, *OUTPUT)
+OPTIONS = ("output", "input", "jobs", "peer", "check", "in-place", "metadata-only", "dry-run", *NETWORK, *OUTPUT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="a .torrent file, or the http(s) URL of one")
+    what = "a .torrent file, the http(s) URL of one, a magnet link, an info-hash"
+    parser.add_argument("sources", nargs="*", metavar="SOURCE", help=what)
 
 
 def run(parsed: argparse.Namespace, options: Options) -> int:
     if not parsed.sources and not options.texts("input"):
-        raise InputError("get: no source: give a .torrent file, a URL, or a list with -i FILE")
+        raise InputError("get: no source: give a .torrent file, a URL, a magnet link, or a list with -i FILE")
     if options["dry-run"]:
         from btfast.cli.dry_run import dry_run
 
@@ -52,10 +53,11 @@ def read_items(sources: list[str], options: Options) -> list[Item]:
 
     peers = [parse_host_port(peer) for peer in options.texts("peer")]
     directory = options.text("output")
-    items = [Item(source, directory, peers) for source in sources]
+    found = [(source, directory) for source in sources]
     for path in options.texts("input"):
-        items += [Item(source, where or directory, peers) for source, where in parse_list(read_list(path))]
-    return items
+        found += [(source, where or directory) for source, where in parse_list(read_list(path))]
+    only = bool(options["metadata-only"])
+    return [Item(source, where, peers, metadata_only=only) for source, where in found]
 
 
 def read_list(path: str) -> str:

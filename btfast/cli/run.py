@@ -33,6 +33,7 @@ class Item(NamedTuple):
     directory: str
     peers: Sequence[PeerLike] = ()
     seed: bool = False
+    metadata_only: bool = False
 
 
 def reporters_of(options: Options, totals: Totals) -> list[Reporter]:
@@ -111,7 +112,9 @@ class Run:
         for number, item in enumerate(self._items):
             await self._window.acquire()
             try:
-                await session.add(item.source, item.directory, peers=item.peers, seed=item.seed)
+                await session.add(
+                    item.source, item.directory, peers=item.peers, seed=item.seed, metadata_only=item.metadata_only
+                )
             except Error as error:
                 self._handle_event(failed_of(number, _label(item), error))
             self._begun = number + 1

@@ -105,11 +105,13 @@ class Session:
         *,
         peers: Iterable[PeerLike] = (),
         seed: bool = False,
+        metadata_only: bool = False,
     ) -> Download:
         """Starts a download of `source` into `directory`, or with `seed` serves the complete data that is there.
 
-        `source` is the path of a .torrent, an http(s) URL of one, its bytes, or a Torrent. `peers` are tried besides
-        those that trackers name, as `"host:port"` or `(host, port)`.
+        `source` is the path of a .torrent, an http(s) URL of one, its bytes, a Torrent, a magnet link, or an info-hash.
+        `peers` are tried besides those that trackers name, as `"host:port"` or `(host, port)`. With `metadata_only` no
+        more than NAME.torrent is written into `directory`.
         Every call takes the next `id`, from 0, also one that raises. Raises InputError, SourceNotFoundError,
         StorageError for a source that cannot be read, InternalError when the network process is gone.
         """
@@ -118,7 +120,7 @@ class Session:
         _, link = self._opened()
         where = absolute_directory(directory)
         addresses = [parse_host_port(peer) if isinstance(peer, str) else (peer[0], peer[1]) for peer in peers]
-        label, data = await read_source(source)
+        label, data, magnet = await read_source(source)
         await link.writable.wait()
         if self._broken is not None:
             raise type(self._broken)(str(self._broken), **self._broken.facts)
@@ -132,6 +134,8 @@ class Session:
                 source=label,
                 directory=where,
                 data=data,
+                magnet=magnet,
+                metadata_only=metadata_only,
                 peers=addresses,
                 seed=seed,
             )

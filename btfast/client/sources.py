@@ -1,4 +1,7 @@
-"""What a caller may name as a source, and how it is read: a .torrent's path or bytes, a Torrent, an http(s) URL."""
+"""What a caller may name as a source, and how it is read.
+
+A .torrent's path or bytes, a Torrent, an http(s) URL, a magnet URI, an info-hash.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,33 @@ class HasRaw(Protocol):
 
 
 class Content(NamedTuple):
-    """A source that was looked at: how it is shown, and the .torrent unless the network process has to fetch it."""
+    """A source that was looked at: how it is shown, and the .torrent unless the network process has to fetch it.
+
+    `magnet`: the magnet URI where peers have to send the metadata.
+    """
 
     label: str
     data: bytes | None
+    magnet: str = ""
 
 
 def is_url(source: str) -> bool:
     return source[:8].lower().startswith(("http://", "https://"))
+
+
+def magnet_uri(source: str) -> str:
+    """The magnet URI that a source is, or that an info-hash stands for; "" for any other source. Raises InputError.
+
+    A file that is called like an info-hash comes first.
+    """
+    link = source[:7].lower() == "magnet:"
+    if not link and not _INFO_HASH.fullmatch(source.strip()):
+        return ""
+    from btfast.metainfo.magnet import Magnet
+
+    if link:
+        return Magnet.parse(source).uri()
+    return "" if os.path.exists(source) else Magnet.from_info_hash(source).uri()
 
 
 async def read_source(source: str | os.PathLike[str] | bytes | HasRaw) -> Content:
@@ -46,6 +68,8 @@ async def read_source(source: str | os.PathLike[str] | bytes | HasRaw) -> Conten
         label = shown(text)
         if isinstance(source, str) and is_url(text):
             return Content(label, None)
+        if isinstance(source, str) and (magnet := magnet_uri(text)):
+            return Content(label, None, magnet)
         if stat_torrent(text) <= _THREAD_ABOVE:
             return Content(label, read_torrent(text))
         import asyncio  # who only looks into a torrent does without
@@ -53,19 +77,21 @@ async def read_source(source: str | os.PathLike[str] | bytes | HasRaw) -> Conten
         return Content(label, await asyncio.to_thread(read_torrent, text))
     if isinstance(source, HasRaw):
         return Content(shown(source.name), _within_limit(shown(source.name), source.raw))
-    raise InputError(f"source {source!r}: not understood: give a path, a URL, bytes or a btfast.Torrent")
+    kinds = "a path, a URL, a magnet link, an info-hash, bytes or a btfast.Torrent"
+    raise InputError(f"source {source!r}: not understood: give {kinds}")
 
 
 def stat_torrent(path: str) -> int:
     """Size of the .torrent file at `path`; raises the error for what else the text may be."""
     label = shown(path)
     if path[:7].lower() == "magnet:":
-        raise InputError(f"{label}: magnet links are not supported in this version: use the .torrent file")
+        raise InputError(f"{label}: a magnet link: `btfast get --metadata-only` makes a .torrent file of it")
     try:
         info = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         if _INFO_HASH.fullmatch(path):
-            raise InputError(f"{label}: info-hashes are not supported in this version: use the .torrent file") from None
+            why = "an info-hash: `btfast get --metadata-only` makes a .torrent file of it"
+            raise InputError(f"{label}: {why}") from None
         if scheme := _SCHEME.match(path):
             raise InputError(f"{label}: {scheme[1]} URLs are not supported: use http or https") from None
         raise SourceNotFoundError(f"{label}: no such file: check the path") from None

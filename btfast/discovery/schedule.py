@@ -191,6 +191,13 @@ class TrackerSchedule:
             self._complete = True
             self._completed_at = now
 
+    def handle_found_complete(self) -> None:
+        """Nothing was missing after all: nobody is to hear `completed`."""
+        self._complete = True
+        self._flying = {tracker: flight._replace(said_missing=False) for tracker, flight in self._flying.items()}
+        for tracker in self._by_url.values():
+            tracker.owes_completed = False
+
     def handle_want_peers(self, now: float) -> None:
         """More peers are wanted than are known: announce as early as the tracker allows."""
         self._due = min(self._due, now)

@@ -67,6 +67,9 @@ class Announcing:
         self._schedule.handle_completed(self._context.loop.time())
         self._stir()
 
+    def found_complete(self) -> None:
+        self._schedule.handle_found_complete()
+
     def want_peers(self) -> None:
         self._schedule.handle_want_peers(self._context.loop.time())
         self._stir()

@@ -30,8 +30,8 @@ class PeerConnection:
     __slots__ = (
         "_loop", "_socket", "_writing", "address", "am_choking", "am_interested", "choked_at", "client", "closed",
         "connected_at", "excess", "extensions", "fast", "flooding", "greeted", "have", "introduced", "is_seed",
-        "last_payload", "last_received", "last_sent", "last_served", "listen_port", "number", "outgoing", "owner",
-        "peer_choking", "peer_id", "peer_interested", "pipeline", "rejects", "stream", "unchoked_at",
+        "last_payload", "last_received", "last_sent", "last_served", "listen_port", "metadata_asked", "number", "outgoing",
+        "owner", "peer_choking", "peer_id", "peer_interested", "pipeline", "rejects", "stream", "unchoked_at",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +63,7 @@ class PeerConnection:
         self.peer_choking = True
         self.peer_interested = False
         self.choked_at = 0.0
+        self.metadata_asked = 0  # requests for it
         self.rejects = 0  # since the last block
         self.unchoked_at = 0.0
         self.pipeline = Pipeline(now)

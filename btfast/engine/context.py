@@ -16,6 +16,7 @@ from btfast.engine.trackers import Trackers
 from btfast.engine.udp import UdpSockets
 from btfast.engine.workers import Workers
 from btfast.events import Event
+from btfast.swarm.metadata import Room
 from btfast.wire.handshake import make_peer_id
 
 
@@ -61,6 +62,7 @@ class Context:
         self.arena = Arena.create(arena_budget(settings.memory))
         self.resolver = Resolver(self.loop)  # of names of peers
         self.served = ServedFiles()
+        self.metadata_room = Room()  # for metadata that has not been verified yet
         self.port = 0  # where we listen
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
         self.trackers = Trackers(self.udp, self.resolver)

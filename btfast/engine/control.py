@@ -20,12 +20,17 @@ class Configure(msgspec.Struct, frozen=True, tag="configure"):
 
 
 class Add(msgspec.Struct, frozen=True, kw_only=True, tag="add"):
-    """Download, or serve, one torrent. `source` is shown in events; `data` holds the .torrent where the caller read it."""
+    """Download, or serve, one torrent. `source` is shown in events; `data` holds the .torrent where the caller read it.
+
+    `magnet` is the magnet URI where that is all there is. With `metadata_only` the .torrent itself is what is wanted.
+    """
 
     id: int
     source: str
     directory: str
     data: bytes | None = None
+    magnet: str = ""
+    metadata_only: bool = False
     peers: list[tuple[str, int]] = []
     seed: bool = False  # all data is in `directory` under its final names: serve it
     select: list[int] | None = None

@@ -5,30 +5,25 @@ BEP 3, 6, 10, 21. Decisions about data are taken in fetching and serving.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from btfast._bitfield import Bitfield
-from btfast._peer_stream import BLOCK_EVENT, CLOSED_EVENT, HANDSHAKE_EVENT, INFO_HASH_EVENT
+from btfast._peer_stream import BLOCK_EVENT, CLOSED_EVENT, HANDSHAKE_EVENT
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
+from btfast.engine.greeting import read_handshake, still_welcome
 from btfast.engine.serving import Serving
-from btfast.errors import RemoteError
 from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.torrent import Torrent
 from btfast.swarm.pieces import Pieces
 from btfast.wire import ids, messages
 from btfast.wire.extensions import decode_dont_have
-from btfast.wire.handshake import decode_handshake, encode_handshake
+from btfast.wire.handshake import encode_handshake
 
-GREETING_TIMEOUT = 10.0  # seconds for the handshake
-SILENCE = 150.0  # seconds without a byte before a peer counts as gone; keep-alives come every 120
-KEEP_ALIVE = 100.0
-FLOOD = 4000  # messages a second that nothing explains
-FLOOD_TICKS = 5  # seconds of it that are borne
+ADOPTED_HAVES = 100_000  # pieces that are told one by one to a peer that was greeted before we knew of them
 
 
 class Owner(Protocol):
@@ -86,6 +81,21 @@ class Conversation:
         peer.send(encode_handshake(self._torrent.info_hash, self._context.peer_id))
         peer.flush()
 
+    def adopt(self, peer: PeerConnection, said: list[tuple[Any, ...]], now: float) -> None:
+        """Takes over a connection from before the torrent was known, with what the peer has said so far."""
+        peer.owner = self
+        peer.stream.bitfield_limit = self._bitfield_bytes
+        if peer.greeted:
+            if peer.extensions is not None:
+                self._extended.introduce(peer)
+            have = self._pieces.have
+            if have.count > ADOPTED_HAVES:  # a new connection takes a bitfield, which is shorter
+                peer.close("it comes back")
+                return
+            if not have.none():
+                peer.send(messages.encode_haves(have.indices()))
+        self.handle_events(peer, said, now)
+
     def handle_events(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None:
         fetching = self._fetching
         for event in events:
@@ -112,16 +122,9 @@ class Conversation:
     # greetings
 
     def _handshake(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
-        try:
-            handshake = decode_handshake(event[1])
-        except RemoteError as error:
-            peer.close(str(error))
+        handshake = read_handshake(peer, event, self._torrent.info_hash)
+        if handshake is None:
             return
-        if handshake.info_hash != self._torrent.info_hash:
-            peer.close("it serves another torrent")
-            return
-        peer.peer_id = handshake.peer_id
-        peer.fast = handshake.fast
         refused = self._owner.greeted(peer)
         if refused is not None:
             peer.close(refused)
@@ -251,44 +254,19 @@ class Conversation:
         seconds = max(1.0, now - self._ticked)
         self._ticked = now
         for peer in peers:
-            if not peer.greeted:
-                if now - peer.connected_at > GREETING_TIMEOUT:
-                    peer.close("no handshake came")
+            if not still_welcome(peer, self._explained(peer), seconds, now):
                 continue
-            if now - peer.last_received > SILENCE:
-                peer.close("it fell silent")
-                continue
-            if self._floods(peer, seconds):
-                peer.close("it floods us with messages")
-                continue
-            if now - peer.last_sent > KEEP_ALIVE:
-                peer.send(messages.KEEP_ALIVE)
-                peer.flush()
             if peer.have is not None and not self._pieces.complete and peer.stream.outstanding == 0:
                 wanted = self._fetching.picker.interesting(peer.number)
                 if wanted != peer.am_interested:
                     peer.interested(wanted)
                     peer.flush()
 
-    def _floods(self, peer: PeerConnection, seconds: float) -> bool:
-        """Whether it sends thousands of messages a second, for seconds, that do nothing.
+    def _explained(self, peer: PeerConnection) -> int:
+        """Messages so far that do something.
 
         Blocks that were asked for explain a message each; blocks that it got explain two, a cancel among them; so does
         each piece that it has.
         """
-        stream = peer.stream
-        explained = (stream.payload + 2 * stream.payload_sent) // self._mean_block
-        if peer.have is not None:
-            explained += peer.have.count
-        before, peer.excess = peer.excess, stream.messages - explained
-        peer.flooding = peer.flooding + 1 if peer.excess - before > FLOOD * seconds else 0
-        return peer.flooding >= FLOOD_TICKS
-
-
-def info_hash_of(event: tuple[Any, ...]) -> bytes | None:
-    """The info-hash of an INFO_HASH_EVENT; None when it is not the BitTorrent protocol."""
-    assert event[0] == INFO_HASH_EVENT
-    head: bytes = event[1]
-    if head[:20] != struct.pack("B19s", 19, b"BitTorrent protocol"):
-        return None
-    return head[28:48]
+        explained = (peer.stream.payload + 2 * peer.stream.payload_sent) // self._mean_block
+        return explained + (peer.have.count if peer.have is not None else 0)

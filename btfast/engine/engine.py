@@ -7,7 +7,7 @@ import itertools
 import os
 from collections import deque
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from btfast import events
 from btfast.config import Settings
@@ -16,13 +16,17 @@ from btfast.engine.context import Context, worker_count
 from btfast.engine.control import Add, Configure, Remove, Stop
 from btfast.engine.dialing import Dialer
 from btfast.engine.listening import Listener
-from btfast.engine.torrent import ActiveTorrent
+from btfast.engine.torrent import ActiveTorrent, metadata_of
 from btfast.engine.worker_process import Job
 from btfast.engine.workers import Workers
 from btfast.errors import DestinationBusyError, Error, InternalError, InterruptedError, LimitReachedError
 from btfast.frames import Frames
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.messages import Problem
+
+if TYPE_CHECKING:  # they are loaded when the first magnet link comes
+    from btfast.engine.magnets import Magnets
+    from btfast.engine.resolving import Resolving
 
 NUDGE = 0.1  # seconds
 NUDGES_A_TICK = 10
@@ -44,7 +48,9 @@ class Engine(asyncio.Protocol):
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._waiting: deque[Add] = deque()
         self._torrents: dict[int, ActiveTorrent] = {}
-        self._by_hash: dict[bytes, ActiveTorrent] = {}
+        self._resolving: dict[int, Resolving] = {}
+        self._by_hash: dict[bytes, ActiveTorrent | Resolving] = {}
+        self._magnets: Magnets | None = None
         self._begun: set[int] = set()  # of the tasks, those that have taken a step
         self._limit: Error | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -181,13 +187,16 @@ class Engine(asyncio.Protocol):
         torrent: ActiveTorrent | None = None
         self._begun.add(add.id)
         try:
-            data = add.data if add.data is not None else await context.trackers.fetch(add.source)
-            meta = Torrent.parse(data, what=add.source)
-            while (same := self._by_hash.get(meta.info_hash)) is not None:
-                if add.seed or same.seeds:
-                    raise DestinationBusyError(f"{add.source}: this run serves the same torrent already: leave one out")
-                await same.ended.wait()
-            torrent = ActiveTorrent(context, self._dialer, add.id, add, meta)
+            add, meta, resolved = await self._metadata(context, add)
+            if add.metadata_only:
+                await self._save(context, add, meta, resolved)
+                return
+            try:
+                torrent = ActiveTorrent(context, self._dialer, add.id, add, meta, resolved)
+            except Error:
+                if resolved is not None:
+                    await resolved.leave()
+                raise
             self._torrents[add.id] = self._by_hash[meta.info_hash] = torrent
             try:
                 complete = await torrent.run()
@@ -203,6 +212,62 @@ class Engine(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - a bug ends its item, says so, and leaves the others alone
             self._fail(add, InternalError(f"{add.source}: {type(error).__name__}: {error}: please report this"), torrent)
             context.loop.call_exception_handler({"message": f"item {add.id} broke", "exception": error})
+
+    async def _metadata(self, context: Context, add: Add) -> tuple[Add, Torrent, Resolving | None]:
+        """The item's torrent, and where it came from its peers, those."""
+        if not add.magnet:
+            data = add.data if add.data is not None else await context.trackers.fetch(add.source)
+            meta = Torrent.parse(data, what=add.source)
+            await self._turn(add, meta.info_hash)
+            return add, meta, None
+        if self._magnets is None:
+            from btfast.engine.magnets import Magnets  # who has .torrent files does without
+
+            self._magnets = Magnets(context, self._dialer)
+        add, magnet = self._magnets.read(add)
+        await self._turn(add, magnet.info_hash)
+        known = self._magnets.known(magnet)
+        if known is not None:
+            return add, known, None
+        resolving = self._magnets.resolving(add, magnet)
+        self._resolving[add.id] = self._by_hash[magnet.info_hash] = resolving
+        try:
+            meta = await resolving.run()
+            self._magnets.keep(meta)
+            if meta.private:  # peers that others than its trackers named are not for it (BEP 27)
+                await resolving.leave()
+                return add, meta, None
+            return add, meta, resolving
+        finally:
+            del self._resolving[add.id], self._by_hash[magnet.info_hash]
+            resolving.ended.set()
+
+    async def _turn(self, add: Add, info_hash: bytes) -> None:
+        """Waits until no other item has the same torrent."""
+        while (same := self._by_hash.get(info_hash)) is not None:
+            if add.seed or same.seeds:
+                raise DestinationBusyError(f"{add.source}: this run serves the same torrent already: leave one out")
+            await same.ended.wait()
+
+    async def _save(self, context: Context, add: Add, meta: Torrent, resolved: Resolving | None) -> None:
+        """`--metadata-only`: the .torrent itself is what was wanted."""
+        from btfast.engine.torrent_file import save_torrent
+
+        try:
+            self._emit(metadata_of(add.id, meta))
+            name = await save_torrent(add.directory, meta)
+        finally:
+            if resolved is not None:
+                await resolved.leave()
+        received, seconds = (resolved.received, resolved.seconds) if resolved is not None else (0, 1e-6)
+        self._emit(
+            events.Complete(
+                id=add.id, source=add.source, name=meta.name, info_hash=meta.info_hash.hex(), directory=add.directory,
+                files=[name], bytes=len(meta.raw), downloaded=received, uploaded=0,
+                wasted=max(0, received - len(meta.info_raw)), seconds=seconds, rate=received / seconds,
+                limited_by="peers" if received else "nothing to do",
+            )
+        )  # fmt: skip
 
     def _fail(self, add: Add, error: Error, torrent: ActiveTorrent | None = None) -> None:
         self._emit(
@@ -279,3 +344,5 @@ class Engine(asyncio.Protocol):
                 self._context.room_freed()
             for torrent in list(self._torrents.values()):
                 torrent.tick(now)
+            for resolving in list(self._resolving.values()):
+                resolving.tick(now)

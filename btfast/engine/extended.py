@@ -52,6 +52,10 @@ class Extended:
     def greet(self, peer: PeerConnection) -> None:
         """The handshake of a peer that speaks LTEP has come: queues our side of LTEP."""
         peer.extensions = {}
+        self.introduce(peer)
+
+    def introduce(self, peer: PeerConnection) -> None:
+        """Queues our LTEP handshake; also once more, where there is more to say than before."""
         peer.send(
             encode_extended_handshake(
                 m=self._names, client=f"btfast {__version__}", port=self._context.port or None,

@@ -36,24 +36,31 @@ class Owner(Protocol):
 
     def handle_tracker_warning(self, message: str) -> None: ...
 
+AT_ONCE = 20  # trackers of one magnet link that are asked at the same time; the others follow where these fail
+
 
 class Finding:
     """Runs from the start until `stop`.
 
     `named`: peers by host and port; a host name counts once it is an address. `complete`: nothing is missing at the start.
+    `together`: all trackers are asked at the same time, as a magnet link's, which has nothing but a list of them.
     """
 
     def __init__(
         self, context: Context, owner: Owner, announce_list: Sequence[Sequence[str]], *,
-        named: Iterable[tuple[str, int]] = (), complete: bool = False,
+        named: Iterable[tuple[str, int]] = (), complete: bool = False, together: bool = False,
     ) -> None:  # fmt: skip
         self._context = context
         self._owner = owner
         self._named: set[asyncio.Task[None]] = set()
         tiers = announce_list if context.settings.trackers else ()
         now = context.loop.time()
-        schedule = TrackerSchedule(tiers, context.rng, now, complete=complete, sequential=owner.private)
-        self._announcing = Announcing(context, schedule, self)
+        self._announcing = [
+            Announcing(
+                context, TrackerSchedule(group, context.rng, now, complete=complete, sequential=owner.private), self
+            )
+            for group in (_spread(tiers) if together else [tiers])
+        ]
         self.add_named(named)
 
     def add_named(self, peers: Iterable[tuple[str, int]]) -> None:
@@ -77,33 +84,41 @@ class Finding:
         else:
             self._owner.handle_peers([PeerAddress(address.host, port) for address in found], Source.OPTION)
 
-    def hand_over(self, owner: Owner) -> None:
-        """Another one wants the peers from now on: what had no metadata has become a torrent. Trackers notice nothing."""
+    def hand_over(self, owner: Owner, *, complete: bool = False) -> None:
+        """Another one wants the peers from now on: what had no metadata has become a torrent. Trackers notice nothing.
+
+        `complete`: all of it was there already.
+        """
         self._owner = owner
+        if complete:
+            for announcing in self._announcing:
+                announcing.found_complete()
 
     @property
     def exhausted(self) -> bool:
         """Nobody is left who could name another peer."""
-        return self._announcing.without_trackers and not self._named
+        return all(announcing.without_trackers for announcing in self._announcing) and not self._named
 
     @property
     def last_error(self) -> str | None:
         """What went wrong with the trackers last."""
-        return self._announcing.last_error
+        return next((one.last_error for one in self._announcing if one.last_error), None)
 
     def want_peers(self) -> None:
         """Those that are known are not enough."""
-        self._announcing.want_peers()
+        for announcing in self._announcing:
+            announcing.want_peers()
 
     def completed(self) -> None:
         """The last piece was verified in this session."""
-        self._announcing.completed()
+        for announcing in self._announcing:
+            announcing.completed()
 
     async def stop(self) -> None:
         """Ends it all; trackers are told."""
         for task in self._named:
             task.cancel()
-        await self._announcing.stop()
+        await asyncio.gather(*[announcing.stop() for announcing in self._announcing])
 
     # announcing.Owner
 
@@ -115,3 +130,9 @@ class Finding:
 
     def handle_tracker_warning(self, message: str) -> None:
         self._owner.handle_tracker_warning(message)
+
+
+def _spread(tiers: Sequence[Sequence[str]]) -> list[list[list[str]]]:
+    """Every tracker in a list of tiers of its own, as long as those are not too many."""
+    urls = [url for tier in tiers for url in tier]
+    return [[[url] for url in urls[start::AT_ONCE]] for start in range(min(AT_ONCE, len(urls)))]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from btfast._peer_stream import CLOSED_EVENT, INFO_HASH_EVENT
 from btfast.engine.connection import PeerConnection, remote_address
 from btfast.engine.context import Context
-from btfast.engine.conversation import GREETING_TIMEOUT, info_hash_of
+from btfast.engine.greeting import GREETING_TIMEOUT, info_hash_of
 from btfast.errors import InputError
 
 PENDING = 512  # connections that have not said which torrent they mean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import TYPE_CHECKING
 
 from btfast._arena import Slot
 from btfast._bitfield import Bitfield
@@ -19,6 +20,7 @@ from btfast.engine.fetching import Fetching
 from btfast.engine.finding import Finding
 from btfast.engine.finishing import Finishing
 from btfast.engine.limits import Stopwatch
+from btfast.engine.metadata_serving import MetadataServing
 from btfast.engine.opening import hold_place, survey_and_check
 from btfast.engine.patience import Patience
 from btfast.engine.peer_set import PeerSet
@@ -35,14 +37,22 @@ from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MISMATCH, OK, Open
 from btfast.swarm.peers import Source, host_group
 from btfast.swarm.pieces import Pieces
 
+if TYPE_CHECKING:  # it is loaded when the first magnet link comes
+    from btfast.engine.resolving import Resolving
+
 SETTLE = 2.0  # seconds that the workers have to end what they were given
 SAME_PIECE_FAILURES = 20  # hosts of which each sent the whole of one piece wrong: then the torrent itself is in doubt
 
 
 class ActiveTorrent:
-    """`number` names it to the workers; `run` returns when it is done. InputError for a piece that no arena can hold."""
+    """`number` names it to the workers; `run` returns when it is done. InputError for a piece that no arena can hold.
 
-    def __init__(self, context: Context, dialer: Dialer, number: int, add: Add, torrent: Torrent) -> None:
+    `resolved`: peers from before it had its metadata, which it takes over.
+    """
+
+    def __init__(
+        self, context: Context, dialer: Dialer, number: int, add: Add, torrent: Torrent, resolved: Resolving | None = None
+    ) -> None:
         self.number = number
         self.torrent = torrent
         self._context = context
@@ -68,7 +78,8 @@ class ActiveTorrent:
         self.ended = asyncio.Event()  # nothing of it is under way any more
         self._done: asyncio.Future[None] = context.loop.create_future()
         self._pieces = Pieces(geometry, Bitfield(geometry.piece_count))
-        self._peers = PeerSet(context, dialer, self._report_peer)
+        self._resolved = resolved
+        self._peers = resolved.peers if resolved is not None else PeerSet(context, dialer, self._report_peer)
         self._early = EarlyPeers()
         self._finishing = Finishing(context, self._layout, geometry, self._file_finished)
         self._problem: Problem | None = None
@@ -91,13 +102,7 @@ class ActiveTorrent:
     async def run(self) -> Complete:
         """From nothing to complete (and served for as long as was asked). Raises btfast.Error."""
         context, torrent = self._context, self.torrent
-        context.emit(
-            Metadata(
-                id=self._add.id, name=torrent.name, info_hash=torrent.info_hash.hex(), size=torrent.total_length,
-                files=len(torrent.files), pieces=torrent.piece_count, piece_length=torrent.piece_length,
-                private=torrent.private,
-            )
-        )  # fmt: skip
+        context.emit(metadata_of(self._add.id, torrent))
         for original, used in torrent.renamed:
             context.emit(Warning(id=self._add.id, message=f"the name {original!r} is unsafe or clashes: written as {used!r}"))
         self._state = "checking"
@@ -155,7 +160,7 @@ class ActiveTorrent:
             context, torrent, self._pieces, self._fetching, self._serving, self._extended,
             _PeerEvents(self._peers, self._unchoking),
         )  # fmt: skip
-        self._peers.talk = self._conversation
+        MetadataServing(torrent, self._extended)
         self._state = "downloading"
         starting = asyncio.ensure_future(self._finishing.start(*self._found))
         await asyncio.wait((starting, self._done), return_when=asyncio.FIRST_COMPLETED)
@@ -165,11 +170,24 @@ class ActiveTorrent:
         self._check_done()
         if self._done.done() and not self._add.seed and not context.settings.seeds:
             return
-        self._finding = Finding(
-            context, self, torrent.announce_list, named=self._add.peers, complete=self._pieces.complete
-        )
+        self._peers.talk = self._conversation
+        self._finding = self._take_over() or Finding(
+            context, self, torrent.announce_list, named=self._add.peers, complete=self._pieces.complete,
+            together=bool(self._add.magnet) and not torrent.private,
+        )  # fmt: skip
         self._patience = Patience(context, torrent.name, self._peers, self._finding)
         self._early.release(self._peers, context.loop.time())
+
+    def _take_over(self) -> Finding | None:
+        """The connections from before the metadata was there, and those who look for more; None where there were none."""
+        resolved, self._resolved = self._resolved, None
+        if resolved is None or resolved.finding is None:
+            return None
+        resolved.finding.hand_over(self, complete=self._pieces.complete)
+        now = self._context.loop.time()
+        for peer in list(self._peers.connections.values()):
+            self._conversation.adopt(peer, resolved.preface.hand_over(peer, self.torrent.piece_count), now)
+        return resolved.finding
 
     def _release_place(self) -> None:
         place, self._place = self._place, None
@@ -205,6 +223,9 @@ class ActiveTorrent:
             finding, self._finding = self._finding, None
             if finding is not None:
                 await finding.stop()
+            resolved, self._resolved = self._resolved, None
+            if resolved is not None:
+                await resolved.leave()
             if not self._pieces.complete or self._finishing.left:
                 await self._workers_quiet()
         finally:
@@ -349,7 +370,8 @@ class ActiveTorrent:
 
     def handle_incoming(self, peer: PeerConnection, events: list[tuple[object, ...]], now: float) -> None:
         """listening.Host"""
-        (self._peers if self._finding is not None else self._early).handle_incoming(peer, events, now)
+        ready = self._finding is not None or self._resolved is not None
+        (self._peers if ready else self._early).handle_incoming(peer, events, now)
 
     def give_memory_back(self) -> None:
         """Other torrents wait for memory that half-fetched pieces hold here."""
@@ -416,3 +438,11 @@ class _PeerEvents:
     def dropped(self, peer: PeerConnection, reason: str) -> None:
         self._unchoking.dropped(peer)
         self._peers.dropped(peer, reason)
+
+
+def metadata_of(number: int, torrent: Torrent) -> Metadata:
+    """The event that tells of the torrent behind item `number`."""
+    return Metadata(
+        id=number, name=torrent.name, info_hash=torrent.info_hash.hex(), size=torrent.total_length,
+        files=len(torrent.files), pieces=torrent.piece_count, piece_length=torrent.piece_length, private=torrent.private,
+    )  # fmt: skip

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any, Self
 
 import msgspec
 
-from btfast._bencode import BencodeError, decode_with_info
+from btfast._bencode import BencodeError, decode_with_info, encode
 from btfast.errors import InputError, SourceNotFoundError
 from btfast.metainfo import fields
 from btfast.metainfo.files import File, read_files
@@ -84,6 +85,24 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
         except InputError as error:
             raise InputError(f"{what}: {error}", **error.facts) from None
         return cls(raw=data, info_start=start, info_end=end, **values)
+
+    @classmethod
+    def from_metadata(
+        cls, info: bytes, *, trackers: Sequence[str] = (), web_seeds: Sequence[str] = (), what: str = "torrent"
+    ) -> Self:
+        """A torrent of the info dict `info` as peers send it (BEP 9), each tracker in a tier of its own. Raises InputError.
+
+        The info-hash is to be compared: bytes around the dictionary may make it another one.
+        """
+        parts = [b"d"]
+        if trackers:
+            parts += [b"8:announce", encode(trackers[0])]
+        if len(trackers) > 1:
+            parts += [b"13:announce-list", encode([[url] for url in trackers])]
+        parts += [b"4:info", info]
+        if web_seeds:
+            parts += [b"8:url-list", encode(list(web_seeds))]
+        return cls.parse(b"".join((*parts, b"e")), what=what)
 
     @property
     def info_raw(self) -> bytes:

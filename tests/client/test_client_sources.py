@@ -15,8 +15,8 @@ from btfast.client.sources import absolute_directory, read_source, shown
 async def test_a_path_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.torrent"
     path.write_bytes(b"de")
-    assert await read_source(str(path)) == (str(path), b"de")
-    assert await read_source(path) == (str(path), b"de")
+    assert await read_source(str(path)) == (str(path), b"de", "")
+    assert await read_source(path) == (str(path), b"de", "")
 
 
 async def test_a_large_file_is_read_beside_the_loop(tmp_path: Path) -> None:
@@ -30,20 +30,43 @@ async def test_bytes_and_torrents_are_taken_as_they_are() -> None:
         name = "parsed"
         raw = b"de"
 
-    assert await read_source(b"de") == ("(torrent in memory)", b"de")
-    assert await read_source(Parsed()) == ("parsed", b"de")
+    assert await read_source(b"de") == ("(torrent in memory)", b"de", "")
+    assert await read_source(Parsed()) == ("parsed", b"de", "")
 
 
 @pytest.mark.parametrize("url", ["http://x/a.torrent", "HTTPS://x/a"])
 async def test_a_url_is_left_to_the_network_process(url: str) -> None:
-    assert await read_source(url) == (url, None)
+    assert await read_source(url) == (url, None, "")
+
+
+HEX = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [f"magnet:?xt=urn:btih:{HEX}", f"MAGNET:?xt=urn:btih:{HEX.upper()}", HEX, HEX.upper(), "AERUKZ4JVPG66AJDIVTYTK6N54ASGRLH"],
+)
+async def test_magnet_links_and_info_hashes_are_left_to_the_peers(source: str) -> None:
+    assert await read_source(source) == (source, None, f"magnet:?xt=urn:btih:{HEX}")
+
+
+async def test_what_a_magnet_link_says_goes_along() -> None:
+    link = f"magnet:?xt=urn:btih:{HEX}&dn=a%20b&tr=http%3A%2F%2Ft%2Fannounce&x.pe=10.0.0.1:5"
+    assert (await read_source(link)).magnet == link
+
+
+async def test_a_file_that_is_called_like_an_info_hash_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / HEX).write_bytes(b"de")
+    assert await read_source(HEX) == (HEX, b"de", "")
 
 
 @pytest.mark.parametrize(
     ("source", "cls", "part"),
     [
-        ("magnet:?xt=urn:btih:" + "0" * 40, errors.InputError, "magnet links are not supported in this version"),
-        ("0123456789abcdef0123456789abcdef01234567", errors.InputError, "info-hashes are not supported"),
+        ("magnet:?xt=urn:btih:" + "0" * 39, errors.InputError, "not 40 hexadecimal or 32 base32"),
+        ("magnet:?xt=urn:btmh:1220" + "0" * 64, errors.InputError, "v2-only torrent, which is not supported yet"),
+        ("0" * 64, errors.InputError, "not 40 hexadecimal or 32 base32"),
         ("ftp://x/a.torrent", errors.InputError, "ftp URLs are not supported"),
         ("no.torrent", errors.SourceNotFoundError, "no such file"),
         ("/dev/null/no.torrent", errors.SourceNotFoundError, "no such file"),

@@ -13,8 +13,9 @@ from engine_parts import connected, small_context, tcp_pair, until
 from btfast._bitfield import Bitfield
 from btfast._peer_stream import PeerStream
 from btfast.engine.connection import PeerConnection
-from btfast.engine.conversation import FLOOD, FLOOD_TICKS, Conversation
+from btfast.engine.conversation import Conversation
 from btfast.engine.extended import USUAL_REQQ, Extended
+from btfast.engine.greeting import FLOOD, FLOOD_TICKS, floods
 from btfast.metainfo.torrent import Torrent
 from btfast.swarm.pieces import Pieces
 from btfast.wire import ids, messages
@@ -140,10 +141,10 @@ async def test_blocks_are_no_flood() -> None:
             stream.messages += 3 * LOUD
             stream.payload += 64 * LOUD
             stream.payload_sent += 64 * LOUD
-            assert not it.talk._floods(peer, 1.0)
+            assert not floods(peer, it.talk._explained(peer), 1.0)
         for _ in range(FLOOD_TICKS):
             stream.messages += 3 * LOUD
-            flooding = it.talk._floods(peer, 1.0)
+            flooding = floods(peer, it.talk._explained(peer), 1.0)
         assert flooding
 
 

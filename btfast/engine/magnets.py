@@ -1,0 +1,65 @@
+"""Items that name no more than an info-hash: from the cache, or else from peers, and back into the cache."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from btfast.engine.context import Context
+from btfast.engine.control import Add
+from btfast.engine.dialing import Dialer
+from btfast.engine.resolving import Resolving, name_of, torrent_of
+from btfast.engine.state import state_directory
+from btfast.errors import Error, InputError
+from btfast.events import Warning
+from btfast.metainfo.magnet import Magnet
+from btfast.metainfo.torrent import Torrent
+from btfast.storage.metadata_cache import MetadataCache
+
+MOST_NAMED = 100  # peers of one link
+
+
+class Magnets:
+    """One a network process."""
+
+    def __init__(self, context: Context, dialer: Dialer) -> None:
+        self._context = context
+        self._dialer = dialer
+        state = state_directory(context.settings)
+        self._cache = MetadataCache(os.path.join(state, "metadata")) if state else None
+
+    def read(self, add: Add) -> tuple[Add, Magnet]:
+        """The item's link, and the item with the peers that the link names. Raises InputError."""
+        magnet = Magnet.parse(add.magnet)
+        if magnet.select_only and not add.metadata_only:
+            raise InputError(
+                f"{name_of(magnet)}: it asks for some files only (so=), which this version cannot do: take so= out of the "
+                "link to fetch them all"
+            )
+        peers = dict.fromkeys((*add.peers, *magnet.peers[:MOST_NAMED]))
+        return msgspec.structs.replace(add, peers=list(peers)), magnet
+
+    def known(self, magnet: Magnet) -> Torrent | None:
+        """From an earlier run."""
+        metadata = self._cache.load(magnet.info_hash) if self._cache is not None else None
+        if metadata is None:
+            return None
+        try:
+            return torrent_of(magnet, metadata)
+        except Error:
+            return None  # asking again leads to the message
+
+    def resolving(self, add: Add, magnet: Magnet) -> Resolving:
+        return Resolving(self._context, self._dialer, add, magnet)
+
+    def keep(self, torrent: Torrent) -> None:
+        """For later runs."""
+        if self._cache is None:
+            return
+        try:
+            self._cache.save(torrent.info_hash, torrent.info_raw)
+        except OSError as error:
+            self._cache = None
+            why = f"{error.filename or 'its directory'}: {error.strerror}: choose another with --state"
+            self._context.emit(Warning(id=None, message=f"metadata is not kept for later runs: {why}"))
