@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from btfast.errors import InternalError
 
 FRAME_LIMIT = 1 << 29  # a .torrent of 256 MiB and its envelope
-_HEADER = struct.Struct("<I")
+HEADER = struct.Struct("<I")
 
 
 def frame(body: bytes) -> bytes:
     """One frame around `body`."""
-    return _HEADER.pack(len(body)) + body
+    return HEADER.pack(len(body)) + body
 
 
 class Frames:
@@ -25,12 +25,12 @@ class Frames:
     def handle_bytes(self, data: bytes) -> Iterator[bytes]:
         """The bodies that are whole now. Raises InternalError for a frame above FRAME_LIMIT."""
         self._buffer += data
-        while len(self._buffer) >= _HEADER.size:
-            (length,) = _HEADER.unpack_from(self._buffer)
+        while len(self._buffer) >= HEADER.size:
+            (length,) = HEADER.unpack_from(self._buffer)
             if length > FRAME_LIMIT:
                 raise InternalError(f"frame of {length} bytes: above the limit of {FRAME_LIMIT}: please report this")
-            if len(self._buffer) < _HEADER.size + length:
+            if len(self._buffer) < HEADER.size + length:
                 return
-            body = bytes(self._buffer[_HEADER.size : _HEADER.size + length])
-            del self._buffer[: _HEADER.size + length]
+            body = bytes(self._buffer[HEADER.size : HEADER.size + length])
+            del self._buffer[: HEADER.size + length]
             yield body

@@ -81,7 +81,7 @@ def launch() -> NetworkProcess:
     os.set_blocking(reader, False)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "btfast.engine", "--control-fd", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "btfast.engine", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=writer,

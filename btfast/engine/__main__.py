@@ -1,24 +1,39 @@
-"""Entry of the network process, started by the client as `python -m btfast.engine --control-fd N`; not for people."""
+"""Entry of the network process, started by the client as `python -m btfast.engine FD`; not for people.
+
+The workers are started first, as soon as the settings are here: they load their modules while this process loads its own.
+"""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import contextlib
 import gc
 import os
 import signal
 import socket
+import sys
+from typing import TYPE_CHECKING
 
-from btfast.engine.engine import Engine
+from btfast._arena import Arena
+from btfast.engine.budget import arena_budget, worker_count
+from btfast.engine.control import read_settings
+from btfast.engine.worker_start import StartedWorker, start_worker
+
+if TYPE_CHECKING:
+    from btfast.config import Settings
 
 
-async def _run(control: socket.socket) -> None:
+async def _run(control: socket.socket, settings: Settings, arena: Arena, started: list[StartedWorker]) -> None:
+    import asyncio
+
+    from btfast.engine.engine import Engine
+
     loop = asyncio.get_running_loop()
-    engine = Engine()
+    engine = Engine(settings, arena, started)
     # A terminal's Ctrl-C reaches the caller, which says Stop; whoever sends SIGTERM here means the same.
     loop.add_signal_handler(signal.SIGTERM, engine.stop)
     loop.add_signal_handler(signal.SIGINT, lambda: None)
+    # What was imported lives for ever; and what a download makes is freed by counting, so cycles are looked for seldom.
+    gc.freeze()
     await loop.create_unix_connection(lambda: engine, sock=control)
     await engine.finished
     with contextlib.suppress(TimeoutError):  # a caller that does not read what it was told
@@ -29,19 +44,22 @@ async def _run(control: socket.socket) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="btfast engine")
-    parser.add_argument("--control-fd", type=int, required=True)
-    # What was imported lives for ever; and what a download makes is freed by counting, so cycles are looked for seldom.
-    gc.freeze()
     gc.set_threshold(50_000, 20, 20)
-    control = socket.socket(fileno=parser.parse_args().control_fd)
+    control = socket.socket(fileno=int(sys.argv[1]))
+    settings = read_settings(control)
+    if settings is None:  # the caller is gone already
+        return
+    arena = Arena.create(arena_budget(settings.memory))
+    started = [start_worker(arena) for _ in range(worker_count(settings.workers))]
     control.setblocking(False)
     try:
         import uvloop
     except ImportError:
-        asyncio.run(_run(control))
+        import asyncio
+
+        asyncio.run(_run(control, settings, arena, started))
     else:
-        uvloop.run(_run(control))
+        uvloop.run(_run(control, settings, arena, started))
 
 
 if __name__ == "__main__":

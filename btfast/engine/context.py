@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from btfast._arena import Arena
-from btfast.config import ARENA_DEFAULT, ARENA_MINIMUM, Settings, parse_size
+from btfast.config import Settings
 from btfast.engine.resolve import Resolver
 from btfast.engine.served_files import ServedFiles
 from btfast.engine.trackers import Trackers
@@ -20,46 +20,17 @@ from btfast.swarm.metadata import Room
 from btfast.wire.handshake import make_peer_id
 
 
-def arena_budget(memory: str | int) -> int:
-    """Bytes of arena: what was asked for, or 256 MiB, or a quarter of what is available to this process group."""
-    asked = parse_size(memory)
-    if asked:
-        return asked
-    return max(ARENA_MINIMUM, min(ARENA_DEFAULT, _available_memory() // 4))
-
-
-def _available_memory() -> int:
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path) as file:
-                text = file.read().strip()
-        except OSError:
-            continue
-        if text.isdigit():
-            limit = min(limit, int(text))
-    return limit
-
-
-def worker_count(asked: int) -> int:
-    """Workers to start: as asked, else one a usable core, 16 at most (one hashes more than any link brings)."""
-    if asked:
-        return asked
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, usable))
-
-
 class Context:
     """One a network process. `emit(event)` reports to the caller."""
 
-    def __init__(self, settings: Settings, emit: Callable[[Event], None]) -> None:
+    def __init__(self, settings: Settings, arena: Arena, emit: Callable[[Event], None]) -> None:
         self.settings = settings
         self.emit = emit
         self.loop = asyncio.get_running_loop()
         self.rng = random.Random()
         self.peer_id = make_peer_id(os.urandom)
         self.key = os.urandom(4).hex()  # tells trackers who we are when our address changes
-        self.arena = Arena.create(arena_budget(settings.memory))
+        self.arena = arena
         self.resolver = Resolver(self.loop)  # of names of peers
         self.served = ServedFiles()
         self.metadata_room = Room()  # for metadata that has not been verified yet

@@ -1,16 +1,19 @@
 """What passes between a caller and the network process: length-prefixed msgpack over a Unix stream socket.
 
 Caller to network process: Configure once, then Add, Remove, Stop. Network process to caller: Listening once, then events.
-No socket here: framing and types only.
+Framing and types; the only socket is that of `read_settings`.
 """
 
 from __future__ import annotations
+
+import socket
 
 import msgspec
 
 from btfast import events
 from btfast.config import Settings
-from btfast.frames import frame
+from btfast.errors import InternalError
+from btfast.frames import FRAME_LIMIT, HEADER, frame
 
 
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
@@ -65,6 +68,21 @@ _reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 def encode(message: Command | Report) -> bytes:
     """One framed message."""
     return frame(_encoder.encode(message))
+
+
+def read_settings(stream: socket.socket) -> Settings | None:
+    """Waits for Configure, the first message of a blocking `stream`, and reads not a byte more; None when it ends."""
+    header = stream.recv(HEADER.size, socket.MSG_WAITALL)
+    if len(header) < HEADER.size:
+        return None
+    (length,) = HEADER.unpack(header)
+    body = stream.recv(min(length, FRAME_LIMIT), socket.MSG_WAITALL)
+    if len(body) < length:
+        return None
+    command = decode_command(body)
+    if not isinstance(command, Configure):
+        raise InternalError(f"control stream: begins with {type(command).__name__} instead of Configure")
+    return command.settings
 
 
 def decode_command(body: bytes) -> Command:

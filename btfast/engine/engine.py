@@ -10,14 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from btfast import events
+from btfast._arena import Arena
 from btfast.config import Settings
 from btfast.engine import control
-from btfast.engine.context import Context, worker_count
-from btfast.engine.control import Add, Configure, Remove, Stop
+from btfast.engine.context import Context
+from btfast.engine.control import Add, Remove, Stop
 from btfast.engine.dialing import Dialer
 from btfast.engine.listening import Listener
 from btfast.engine.torrent import ActiveTorrent, metadata_of
 from btfast.engine.worker_process import Job
+from btfast.engine.worker_start import StartedWorker
 from btfast.engine.workers import Workers
 from btfast.errors import DestinationBusyError, Error, InternalError, InterruptedError, LimitReachedError
 from btfast.frames import Frames
@@ -38,7 +40,10 @@ BACKLOG = 64 << 20  # bytes of reports that the caller has not read before nothi
 class Engine(asyncio.Protocol):
     """Speaks with the caller over one stream; `finished` resolves when it is time to exit."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings, arena: Arena, started: list[StartedWorker]) -> None:
+        self._settings = settings
+        self._arena = arena
+        self._workers = started
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.gone = asyncio.Event()  # nothing can be said to the caller any more
         self._frames = Frames()
@@ -60,14 +65,13 @@ class Engine(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but ancestry
+        self._starting = asyncio.get_running_loop().create_task(self._start(self._settings))
+        self._starting.add_done_callback(self._ended)
 
     def data_received(self, data: bytes) -> None:
         for body in self._frames.handle_bytes(data):
             command = control.decode_command(body)
-            if isinstance(command, Configure):
-                self._starting = asyncio.get_running_loop().create_task(self._start(command.settings))
-                self._starting.add_done_callback(self._ended)
-            elif isinstance(command, Stop):
+            if isinstance(command, Stop):
                 self.stop()
             elif isinstance(command, Add):
                 self._emit(events.Added(id=command.id, source=command.source, directory=command.directory))
@@ -97,9 +101,9 @@ class Engine(asyncio.Protocol):
     # life
 
     async def _start(self, settings: Settings) -> None:
-        context = Context(settings, self._emit)
+        context = Context(settings, self._arena, self._emit)
         context.workers = Workers(
-            context.arena, worker_count(settings.workers), self._job_completed, self._batch_ended, self._problem, self._fatal
+            context.arena, self._workers, self._job_completed, self._batch_ended, self._problem, self._fatal
         )
         await context.workers.start()
         self._dialer = Dialer(context)

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-import psutil
-
-from btfast._arena import Arena, Slot, shared_memory
-from btfast._ring import Ring, ring_bytes
+from btfast._arena import Slot
+from btfast.engine.worker_start import CAPACITY, StartedWorker
 from btfast.frames import Frames
 from btfast.storage import messages
 
-CAPACITY = 4096  # records a ring holds, so also the jobs that one worker may have open
+if TYPE_CHECKING:
+    import psutil
 
 
 class Job(NamedTuple):
@@ -32,19 +27,12 @@ class Job(NamedTuple):
     attempt: int = 0
 
 
-def package_environment() -> dict[str, str]:
-    """The environment in which a child finds the same btfast that runs here."""
-    here = str(Path(__file__).resolve().parents[2])
-    rest = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": here + (os.pathsep + rest if rest else "")}
-
-
 class WorkerProcess(asyncio.Protocol):
-    """Starts a worker and speaks with it. `handle_answer`, `handle_completions` and `handle_death` are called in the loop."""
+    """Speaks with a worker that was started. `handle_answer`, `handle_completions` and `handle_death` are called in the loop."""
 
     def __init__(
         self,
-        arena: Arena,
+        started: StartedWorker,
         handle_answer: Callable[[WorkerProcess, messages.Answer], None],
         handle_completions: Callable[[WorkerProcess, list[tuple[int, int, int]]], None],
         handle_death: Callable[[WorkerProcess], None],
@@ -62,44 +50,10 @@ class WorkerProcess(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._figures: psutil.Process | None = None
         self.orders: list[messages.CheckPieces] = []  # not yet answered
-        self._start(arena)
-
-    def _start(self, arena: Arena) -> None:
-        rings = shared_memory("btfast-rings", 2 * ring_bytes(CAPACITY))
-        is_eventfd = hasattr(os, "eventfd")
-        if is_eventfd:
-            jobs_wait = jobs_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            done_wait = done_wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        else:
-            jobs_wait, jobs_wake = os.pipe()
-            done_wait, done_wake = os.pipe()
-            for fd in (jobs_wait, jobs_wake, done_wait, done_wake):
-                os.set_blocking(fd, False)
-        ours, theirs = socket.socketpair()
-        self._fds = {jobs_wake, done_wait}
-        self._jobs = Ring(rings, 0, CAPACITY, jobs_wake, is_eventfd=is_eventfd)
-        self._completions = Ring(rings, ring_bytes(CAPACITY), CAPACITY, done_wait, is_eventfd=is_eventfd)
-        arguments = {
-            "arena": arena.fd,
-            "arena-size": arena.size,
-            "rings": rings,
-            "capacity": CAPACITY,
-            "jobs-wake": jobs_wait,
-            "completions-wake": done_wake,
-            "control": theirs.fileno(),
-            "eventfd": int(is_eventfd),
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "btfast.storage.worker", *(f"--{k}={v}" for k, v in arguments.items())],
-            stdin=subprocess.DEVNULL,
-            pass_fds=(arena.fd, rings, jobs_wait, done_wake, theirs.fileno()),
-            env=package_environment(),
-        )
-        theirs.close()
-        for fd in {rings, jobs_wait, done_wake} - self._fds:
-            os.close(fd)
-        self._socket = ours
-        self._completions.prepare_sleep()
+        self.process = started.process
+        self._socket = started.control
+        self._jobs, self._completions = started.jobs, started.completions
+        self._fds = {self._jobs.wake_fd, self._completions.wake_fd}
 
     async def connect(self) -> None:
         loop = asyncio.get_running_loop()
@@ -149,6 +103,8 @@ class WorkerProcess(asyncio.Protocol):
 
     def cpu_seconds(self) -> float:
         """CPU time used so far; 0 when it cannot be told."""
+        import psutil  # here: 10 ms, which nobody who is done in a second pays
+
         try:
             if self._figures is None:
                 self._figures = psutil.Process(self.process.pid)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from btfast._arena import Arena, Slot
 from btfast.engine.worker_process import Job, WorkerProcess
+from btfast.engine.worker_start import StartedWorker, start_worker
 from btfast.errors import InternalError
 from btfast.storage import messages
 
@@ -32,7 +33,7 @@ class Workers:
     def __init__(
         self,
         arena: Arena,
-        count: int,
+        started: Iterable[StartedWorker],
         handle_completed: Completed,
         handle_batch_end: Callable[[], None],
         handle_problem: Callable[[messages.Problem], None],
@@ -55,10 +56,10 @@ class Workers:
         self._progress = 0.0  # when a worker last answered
         self._deaths = 0
         self._closed = False
-        self.workers = [self._new() for _ in range(count)]
+        self.workers = [self._speak_with(worker) for worker in started]
 
-    def _new(self) -> WorkerProcess:
-        return WorkerProcess(self._arena, self._answered, self._completed, self._died)
+    def _speak_with(self, started: StartedWorker) -> WorkerProcess:
+        return WorkerProcess(started, self._answered, self._completed, self._died)
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -210,7 +211,7 @@ class Workers:
             self._give_up(f"died {self._deaths} times, last with status {status}: giving up")
             return
         try:
-            fresh = self._new()
+            fresh = self._speak_with(start_worker(self._arena))
         except OSError as error:
             self._give_up(f"one died and no other can be started: {error.strerror}")
             return

@@ -6,12 +6,12 @@ stream. It ends when the control stream does, however the network process went a
 
 from __future__ import annotations
 
-import argparse
 import errno
 import gc
 import os
 import select
 import signal
+import sys
 from collections import deque
 
 from btfast import _hashing
@@ -189,21 +189,15 @@ class Worker:
 
 def main() -> None:
     """Entry of `python -m btfast.storage.worker`; not for people."""
-    parser = argparse.ArgumentParser(prog="btfast worker")
-    for name in ("arena", "arena-size", "rings", "capacity", "jobs-wake", "completions-wake", "control", "eventfd"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    options = parser.parse_args()
+    arena_fd, arena_size, rings, capacity, jobs_wake, completions_wake, control, is_eventfd = map(int, sys.argv[1:])
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     # Ctrl-C in a terminal goes to every process; the network process decides when workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    is_eventfd = bool(options.eventfd)
-    arena = Arena(options.arena, options.arena_size)
-    jobs = Ring(options.rings, 0, options.capacity, options.jobs_wake, is_eventfd=is_eventfd)
-    completions = Ring(
-        options.rings, ring_bytes(options.capacity), options.capacity, options.completions_wake, is_eventfd=is_eventfd
-    )
-    Worker(arena, jobs, completions, options.control).run()
+    arena = Arena(arena_fd, arena_size)
+    jobs = Ring(rings, 0, capacity, jobs_wake, is_eventfd=bool(is_eventfd))
+    completions = Ring(rings, ring_bytes(capacity), capacity, completions_wake, is_eventfd=bool(is_eventfd))
+    Worker(arena, jobs, completions, control).run()
 
 
 if __name__ == "__main__":

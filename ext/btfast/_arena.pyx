@@ -22,7 +22,6 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 import os
-import tempfile
 
 cdef extern from "sys/mman.h" nogil:
     void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
@@ -56,6 +55,8 @@ def shared_memory(str name, size_t size):
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create(name, os.MFD_CLOEXEC)
     else:
+        import tempfile  # here: it brings much with it, and Linux never needs it
+
         fd, path = tempfile.mkstemp(prefix=name)
         os.unlink(path)
     try:

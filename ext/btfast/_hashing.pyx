@@ -4,7 +4,6 @@ The kernels and the driver that feeds their lanes are plain C in ext/kernels; th
 and holds the buffers while they are read. "openssl" is hashlib: the reference in tests, and used where the CPU can run
 none but the portable kernel."""
 
-import hashlib
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -131,6 +130,8 @@ def hash_many(str algorithm not None, buffers, *, kernel=None):
     cdef HashJob* jobs
     cdef _Buffers held
     if chosen == -1 or (kernel is None and n <= OPENSSL_UP_TO):
+        import hashlib  # here: only where the CPU runs none of ours
+
         return [hashlib.new(algorithm, item, usedforsecurity=False).digest() for item in objects]
     held = _Buffers(objects)
     jobs = <HashJob*>PyMem_Calloc(max(n, 1), sizeof(HashJob))

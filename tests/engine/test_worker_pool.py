@@ -17,6 +17,7 @@ from real_sockets import until
 
 from btfast._arena import Arena
 from btfast.engine.worker_process import Job
+from btfast.engine.worker_start import start_worker
 from btfast.engine.workers import Workers
 from btfast.errors import InternalError
 from btfast.storage.messages import FINISH_FILE, GOOD, MISMATCH, OK, CheckPieces, OpenTorrent, Problem
@@ -37,7 +38,12 @@ class Pool:
         self.fatal: list[InternalError] = []
         self.batches = 0
         self.workers = Workers(
-            self.arena, count, self._completed, self._batch_ended, self.problems.append, self.fatal.append
+            self.arena,
+            [start_worker(self.arena) for _ in range(count)],
+            self._completed,
+            self._batch_ended,
+            self.problems.append,
+            self.fatal.append,
         )
         self.order = OpenTorrent(
             torrent=0, directory=str(folder), paths=["data"], lengths=[len(DATA)], pads=[], piece_length=PIECE,

@@ -62,7 +62,7 @@ class WorkerUnderTest:
                 sys.executable,
                 "-m",
                 "btfast.storage.worker",
-                *(f"--{name}={value}" for name, value in arguments.items()),
+                *map(str, arguments.values()),
             ],
             pass_fds=(self.arena.fd, rings, jobs_wake, done_wake, theirs.fileno()),
             env=os.environ | {"PYTHONPATH": str(Path(btfast.__file__).resolve().parents[1])},
