@@ -36,7 +36,7 @@ class Context:
         self.metadata_room = Room()  # for metadata that has not been verified yet
         self.port = 0  # where we listen
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
-        self.trackers = Trackers(self.udp, self.resolver)
+        self.trackers = Trackers(self.udp, self.resolver, settings.bind)
         self.workers: Workers  # set by the engine before anything else runs
         self.starved: dict[object, Callable[[], bool]] = {}  # who waits for room in the arena
         self.full_since: float | None = None

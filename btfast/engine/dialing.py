@@ -101,8 +101,8 @@ class Dialer:
         loop, bind = self._context.loop, self._context.settings.bind
         sock.setblocking(False)
         try:
-            if bind and (":" in bind) == (family == socket.AF_INET6):
-                sock.bind((bind, 0))
+            if bind:
+                sock.bind((bind, 0))  # fails for an address of the other family: no packet goes out by another way
             problem = sock.connect_ex((address.host, address.port))
             if problem not in (0, errno.EINPROGRESS):
                 raise OSError(problem, os.strerror(problem))

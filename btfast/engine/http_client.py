@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from btfast.discovery.announce import safe_url
 from btfast.engine.http_connection import Connection, Response
-from btfast.engine.resolve import Address, Resolver
+from btfast.engine.resolve import Address, Resolver, literal
 from btfast.errors import Error, InputError, RemoteError
 from btfast.metainfo.reach import Reach, reach_of
 from btfast.swarm.source_policy import may_redirect
@@ -71,11 +71,15 @@ class _Ask(NamedTuple):
 
 
 class HttpClient:
-    """GETs with shared connections. Made inside the running loop that it is used and closed in."""
+    """GETs with shared connections. Made inside the running loop that it is used and closed in.
 
-    def __init__(self, *, user_agent: str, per_host: int = PER_HOST, in_all: int = IN_ALL) -> None:
+    `bind`: the local address to connect from; hosts are then reached over its family alone.
+    """
+
+    def __init__(self, *, user_agent: str, bind: str = "", per_host: int = PER_HOST, in_all: int = IN_ALL) -> None:
         self._loop = asyncio.get_running_loop()
         self._user_agent = user_agent
+        self._bind = literal(bind)
         self._per_host = per_host
         self._turns = asyncio.Semaphore(in_all)
         self._hosts: dict[tuple[str, int], _Host] = {}
@@ -111,7 +115,8 @@ class HttpClient:
     async def families(self, url: str, *, what: str) -> list[int]:
         """The address families in which the URL's host has an address. RemoteError when it has none."""
         host, _ = self._locate(url, what, 0)
-        return sorted({address.family for address in await self._resolver.resolve(host.name, what)})
+        found = await self._resolver.resolve(host.name, what)
+        return sorted({address.family for address in found if self._bind is None or address.family == self._bind.family})
 
     async def close(self) -> None:
         """Close every connection; what is under way fails."""
@@ -212,6 +217,10 @@ class HttpClient:
     async def _connect_any(self, host: _Host, what: str, before: Reach | None) -> Connection:
         tls = await self._tls_context() if host.tls else None
         found = await self._resolver.resolve(host.name, what)
+        if self._bind is not None:
+            found = tuple(address for address in found if address.family == self._bind.family)
+            if not found:
+                raise RemoteError(f"{what}: has no address of the same kind as {self._bind.host}: check --bind", what=what)
         addresses = [a for a in found if host.family in (0, a.family) and _may_go(before, reach_of(a.host), host.port)]
         if not addresses:
             why = (
@@ -241,6 +250,7 @@ class HttpClient:
             host.port,
             ssl=tls,
             server_hostname=host.name if tls is not None else None,
+            local_addr=(self._bind.host, 0) if self._bind is not None else None,
         )
         connection.reach = reach_of(address.host)
         if self._closed:

@@ -39,10 +39,13 @@ class HttpTrackers:
     A tracker whose host has IPv4 and IPv6 addresses hears of us over both: see `Families`.
     """
 
-    def __init__(self, client: HttpClient | None = None, *, user_agent: str = f"btfast/{__version__}") -> None:
+    def __init__(
+        self, client: HttpClient | None = None, *, user_agent: str = f"btfast/{__version__}", bind: str = ""
+    ) -> None:
         self._client = client
         self._own_client = client is None
         self._user_agent = user_agent
+        self._bind = bind
         self._families = Families(asyncio.get_running_loop())
 
     async def announce(self, url: str, request: AnnounceRequest, *, timeout: float = TIMEOUT) -> AnnounceResponse:  # noqa: ASYNC109
@@ -91,7 +94,7 @@ class HttpTrackers:
             # Imported here: a download without HTTP trackers does not pay for the HTTP parser.
             from btfast.engine.http_client import HttpClient
 
-            self._client = HttpClient(user_agent=self._user_agent)
+            self._client = HttpClient(user_agent=self._user_agent, bind=self._bind)
         return self._client
 
 

@@ -20,10 +20,10 @@ MAX_MENTIONED = 100
 class Trackers:
     """Announces, scrapes and fetches; both kinds are made when they are first needed."""
 
-    def __init__(self, sockets: UdpSockets, resolver: Resolver) -> None:
+    def __init__(self, sockets: UdpSockets, resolver: Resolver, bind: str = "") -> None:
         self._sockets = sockets
         self._resolver = resolver
-        self._http = HttpTrackers()
+        self._http = HttpTrackers(bind=bind)
         self._udp: UdpTrackers | None = None
         self._mentioned: set[str] = set()
 

@@ -31,6 +31,7 @@ class Server:
     def __init__(self) -> None:
         self.handler: Handler = self.answer
         self.requests: list[str] = []
+        self.clients: list[str] = []  # hosts that the connections came from
         self.connections = 0
         self.open = 0
         self._server: asyncio.Server | None = None
@@ -64,6 +65,7 @@ class Server:
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
+        self.clients.append(writer.get_extra_info("peername")[0])
         self.open += 1
         try:
             while True:

@@ -86,6 +86,13 @@ def connecting() -> int:
     return sum(c.status == psutil.CONN_SYN_SENT for c in psutil.Process().net_connections(kind="tcp"))
 
 
+async def test_nothing_goes_out_over_another_family_than_that_of_bind(make_dialer: MakeDialer, calls: Calls) -> None:
+    dialer = make_dialer("127.0.0.1")
+    dialer.dial(PeerAddress("::1", 9), calls)
+    assert calls.count == 1, "it is known at once"
+    assert len(calls.failures) == 1
+
+
 async def test_a_connected_socket_is_handed_over(make_dialer: MakeDialer, calls: Calls) -> None:
     with listening() as server:
         make_dialer().dial(address_of(server), calls)

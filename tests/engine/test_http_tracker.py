@@ -33,6 +33,21 @@ async def test_announce_returns_peers(server: Server, trackers: HttpTrackers) ->
     assert f"Host: 127.0.0.1:{server.port}" in fields
 
 
+async def test_it_is_asked_from_the_address_of_bind(server: Server) -> None:
+    """A tracker learns our address from where an announce comes from: peers have to reach us there."""
+    trackers = HttpTrackers(bind="127.0.0.7")
+    await trackers.announce(f"{server.url}/announce", REQUEST)
+    await trackers.close()
+    assert server.clients == ["127.0.0.7"]
+
+
+async def test_it_is_not_asked_over_another_family_than_that_of_bind(server: Server) -> None:
+    trackers = HttpTrackers(bind="::1")
+    assert "check --bind" in await failure(trackers, f"{server.url}/announce")
+    await trackers.close()
+    assert server.clients == []
+
+
 async def test_connections_are_kept_and_shared(server: Server, trackers: HttpTrackers) -> None:
     for _ in range(20):
         await trackers.announce(f"{server.url}/announce", REQUEST)
