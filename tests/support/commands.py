@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,11 +62,11 @@ class Outcome(NamedTuple):
 
 
 class Running:
-    """A command at work. `family` holds the processes that it has started so far."""
+    """A command at work. `family` holds the processes that it has started so far. `prefix`: words before it."""
 
-    def __init__(self, home: Path, *words: str | Path, **options: Any) -> None:
+    def __init__(self, home: Path, *words: str | Path, prefix: Sequence[str] = (), **options: Any) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "btfast", *map(str, words)],
+            [*prefix, sys.executable, "-m", "btfast", *map(str, words)],
             cwd=home, env=environment(home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             text=True, **options,
         )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,8 +23,11 @@ class Program(Driver):
     program: ClassVar[str]
     package: ClassVar[str]
 
-    def __init__(self, home: Path, source: Path | str, folder: Path, habits: Habits = USUAL) -> None:
+    def __init__(
+        self, home: Path, source: Path | str, folder: Path, habits: Habits = USUAL, *, prefix: Sequence[str] = ()
+    ) -> None:
         super().__init__(home, source, folder, habits)
+        self.prefix = prefix  # words before the command
         self.control = free_port()
         self.log = home / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -51,8 +55,9 @@ class Program(Driver):
         words = self.command()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                words, cwd=self.home, env=environment(self.home), stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+                [*self.prefix, *words], cwd=self.home, env=environment(self.home), stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log,
+            )  # fmt: skip
         self.until(self.add, "take the torrent")
 
     def ended(self) -> bool:

@@ -17,12 +17,25 @@ class Transmission(Program):
     package = "transmission-daemon"
     must_be_dialed = True
     skips_empty_files = True
+    host = "127.0.0.1"
+    remote = True
     _session = ""
 
     def command(self) -> list[str]:
-        settings = {
-            "bind-address-ipv4": "127.0.0.1", "bind-address-ipv6": "::1", "peer-port": self.port,
-            "peer-port-random-on-start": False, "rpc-enabled": True, "rpc-bind-address": "127.0.0.1",
+        folder = self.home / "transmission"
+        folder.mkdir()
+        (folder / "settings.json").write_text(json.dumps(self._settings()))
+        if self.habits.dht:
+            (folder / "dht.bootstrap").write_text(self.habits.dht.replace(":", " ") + "\n")
+        return self._words(str(folder))
+
+    def _words(self, folder: str) -> list[str]:
+        return [self.program, "-f", "-g", folder, "--log-info", "-e", str(self.log)]
+
+    def _settings(self) -> dict[str, object]:
+        return {
+            "bind-address-ipv4": self.host, "bind-address-ipv6": "::1", "peer-port": self.port,
+            "peer-port-random-on-start": False, "rpc-enabled": self.remote, "rpc-bind-address": "127.0.0.1",
             "rpc-port": self.control, "rpc-authentication-required": False, "rpc-whitelist-enabled": False,
             "rpc-host-whitelist-enabled": False, "dht-enabled": bool(self.habits.dht), "lpd-enabled": False,
             "pex-enabled": self.habits.pex, "utp-enabled": False, "port-forwarding-enabled": False,
@@ -33,12 +46,6 @@ class Transmission(Program):
             "seed-queue-enabled": False, "peer-limit-global": 500, "peer-limit-per-torrent": 200,
             "upload-slots-per-torrent": 50, "prefetch-enabled": False, "cache-size-mb": 0,
         }  # fmt: skip
-        folder = self.home / "transmission"
-        folder.mkdir()
-        (folder / "settings.json").write_text(json.dumps(settings))
-        if self.habits.dht:
-            (folder / "dht.bootstrap").write_text(self.habits.dht.replace(":", " ") + "\n")
-        return [self.program, "-f", "-g", str(folder), "--log-info", "-e", str(self.log)]
 
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
         question = json.dumps({"method": method, "arguments": arguments}).encode()
@@ -64,3 +71,21 @@ class Transmission(Program):
         torrents = self._call("torrent-get", fields=fields)["torrents"]
         seeding = 6
         return bool(torrents) and all(item["percentDone"] == 1 and item["status"] == seeding for item in torrents)
+
+
+class TransmissionAlone(Transmission):
+    """The same without a daemon or remote control, to run in a network of its own at `host`."""
+
+    program = "transmission-cli"
+    package = "transmission-cli"
+    must_be_dialed = False
+    remote = False
+
+    def _words(self, folder: str) -> list[str]:
+        return [self.program, "-g", folder, "-w", str(self.folder), "-p", str(self.port), str(self.source)]
+
+    def add(self) -> bool:
+        return True
+
+    def complete(self) -> bool:
+        return "Seeding, " in self.log.read_text(errors="replace")
