@@ -53,8 +53,8 @@ TABLE = (
     Option("bind", "text", "local address of all sockets (default: any)", field="bind", metavar="ADDR"),
     Option("trackers", "flag", "ask the torrent's trackers for peers (default: yes)", field="trackers"),
     Option("no-dht", "switch", "already so: this version has no DHT"),
-    Option("no-pex", "switch", "already so: this version has no peer exchange"),
-    Option("no-lsd", "switch", "already so: this version has no local service discovery"),
+    Option("pex", "flag", "exchange addresses with peers (default: yes)", field="pex"),
+    Option("lsd", "flag", "look for peers in the local network (default: yes)", field="lsd"),
     Option("max-peers", "whole", "connected peers a torrent (default 200)", field="max_peers", metavar="N"),
     Option("max-time", "number", "seconds the run may take; then exit code 8", field="max_time", metavar="S"),
     Option("peer-timeout", "number", f"seconds {_TIMEOUT} (default 120)", field="peer_timeout", metavar="S"),
@@ -81,7 +81,7 @@ BY_NAME = {option.name: option for option in TABLE}
 
 OUTPUT = ("json", "quiet", "verbose", "log", "config")
 NETWORK = (
-    "port", "bind", "trackers", "no-dht", "no-pex", "no-lsd", "max-peers", "max-time", "peer-timeout",
+    "port", "bind", "trackers", "no-dht", "pex", "lsd", "max-peers", "max-time", "peer-timeout",
     "seed-ratio", "seed-time", "workers", "memory", "io", "state",
 )  # fmt: skip
 

@@ -31,7 +31,8 @@ class PeerConnection:
         "_loop", "_socket", "_writing", "address", "am_choking", "am_interested", "choked_at", "client", "closed",
         "connected_at", "excess", "extensions", "fast", "flooding", "greeted", "have", "introduced", "is_seed",
         "last_payload", "last_received", "last_sent", "last_served", "listen_port", "metadata_asked", "number", "outgoing",
-        "owner", "peer_choking", "peer_id", "peer_interested", "pipeline", "rejects", "stream", "unchoked_at",
+        "owner", "peer_choking", "peer_id", "peer_interested", "pipeline", "prefers_encryption", "rejects", "stream",
+        "unchoked_at", "upload_only",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +59,8 @@ class PeerConnection:
         self.introduced = False  # its extension handshake has come
         self.have: Bitfield | None = None
         self.is_seed = False
+        self.upload_only = False  # it wants nothing more, whether it has everything or not (BEP 21)
+        self.prefers_encryption = False
         self.am_choking = True
         self.am_interested = False
         self.peer_choking = True
@@ -80,6 +83,18 @@ class PeerConnection:
             self.owner.handle_events(self, events, now)
         if self.stream.wasted > UNASKED + self.stream.payload:
             self.close("it sends what nobody asked for")
+
+    @property
+    def reached_at(self) -> PeerAddress | None:
+        """Where others can connect to it; None while that is not known."""
+        if self.outgoing:
+            return self.address
+        return PeerAddress(self.address.host, self.listen_port) if self.listen_port else None
+
+    @property
+    def local_host(self) -> str:
+        """Our address on this connection."""
+        return bare_host(self._socket.getsockname()[0])
 
     def send(self, message: bytes) -> None:
         """Queues framed messages; `flush` sends them."""
@@ -147,9 +162,12 @@ class PeerConnection:
 def remote_address(sock: socket.socket) -> PeerAddress:
     """Where the other end is; an IPv4 address in IPv6 clothes counts as IPv4."""
     host, port = sock.getpeername()[:2]
+    return PeerAddress(bare_host(host), port)
+
+
+def bare_host(host: str) -> str:
+    """Without a zone; an IPv4 address in IPv6 clothes without them."""
     host = host.split("%")[0]
-    if host.startswith("::ffff:") and "." in host:
-        host = host[7:]
-    return PeerAddress(host, port)
+    return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 

@@ -16,6 +16,7 @@ from btfast.engine.trackers import Trackers
 from btfast.engine.udp import UdpSockets
 from btfast.engine.workers import Workers
 from btfast.events import Event
+from btfast.swarm.external import ExternalAddress
 from btfast.swarm.metadata import Room
 from btfast.wire.handshake import make_peer_id
 
@@ -35,6 +36,7 @@ class Context:
         self.served = ServedFiles()
         self.metadata_room = Room()  # for metadata that has not been verified yet
         self.port = 0  # where we listen
+        self.external = ExternalAddress()
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
         self.trackers = Trackers(self.udp, self.resolver, settings.bind)
         self.workers: Workers  # set by the engine before anything else runs

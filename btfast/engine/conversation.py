@@ -20,7 +20,7 @@ from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.torrent import Torrent
 from btfast.swarm.pieces import Pieces
 from btfast.wire import ids, messages
-from btfast.wire.extensions import decode_dont_have
+from btfast.wire.extensions import ExtendedHandshake, decode_dont_have, decode_upload_only, encode_upload_only
 from btfast.wire.handshake import encode_handshake
 
 ADOPTED_HAVES = 100_000  # pieces that are told one by one to a peer that was greeted before we knew of them
@@ -30,6 +30,8 @@ class Owner(Protocol):
     """Who knows the peers."""
 
     def greeted(self, peer: PeerConnection) -> str | None: ...
+
+    def introduced(self, peer: PeerConnection) -> None: ...
 
     def handle_interested(self, peer: PeerConnection, now: float) -> None: ...
 
@@ -73,7 +75,8 @@ class Conversation:
             BLOCK_EVENT: self._aside,
             CLOSED_EVENT: self._closed,
         }
-        extended.register("lt_donthave", self._dont_have)
+        extended.register("lt_donthave", self._dont_have, self._introduced)
+        extended.register("upload_only", self._upload_only)
 
     def greet(self, peer: PeerConnection) -> None:
         """Sends our handshake. As the initiator nothing more goes out until theirs has come: some clients close otherwise."""
@@ -140,6 +143,27 @@ class Conversation:
         elif not have.none():
             peer.send(messages.encode_bitfield(have.to_bytes()))
 
+    def _introduced(self, peer: PeerConnection, said: ExtendedHandshake, now: float) -> None:
+        self._owner.introduced(peer)
+        self._judge_use(peer)
+
+    def _upload_only(self, peer: PeerConnection, body: bytes, now: float) -> None:
+        peer.upload_only = decode_upload_only(body)
+        self._owner.introduced(peer)
+        self._judge_use(peer)
+
+    def _judge_use(self, peer: PeerConnection) -> None:
+        """Two who both want nothing have nothing to say to each other (BEP 21)."""
+        if self._pieces.complete and (peer.is_seed or peer.upload_only):
+            peer.close("both have everything" if peer.is_seed else "neither wants anything")
+
+    def handle_complete(self, peers: list[PeerConnection]) -> None:
+        """The last piece is there: from now on we only serve."""
+        for peer in peers:
+            self._judge_use(peer)
+            if not peer.closed and self._extended.send(peer, "upload_only", encode_upload_only(True)):
+                peer.flush()
+
     def _dont_have(self, peer: PeerConnection, body: bytes, now: float) -> None:
         index = decode_dont_have(body)
         if peer.have is not None and index < len(peer.have):
@@ -192,8 +216,7 @@ class Conversation:
         assert peer.have is not None
         peer.is_seed = peer.have.all()
         if self._pieces.complete:
-            if peer.is_seed:
-                peer.close("both have everything")
+            self._judge_use(peer)
         elif not peer.am_interested and self._fetching.picker.interesting(peer.number):
             peer.interested(True)
 

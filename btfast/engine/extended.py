@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 
 from btfast import __version__
-from btfast.engine.connection import PeerConnection
+from btfast.engine.connection import PeerConnection, bare_host
 from btfast.engine.context import Context
 from btfast.errors import RemoteError
 from btfast.wire import ids
@@ -60,6 +61,7 @@ class Extended:
             encode_extended_handshake(
                 m=self._names, client=f"btfast {__version__}", port=self._context.port or None,
                 metadata_size=self.metadata_size, upload_only=self._upload_only(),
+                yourip=ipaddress.ip_address(peer.address.host).packed,
             )
         )  # fmt: skip
 
@@ -94,6 +96,10 @@ class Extended:
             return  # as libtorrent and Transmission do: a peer with a broken extension handshake still serves
         peer.extensions = merge_names(peer.extensions or {}, said.m)
         peer.client = said.client or peer.client
+        peer.upload_only = peer.upload_only or said.upload_only
+        peer.prefers_encryption = said.encryption
+        if said.yourip is not None:
+            self._context.external.handle_vote(peer.address.host, bare_host(str(ipaddress.ip_address(said.yourip))))
         if said.port:
             peer.listen_port = said.port
         if said.reqq or not peer.introduced:

@@ -12,7 +12,10 @@ from btfast.engine.connection import Owner, PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.dialing import Dialer
 from btfast.metainfo.addresses import PeerAddress
+from btfast.metainfo.reach import reach_of
 from btfast.swarm.peers import KnownPeers, Source, host_group
+from btfast.swarm.priority import peer_priority
+from btfast.swarm.source_policy import may_name
 
 REMEMBERED = 1000  # peers that have left
 OURS = 3  # one in so many places is kept for connections out: who floods us with connections must not choose our peers
@@ -35,18 +38,20 @@ class PeerSet:
         self._report = report
         self._numbers = itertools.count()
         self._gone: dict[int, PeerAddress] = {}
+        self._listening: dict[int, PeerAddress] = {}  # where connected peers that came to us listen
         self._closed = False
         self.talk: Talk
-        self.known = KnownPeers()
+        self.known = KnownPeers(priority=self._priority)
         self.connections: dict[int, PeerConnection] = {}
         self.banned = 0  # peers
 
-    def add(self, addresses: list[PeerAddress], source: Source) -> None:
-        """Addresses to try."""
+    def add(self, addresses: list[PeerAddress], source: Source, *, sender: str = "", seeds: bool = False) -> None:
+        """Addresses to try. `sender`: the host that named them; `seeds`: they are said to want nothing."""
         now = self._context.loop.time()
         for address in addresses:
-            self.known.add(address, source, now)
-        self.dial(now)
+            self.known.add(address, source, now, sender=sender, seed=seeds)
+        if addresses:
+            self.dial(now)
 
     def dial(self, now: float) -> None:
         """Starts as many connections as the limits allow."""
@@ -82,6 +87,8 @@ class PeerSet:
 
     def _adopt(self, peer: PeerConnection) -> None:
         peer.number = next(self._numbers)
+        if self._context.port:
+            self.known.set_own(PeerAddress(peer.local_host, self._context.port))
         self.connections[peer.number] = peer
         self.talk.greet(peer)
 
@@ -117,7 +124,12 @@ class PeerSet:
         useless = [peer for peer in incoming if now - _last_use(peer) > USELESS]
         if not useless:
             return False
-        worst = min(useless, key=lambda peer: (peer.peer_interested or peer.am_interested, _last_use(peer)))
+        worst = min(
+            useless,
+            key=lambda peer: (
+                peer.peer_interested or peer.am_interested, self._priority(peer.reached_at or peer.address), _last_use(peer)
+            ),
+        )  # fmt: skip
         worst.close("another peer takes its place")
         return True
 
@@ -137,15 +149,35 @@ class PeerSet:
         self._report(peer, "connected", "")
         return None
 
+    def introduced(self, peer: PeerConnection) -> None:
+        """It may have said where it listens: nobody has to dial it there now, and we may later."""
+        address = peer.reached_at
+        if peer.outgoing or address is None or self._listening.get(peer.number) == address:
+            return
+        if may_name(Source.INCOMING, reach_of(peer.address.host), address):
+            self.known.add(address, Source.INCOMING, self._context.loop.time())
+            if self.known.connected(address):
+                self._listening[peer.number] = address
+
+    def _priority(self, address: PeerAddress) -> int:
+        """BEP 40's, once we know what our own address is."""
+        own = self._context.external.host(v6=":" in address.host)
+        return peer_priority(PeerAddress(own, self._context.port), address) if own else 0
+
     def dropped(self, peer: PeerConnection, reason: str) -> None:
         """A connection has ended."""
         self.connections.pop(peer.number, None)
         now = self._context.loop.time()
+        listening = self._listening.pop(peer.number, None)
+        if listening is not None:
+            self.known.disconnected(listening, now, useful=peer.stream.payload > 0, seed=peer.is_seed or peer.upload_only)
         if peer.outgoing:
             if not peer.greeted:
                 self._dialer.answered(peer.address, None)
             if peer.greeted:
-                self.known.disconnected(peer.address, now, useful=peer.stream.payload > 0)
+                self.known.disconnected(
+                    peer.address, now, useful=peer.stream.payload > 0, seed=peer.is_seed or peer.upload_only
+                )
             else:
                 self.known.failed(peer.address, now)
         if peer.greeted:

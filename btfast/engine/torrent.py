@@ -15,6 +15,7 @@ from btfast.engine.control import Add
 from btfast.engine.conversation import Conversation
 from btfast.engine.dialing import Dialer
 from btfast.engine.early import EarlyPeers
+from btfast.engine.exchange import PeerExchange
 from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
 from btfast.engine.finding import Finding
@@ -80,6 +81,7 @@ class ActiveTorrent:
         self._pieces = Pieces(geometry, Bitfield(geometry.piece_count))
         self._resolved = resolved
         self._peers = resolved.peers if resolved is not None else PeerSet(context, dialer, self._report_peer)
+        self._exchange: PeerExchange | None = None
         self._early = EarlyPeers()
         self._finishing = Finishing(context, self._layout, geometry, self._file_finished)
         self._problem: Problem | None = None
@@ -156,9 +158,11 @@ class ActiveTorrent:
         self._serving = Serving(context, self._layout, torrent.geometry, self._pieces)
         self._unchoking = Unchoking(context, self._peers.connections)
         self._extended = Extended(context, lambda: self._pieces.complete)
+        if context.settings.pex and not torrent.private:
+            self._exchange = PeerExchange(self._extended, self._peers)
         self._conversation = Conversation(
             context, torrent, self._pieces, self._fetching, self._serving, self._extended,
-            _PeerEvents(self._peers, self._unchoking),
+            _PeerEvents(self._peers, self._unchoking, self._exchange),
         )  # fmt: skip
         MetadataServing(torrent, self._extended)
         self._state = "downloading"
@@ -291,9 +295,8 @@ class ActiveTorrent:
         if self._pieces.complete and self._finishing.left == 0 and not self._done.done():
             if self._finding is not None:
                 self._finding.completed()
-            for peer in list(self._peers.connections.values()):
-                if peer.is_seed:
-                    peer.close("both have everything")
+            self._peers.known.seeds_wanted = False
+            self._conversation.handle_complete(list(self._peers.connections.values()))
             self._done.set_result(None)
 
     def _file_finished(self, file: int) -> None:
@@ -397,6 +400,8 @@ class ActiveTorrent:
         if self._state == "downloading" and self._pieces.complete:
             self._state = "finishing"
         self._peers.dial(now)
+        if self._exchange is not None:
+            self._exchange.tick(now)
         self._progress(self._fetching.rate.value(now), self._unchoking.rate(now))
 
     def _lose_patience(self, now: float) -> None:
@@ -420,14 +425,23 @@ class ActiveTorrent:
 
 
 class _PeerEvents:
-    """What a conversation has to tell about peers goes to the peer set and to the choker."""
+    """What a conversation has to tell about peers goes to the peer set, to the choker, and to others by PEX."""
 
-    def __init__(self, peers: PeerSet, unchoking: Unchoking) -> None:
+    def __init__(self, peers: PeerSet, unchoking: Unchoking, exchange: PeerExchange | None) -> None:
         self._peers = peers
         self._unchoking = unchoking
+        self._exchange = exchange
 
     def greeted(self, peer: PeerConnection) -> str | None:
-        return self._peers.greeted(peer)
+        refused = self._peers.greeted(peer)
+        if refused is None and self._exchange is not None:
+            self._exchange.changed(peer)
+        return refused
+
+    def introduced(self, peer: PeerConnection) -> None:
+        self._peers.introduced(peer)
+        if self._exchange is not None:
+            self._exchange.changed(peer)
 
     def handle_interested(self, peer: PeerConnection, now: float) -> None:
         self._unchoking.handle_interested(peer, now)
@@ -437,6 +451,8 @@ class _PeerEvents:
 
     def dropped(self, peer: PeerConnection, reason: str) -> None:
         self._unchoking.dropped(peer)
+        if self._exchange is not None:
+            self._exchange.left(peer)
         self._peers.dropped(peer, reason)
 
 

@@ -176,11 +176,11 @@ class KnownPeers:
             self._hopeless[address] = known
         self._queue_later(known, now)
 
-    def connected(self, address: PeerAddress) -> None:
-        """The handshake with it is done, whoever dialed."""
+    def connected(self, address: PeerAddress) -> bool:
+        """The handshake with it is done, whoever dialed. False: it is not known, or was connected before."""
         known = self._known.get(address)
-        if known is None:
-            return
+        if known is None or known.state == _CONNECTED:
+            return False
         self._leave_state(known)
         if not known.proved:
             known.proved = True
@@ -188,6 +188,7 @@ class KnownPeers:
         known.state = _CONNECTED
         known.ticket = 0
         self.connected_count += 1
+        return True
 
     def disconnected(self, address: PeerAddress, now: float, *, useful: bool = True, seed: bool = False) -> None:
         """A connection to it ended. One that was `useful` starts with a clean record; `seed`: it wants nothing."""

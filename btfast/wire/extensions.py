@@ -102,9 +102,21 @@ def merge_names(known: Mapping[str, int], said: Mapping[str, int]) -> dict[str, 
     return {name: number for name, number in merged.items() if number}
 
 
-def encode_upload_only(ext_id: int, upload_only: bool) -> bytes:
-    """The framed upload_only message (BEP 21 as libtorrent sends it): one byte, 0 or 1."""
-    return encode_extended(ext_id, b"\1" if upload_only else b"\0")
+def encode_upload_only(upload_only: bool) -> bytes:
+    """The body of upload_only (BEP 21 as libtorrent sends it): one byte, 0 or 1."""
+    return b"\1" if upload_only else b"\0"
+
+
+def decode_upload_only(body: bytes) -> bool:
+    """Raises RemoteError."""
+    if len(body) != 1:
+        raise RemoteError(f"upload_only: {len(body)} bytes instead of 1: the peer is dropped", length=len(body))
+    return body != b"\0"
+
+
+def encode_dont_have(index: int) -> bytes:
+    """The body of lt_donthave (BEP 54)."""
+    return index.to_bytes(4, "big")
 
 
 def decode_dont_have(body: bytes) -> int:

@@ -13,6 +13,7 @@ from btfast.config import Settings
 from btfast.engine.connection import PeerConnection
 from btfast.engine.resolve import Resolver
 from btfast.metainfo.addresses import PeerAddress
+from btfast.swarm.external import ExternalAddress
 from btfast.wire.handshake import encode_handshake
 
 INFO_HASH = b"h" * 20
@@ -53,6 +54,7 @@ def small_context(**settings: Any) -> Any:
     return SimpleNamespace(
         loop=Clock(), settings=Settings(bind="127.0.0.1", port=0, **settings), peer_id=b"-XX0001-usususususus",
         port=0, rng=random.Random(1), resolver=Resolver(asyncio.get_running_loop()),
+        external=ExternalAddress(),
     )  # fmt: skip
 
 

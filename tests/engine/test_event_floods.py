@@ -61,7 +61,7 @@ class Said:
         self.context = small_context()
         nothing = SimpleNamespace(
             fill=lambda *_: None, peer_left=lambda *_: None, greeted=lambda *_: None, dropped=lambda *_: None,
-            handle_interested=lambda *_: None,
+            handle_interested=lambda *_: None, introduced=lambda *_: None,
             picker=SimpleNamespace(
                 peer_joined=lambda *_: None, peer_has=self._has, interesting=lambda *_: False
             ),

@@ -83,7 +83,11 @@ def test_names_add_up_and_zero_removes() -> None:
 
 
 def test_small_bodies() -> None:
-    assert extensions.encode_upload_only(3, True) == bytes.fromhex("00000003 14 03 01")
+    for said in (True, False):
+        assert extensions.decode_upload_only(extensions.encode_upload_only(said)) is said
+    for body in (b"", b"\0\1"):
+        with pytest.raises(RemoteError, match="upload_only"):
+            extensions.decode_upload_only(body)
     assert extensions.decode_dont_have(bytes.fromhex("00000009")) == 9
     with pytest.raises(RemoteError):
         extensions.decode_dont_have(b"\0")
