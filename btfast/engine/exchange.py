@@ -16,14 +16,14 @@ NAME = "ut_pex"
 
 
 class PeerExchange:
-    """Takes part for as long as the torrent runs."""
+    """Takes part for as long as the torrent runs. Not `telling`: it listens only."""
 
-    def __init__(self, extended: Extended, peers: PeerSet) -> None:
+    def __init__(self, extended: Extended, peers: PeerSet, *, telling: bool = True) -> None:
         self._extended = extended
         self._peers = peers
         self._book = PexBook()
         self._intakes: dict[int, PexIntake] = {}
-        extended.register(NAME, self._handle_message, self._introduced)
+        extended.register(NAME, self._handle_message, self._introduced if telling else None)
 
     def _introduced(self, peer: PeerConnection, said: ExtendedHandshake, now: float) -> None:
         if NAME in (peer.extensions or ()):
@@ -43,6 +43,9 @@ class PeerExchange:
     def _handle_message(self, peer: PeerConnection, body: bytes, now: float) -> None:
         intake = self._intakes.get(peer.number)
         if intake is None:
+            here = self._peers.connections
+            if len(self._intakes) > 2 * len(here):
+                self._intakes = {number: one for number, one in self._intakes.items() if number in here}
             intake = self._intakes[peer.number] = PexIntake()
         added = intake.handle_message(body, now).added
         host = peer.address.host
@@ -52,7 +55,6 @@ class PeerExchange:
 
     def left(self, peer: PeerConnection) -> None:
         """A connection has ended."""
-        self._intakes.pop(peer.number, None)
         self._book.left(peer.number)
 
     def tick(self, now: float) -> None:

@@ -16,6 +16,7 @@ from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.dialing import Dialer
+from btfast.engine.exchange import PeerExchange
 from btfast.engine.finding import Finding
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.preface import Preface
@@ -58,6 +59,8 @@ class Resolving:
         self.peers = PeerSet(context, dialer, self._report_peer)
         self.preface = Preface(context, magnet.info_hash, self._fetch, self.peers, self._metadata_arrived)
         self.peers.talk = self.preface
+        if context.settings.pex:
+            PeerExchange(self.preface.extended, self.peers, telling=False)
         self.finding: Finding | None = None
 
     @property
