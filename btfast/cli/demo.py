@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from btfast.client.session import Session
-    from btfast.tracker.http import TrackerServer
+    from btfast.tracker.server import TrackerServer
 
 OPTIONS = ("size", "workers", "memory", "io", *OUTPUT)
 NAME = "btfast-demo.bin"
@@ -58,7 +58,7 @@ async def _demo(root: Path, size: int, options: Options) -> int:
     from btfast.cli.totals import Totals
     from btfast.client.session import Session
     from btfast.errors import VerificationError
-    from btfast.tracker.http import serve
+    from btfast.tracker.server import serve
 
     def say(line: str) -> None:
         if not options["quiet"]:

@@ -1,22 +1,23 @@
-"""The embedded tracker over HTTP: /announce and /scrape (BEP 3, 7, 23, 24, 48). Importing this loads aiohttp."""
+"""The embedded tracker over HTTP: /announce and /scrape, alone or below a key (BEP 3, 7, 23, 24, 48).
+
+Importing this loads aiohttp.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import random
 import socket
-import time
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
 from btfast._bencode import encode
-from btfast.errors import InputError, RemoteError
-from btfast.tracker.store import Announced, Limits, TrackerStore
+from btfast.errors import RemoteError
+from btfast.tracker.access import Access
+from btfast.tracker.store import Announced, TrackerStore
 
-DEFAULT_INTERVAL = 1800
 MAX_FIELDS = 100
 MAX_SCRAPED = 200
 KEEPALIVE_SECONDS = 60.0
@@ -27,27 +28,18 @@ _HEADERS = {"Content-Type": "text/plain", "Cache-Control": "no-store"}
 _EVENTS = {b"": None, b"started": "started", b"completed": "completed", b"stopped": "stopped"}
 
 
-class TrackerServer:
-    """A tracker that serves; made by `serve`."""
+class HttpFace:
+    """Answers HTTP on a socket that it is given."""
 
-    def __init__(self, store: TrackerStore, interval: int, now: Callable[[], float]) -> None:
-        self.store = store
-        self.port = 0
+    def __init__(self, store: TrackerStore, access: Access, interval: int, now: Callable[[], float]) -> None:
+        self._store = store
+        self._access = access
         self._interval = interval
         self._now = now
         self._web = web.Server(self._handle, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
         self._server: asyncio.Server | None = None
 
-    async def start(self, bind: str | None, port: int) -> None:
-        """Listen on `bind` (None: every address of the machine). InputError when that cannot be had."""
-        try:
-            listening = _listen(bind, port)
-        except (OSError, OverflowError) as error:
-            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            raise InputError(
-                f"tracker: cannot listen on {bind or '*'} port {port}: {why.lower()}: choose another", port=port
-            ) from None
-        self.port = listening.getsockname()[1]
+    async def start(self, listening: socket.socket) -> None:
         self._server = await asyncio.get_running_loop().create_server(self._web, sock=listening, backlog=BACKLOG)
 
     async def close(self) -> None:
@@ -67,6 +59,7 @@ class TrackerServer:
             return web.Response(status=405, headers={"Allow": "GET, HEAD"})
         try:
             fields = _fields(query)
+            self._access.check_key(request.raw_path.encode("utf-8", "surrogateescape"))
             answer = self._announce(request, fields) if kind == "announce" else self._scrape(fields)
         except RemoteError as error:
             answer = {b"failure reason": str(error).encode()}
@@ -79,9 +72,11 @@ class TrackerServer:
             raise RemoteError("port is out of range")
         event = _first(fields, b"event", b"")
         numwant = _first(fields, b"numwant", b"")
-        announced = self.store.announce(
+        info_hash = _identifier(fields, b"info_hash")
+        self._access.check_torrent(info_hash)
+        announced = self._store.announce(
             self._now(),
-            _identifier(fields, b"info_hash"),
+            info_hash,
             address + port.to_bytes(2, "big"),
             _identifier(fields, b"peer_id"),
             left=_number(fields, b"left", 1),
@@ -109,7 +104,8 @@ class TrackerServer:
     def _scrape(self, fields: dict[bytes, list[bytes]]) -> dict[bytes, object]:
         wanted = fields.get(b"info_hash")
         if wanted is None:
-            wanted = self.store.info_hashes()
+            self._access.check_listing()
+            wanted = self._store.info_hashes()
             if len(wanted) > MAX_SCRAPED:
                 raise RemoteError("too many torrents to list: name some with info_hash")
         elif len(wanted) > MAX_SCRAPED:
@@ -119,40 +115,10 @@ class TrackerServer:
         for info_hash in wanted:
             if len(info_hash) != 20:
                 raise RemoteError("info_hash is not 20 bytes long")
-            scraped = self.store.scrape(now, info_hash)
+            scraped = self._store.scrape(now, info_hash)
             if scraped is not None:
                 files[info_hash] = scraped._asdict()
         return {b"files": files, b"flags": {b"min_request_interval": max(self._interval // 2, 1)}}
-
-
-async def serve(
-    bind: str | None = None,
-    port: int = 0,
-    *,
-    interval: int = DEFAULT_INTERVAL,
-    limits: Limits | None = None,
-    now: Callable[[], float] = time.monotonic,
-) -> TrackerServer:
-    """Start a tracker in the running loop; `port` 0 takes a free one (see `.port`); end it with `await .close()`.
-
-    `interval`: seconds that clients are asked to leave between announces; a peer that misses two is forgotten.
-    Raises InputError when the address cannot be listened on.
-    """
-    if interval < 1:
-        raise InputError(f"tracker: interval {interval}: must be at least 1 second", interval=interval)
-    if limits is None:
-        limits = Limits(expiry=2.0 * interval + 300.0)
-    server = TrackerServer(TrackerStore(random.Random(), limits), interval, now)
-    await server.start(bind, port)
-    return server
-
-
-def _listen(bind: str | None, port: int) -> socket.socket:
-    """A listening socket; every address means both families in one socket where the system can."""
-    if bind in (None, "", "::") and socket.has_dualstack_ipv6():
-        return socket.create_server(("::", port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
-    family, _, _, _, address = socket.getaddrinfo(bind or "0.0.0.0", port, type=socket.SOCK_STREAM)[0]
-    return socket.create_server((str(address[0]), port), family=family, backlog=BACKLOG)
 
 
 def _fields(query: str) -> dict[bytes, list[bytes]]:

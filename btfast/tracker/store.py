@@ -16,9 +16,9 @@ from btfast.errors import RemoteError
 
 
 class Rng(Protocol):
-    """What is needed of a random source: `sample(range(n), k)`."""
+    """What is needed of a random source."""
 
-    def sample(self, population: range, k: int) -> list[int]: ...
+    def randrange(self, start: int, /) -> int: ...
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,11 +136,13 @@ class TrackerStore:
         left: int,
         event: str | None,
         numwant: int | None = None,
+        same_family: bool = False,
     ) -> Announced:
         """A peer at `compact` (address and port, 6 or 18 bytes) says where it stands; returns others to connect to.
 
         The peer itself is never among them (nor its other address, told by the peer id), seeds are not given to seeds,
-        and a peer that stopped gets none. Raises RemoteError when the tracker is full.
+        and a peer that stopped gets none. `same_family`: only those whose address is of the same kind.
+        Raises RemoteError when the tracker is full.
         """
         self._expire(now)
         swarm = self._swarms.get(info_hash)
@@ -171,7 +173,7 @@ class TrackerStore:
         swarm.place(peer, seed=left == 0)
         limits = self._limits
         wanted = limits.numwant if numwant is None or numwant < 0 else min(numwant, limits.most_numwant)
-        return self._answer(swarm, peer, seed=left == 0, wanted=wanted)
+        return self._answer(swarm, peer, seed=left == 0, wanted=wanted, same_family=same_family)
 
     def scrape(self, now: float, info_hash: bytes) -> Scraped | None:
         """How a swarm stands, None when it is not known."""
@@ -186,7 +188,7 @@ class TrackerStore:
         """The torrents that are known."""
         return list(self._swarms)
 
-    def _answer(self, swarm: _Swarm, peer: _Peer, *, seed: bool, wanted: int) -> Announced:
+    def _answer(self, swarm: _Swarm, peer: _Peer, *, seed: bool, wanted: int, same_family: bool) -> Announced:
         v6 = len(peer.compact) == 18
         # The peer's own address family first: it can surely be reached.
         pools = [swarm.leechers6, swarm.leechers] if v6 else [swarm.leechers, swarm.leechers6]
@@ -195,7 +197,7 @@ class TrackerStore:
             pools.append(swarm.seeds if v6 else swarm.seeds6)
         own = 2 if not seed else 1
         chosen = self._draw(pools[:own], peer, wanted)
-        if len(chosen) < wanted:
+        if len(chosen) < wanted and not same_family:
             chosen += self._draw(pools[own:], peer, wanted - len(chosen))
         return Announced(
             [(other.compact, other.peer_id) for other in chosen],
@@ -206,21 +208,33 @@ class TrackerStore:
 
     def _draw(self, pools: list[list[_Peer]], asking: _Peer, wanted: int) -> list[_Peer]:
         """Up to `wanted` random peers of the pools, without the one that asks."""
-        first, *others = pools
-        total = len(first) + sum(len(pool) for pool in others)
+        total = sum([len(pool) for pool in pools])
         if not total or wanted <= 0:
             return []
         if total <= wanted + 1:
             chosen = [peer for pool in pools for peer in pool]
         else:
             chosen = []
-            for index in self._rng.sample(range(total), wanted + 1):
-                for pool in pools:
-                    if index < len(pool):
-                        chosen.append(pool[index])
-                        break
-                    index -= len(pool)
+            passed = 0
+            chance = self._rng.randrange(total)  # it rounds the shares, so that the few seeds of a swarm have their turn
+            for pool in pools:
+                passed += len(pool)
+                share = ((wanted + 1) * passed + chance) // total - len(chosen)
+                if share:
+                    chosen += self._spread(pool, share)
         return [peer for peer in chosen if peer is not asking and peer.peer_id != asking.peer_id][:wanted]
+
+    def _spread(self, pool: list[_Peer], count: int) -> list[_Peer]:
+        """So many different ones: from a random place at a random distance from one to the next, round the list."""
+        size = len(pool)
+        step = 1 + self._rng.randrange(size // count)
+        start = self._rng.randrange(size)
+        chosen = pool[start : start + step * count : step]
+        lacking = count - len(chosen)
+        if lacking:
+            again = start + step * len(chosen) - size
+            chosen += pool[again : again + step * lacking : step]
+        return chosen
 
     def _remove(self, swarm: _Swarm, peer: _Peer) -> None:
         swarm.remove(peer)

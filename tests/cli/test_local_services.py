@@ -78,6 +78,51 @@ def test_a_tracker_brings_seed_and_get_together(btfast_command: Command, tmp_pat
             assert json.loads(last)["event"] == "summary"
 
 
+def test_a_private_tracker_over_udp_rereads_its_list(btfast_command: Command, tmp_path: Path) -> None:
+    make_data(tmp_path / "source", {"album/a.bin": 300_000})
+    (tmp_path / "list").write_text("# none yet\n")
+    (tmp_path / "keys").write_text("s3cret\n")
+    private = ("--whitelist", "list", "--keys", "keys", "--interval", "60")
+    with serving(tmp_path, "tracker", "--json", "--bind", "127.0.0.1", "--port", "0", *private) as tracker:
+        assert tracker.stdout is not None
+        url = json.loads(tracker.stdout.readline())["udp"]
+        assert url.endswith("/KEY/announce")
+        data = make_torrent(tmp_path / "source", "album", announce=url.replace("KEY", "s3cret"))
+        (tmp_path / "album.torrent").write_bytes(data)
+        refused = btfast_command("get", *NETWORK, "-o", "out", "--peer-timeout", "1", "album.torrent")
+        assert refused.code == 3
+        assert "not on the tracker's list" in refused.err
+        info = json.loads(btfast_command("info", "--json", "album.torrent").out)
+        (tmp_path / "list").write_text(info["info_hash"] + "\n")
+        tracker.send_signal(signal.SIGHUP)
+        with serving(tmp_path, "seed", "--json", *NETWORK, "album.torrent", "--data", "source") as seed:
+            assert seed.stdout is not None
+            until(lambda: json.loads(seed.stdout.readline()).get("state") == "seeding", "the seeder serves")  # type: ignore[union-attr]
+            done = btfast_command("get", *NETWORK, "-o", "out", "album.torrent")
+            assert done.code == 0, done.err
+            assert (tmp_path / "out/album/a.bin").read_bytes() == (tmp_path / "source/album/a.bin").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--whitelist", "nowhere"), 5, "--whitelist nowhere: no such file"),
+        (("--whitelist", "bad"), 2, "bad: line 1: not an info-hash"),
+        (("--keys", "bad"), 2, "bad: line 1: not a key"),
+        (("--interval", "0"), 2, "interval 0: must be at least 1 second"),
+        (("--interval", "60", "--expiry", "60"), 2, "--expiry 60: shorter than the interval"),
+    ],
+)
+def test_a_tracker_says_what_is_wrong_with_its_options(
+    btfast_command: Command, tmp_path: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
+    (tmp_path / "bad").write_text("a b\n")
+    done = btfast_command("tracker", "--bind", "127.0.0.1", "--port", "0", *words)
+    assert done.code == code
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
 def test_a_tracker_that_cannot_listen_says_so(btfast_command: Command) -> None:
     done = btfast_command("tracker", "--bind", "203.0.113.7")
     assert done.code == 2

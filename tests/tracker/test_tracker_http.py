@@ -18,7 +18,7 @@ from btfast.engine.http_tracker import HttpTrackers
 from btfast.engine.resolve import Address, Resolver
 from btfast.errors import InputError
 from btfast.metainfo.addresses import PeerAddress
-from btfast.tracker.http import TrackerServer, serve
+from btfast.tracker.server import TrackerServer, serve
 from btfast.tracker.store import Limits
 
 # Bytes that a text-minded query parser would mangle: not UTF-8, "+", "%", "&", "=", NUL.

@@ -198,3 +198,19 @@ def test_any_sequence_agrees_with_a_plain_model(
         here = [value for (swarm, _), value in model.items() if swarm == info_hash]
         assert announced.complete == sum(1 for value in here if value[1] == 0)
         assert announced.incomplete == sum(1 for value in here if value[1])
+
+
+@pytest.mark.parametrize(("seeds", "leechers"), [(1000, 0), (0, 1000), (500, 500), (7, 993), (60, 2)])
+def test_a_large_swarm_gives_as_many_as_wanted_from_everywhere(seeds: int, leechers: int) -> None:
+    t = Tracker(numwant=50)
+    for n in range(seeds + leechers):
+        t.announce(n, left=0 if n < seeds else 1, event="started")
+    given_out: Counter[bytes] = Counter()
+    for _ in range(1000):
+        found = addresses(t.announce(2000, left=1))
+        assert len(found) == 50
+        assert len(found & {v4(n) for n in range(seeds)}) == pytest.approx(50 * seeds / (seeds + leechers), abs=1.1)
+        given_out.update(found)
+    everybody = seeds + leechers
+    assert len(given_out) == everybody
+    assert max(given_out.values()) < 3 * 50_000 / everybody
