@@ -63,7 +63,9 @@ def write_pieces(files: Files, layout: Layout, pieces: Sequence[VerifiedPiece]) 
     while buffered:
         group, buffered = _first_group(buffered)
         try:
-            _write(_present(files.writable(layout, group[0].file, direct=False)), group)
+            fd = _present(files.writable(layout, group[0].file, direct=False))
+            _write(fd, group)
+            files.wrote(fd, sum(len(segment.data) for segment in group))
         except OSError as error:
             _note(failed, group, error)
     return failed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
 import resource
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 from disk_harness import Content
 
-from btfast.storage.files import Files, descriptor_budget
+from btfast.storage.files import WINDOW, Files, descriptor_budget
 from btfast.storage.layout import Layout
 
 MANY = Content({f"{n}.bin": 100 + n for n in range(300)}, 16384)
@@ -101,3 +103,33 @@ def test_a_limit_that_cannot_be_raised_is_lived_with(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(resource, "getrlimit", lambda which: (400, 4096))
     monkeypatch.setattr(resource, "setrlimit", refuse)
     assert descriptor_budget() == 100
+
+
+def resident(path: Path) -> int:
+    """Bytes of a file that are in the page cache."""
+    size = path.stat().st_size
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), size) as view:
+        pages = (ctypes.c_ubyte * -(-size // mmap.PAGESIZE))()
+        address = ctypes.addressof(ctypes.c_char.from_buffer(view))
+        assert ctypes.CDLL(None, use_errno=True).mincore(ctypes.c_void_p(address), ctypes.c_size_t(size), pages) == 0
+        return sum(page & 1 for page in pages) * mmap.PAGESIZE
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice on its page cache")
+def test_what_has_reached_the_disk_leaves_the_page_cache(tmp_path: Path, files: Files) -> None:
+    layout = Content({"large.bin": 3 * WINDOW}, 1 << 20).layout(tmp_path)
+    fd = files.writable(layout, 0, direct=False)
+    path = tmp_path / "large.bin.part"
+    os.pwrite(fd, b"\1" * WINDOW, 0)
+    os.fdatasync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    if resident(path) > WINDOW // 2:
+        pytest.skip("the files of this file system live in memory")
+    for number in range(3):
+        os.pwrite(fd, b"\2" * WINDOW, number * WINDOW)
+        os.fdatasync(fd)
+        files.wrote(fd, WINDOW - 1)
+        assert resident(path) >= WINDOW  # less than a window: nothing is to be done yet
+        files.wrote(fd, 1)
+        assert resident(path) < WINDOW // 2
+    assert path.read_bytes() == b"\2" * 3 * WINDOW
