@@ -25,6 +25,7 @@ class Job(NamedTuple):
     tracker: str  # its URL; it names the same peers
     announce: bool
     folder: Path
+    magnets: bool = False  # only links are given, and .torrent files are wanted
 
 
 class Client(Protocol):
@@ -45,6 +46,14 @@ def _first_line(command: list[str]) -> str | None:
     return (done.stdout.strip().splitlines() or [""])[0] if done.returncode == 0 else None
 
 
+def _listed(job: Job) -> str:
+    """A list of all sources with their tracker, .torrent files or magnet links, a line each."""
+    sources = [payload.magnet(job.tracker) for payload in job.payloads] if job.magnets else _announced(job)
+    path = job.payloads[0].torrent.with_name("list.txt")
+    path.write_text("".join(f"{source}\n" for source in sources))
+    return str(path)
+
+
 def _announced(job: Job) -> list[str]:
     return [str(payload.announced(job.tracker)) for payload in job.payloads]
 
@@ -62,10 +71,11 @@ class Btfast:
 
     def command(self, job: Job) -> list[str]:
         command = [sys.executable, "-m", "btfast", "get", "-o", str(job.folder), "--no-dht", "-q", *self.options]
+        if job.magnets:
+            command += ["--metadata-only", "--state", str(job.folder.with_name("state"))]
+            shutil.rmtree(job.folder.with_name("state"), ignore_errors=True)  # it must not know them from before
         if job.announce:
-            listing = job.payloads[0].torrent.with_name("list.txt")
-            listing.write_text("".join(f"{torrent}\n" for torrent in _announced(job)))
-            return [*command, "-i", str(listing), "-j", str(BULK_JOBS)]
+            return [*command, "-i", _listed(job), "-j", str(BULK_JOBS)]
         for peer in job.peers:
             command += ["--peer", peer]
         return [*command, "--no-trackers", *(str(payload.torrent) for payload in job.payloads)]
@@ -86,8 +96,10 @@ class Libtorrent:
         return _first_line([sys.executable, "-c", asked]) or ""
 
     def command(self, job: Job) -> list[str]:
-        told = {"torrents": _announced(job), "folder": str(job.folder), "tuned": self.tuned}
-        return [sys.executable, str(PEER_SCRIPT), "leech", msgspec.json.encode(told).decode()]
+        told: dict[str, object] = {"folder": str(job.folder), "tuned": self.tuned}
+        verb = "resolve" if job.magnets else "leech"
+        told |= {"links": _listed(job)} if job.magnets else {"torrents": _announced(job)}
+        return [sys.executable, str(PEER_SCRIPT), verb, msgspec.json.encode(told).decode()]
 
 
 class Aria2:
@@ -105,6 +117,9 @@ class Aria2:
         fast = ["--file-allocation=none", "--bt-max-peers=0", "--seed-time=0", f"-j{BULK_JOBS}"]
         # --bt-tracker takes the place of an announce key and leaves the info-hash alone.
         where = [f"--dir={job.folder}", f"--bt-tracker={job.tracker}"]
+        if job.magnets:
+            only = ["--bt-metadata-only=true", "--bt-save-metadata=true", f"--input-file={_listed(job)}"]
+            return ["aria2c", *quiet, *local, *fast, *where, *only]
         return ["aria2c", *quiet, *local, *fast, *where, *(str(payload.torrent) for payload in job.payloads)]
 
 

@@ -1,6 +1,7 @@
 """libtorrent as a downloader and as the seeder of many torrents: one process, one job, run by the bench.
 
 python libtorrent_peer.py leech JOB_JSON     JOB: {"torrents": [...], "folder": "...", "tuned": bool}
+python libtorrent_peer.py resolve JOB_JSON   JOB: {"links": "list.txt", "folder": "...", "tuned": bool}
 python libtorrent_peer.py seed JOB_JSON      JOB: {"torrents": [...], "folder": "...", "host": "127.0.0.2"}
 
 Neither talks to anything but the peers and trackers of the bench. Imports nothing of the bench, so that a start costs
@@ -65,14 +66,43 @@ def listening(host: str) -> dict[str, Any]:
     return {"listen_interfaces": f"{host}:0", "alert_mask": int(MASK), "alert_queue_size": 100_000}
 
 
+def downloader(job: dict[str, Any]) -> Any:
+    """A session with default settings, or with tuned ones."""
+    settings: Any = {**lt.high_performance_seed(), **TUNED} if job["tuned"] else {}
+    settings |= {**ISOLATED, **PLAIN_TEXT, **listening("127.0.0.1")}
+    return lt.session(settings)
+
+
+def resolve(job: dict[str, Any]) -> None:
+    """Makes .torrent files of all magnet links; returns once all are written."""
+    session = downloader(job)
+    with open(job["links"]) as links:
+        every = links.read().split()
+    for link in every:
+        parameters = lt.parse_magnet_uri(link)
+        parameters.save_path = job["folder"]
+        parameters.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+        parameters.flags |= lt.torrent_flags.upload_mode  # it must not fetch the data
+        session.async_add_torrent(parameters)
+    left = len(every)
+    while left:
+        session.wait_for_alert(1000)
+        for alert in session.pop_alerts():
+            if isinstance(alert, lt.metadata_received_alert):
+                info = alert.handle.torrent_file()
+                torrent = lt.bencode(lt.create_torrent(info).generate())
+                with open(os.path.join(job["folder"], f"{info.info_hash()}.torrent"), "wb") as file:
+                    file.write(torrent)
+                session.remove_torrent(alert.handle)
+                left -= 1
+
+
 def leech(job: dict[str, Any]) -> None:
     """Downloads all torrents from the peers that their trackers name; returns once all are complete and flushed.
 
     Raises SystemExit on an error.
     """
-    settings: Any = {**lt.high_performance_seed(), **TUNED} if job["tuned"] else {}
-    settings |= {**ISOLATED, **PLAIN_TEXT, **listening("127.0.0.1")}
-    session = lt.session(settings)
+    session = downloader(job)
     for torrent in job["torrents"]:
         session.async_add_torrent(add_parameters(torrent, job["folder"]))
     unfinished = len(job["torrents"])
@@ -109,6 +139,6 @@ def seed(job: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    job_of = {"leech": leech, "seed": seed}
+    job_of = {"leech": leech, "resolve": resolve, "seed": seed}
     job_of[sys.argv[1]](json.loads(sys.argv[2]))
     os._exit(0)  # the data is flushed: the time that a session takes to close is not counted against libtorrent

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -33,6 +34,25 @@ def bencode(value: Bencodable) -> bytes:
     return b"l%be" % b"".join(map(bencode, value))
 
 
+def info_of(torrent: bytes) -> bytes:
+    """The info dict of one of our own torrents as others write it, found by its neighbours."""
+    start = torrent.index(b"4:infod") + 6
+    return torrent[start : _end(torrent, start)]
+
+
+def _end(data: bytes, at: int) -> int:
+    """Where the bencoded value at `at` ends."""
+    if data[at : at + 1] == b"i":
+        return data.index(b"e", at) + 1
+    if data[at : at + 1] in (b"d", b"l"):
+        at += 1
+        while data[at : at + 1] != b"e":
+            at = _end(data, at)
+        return at + 1
+    colon = data.index(b":", at)
+    return colon + 1 + int(data[at:colon])
+
+
 class Payload(msgspec.Struct, frozen=True):
     """One single-file torrent: its content on this machine, and the .torrent that describes it."""
 
@@ -42,6 +62,10 @@ class Payload(msgspec.Struct, frozen=True):
     piece_length: int
     info_hash: str  # hex
     hashes: bytes  # 20 bytes a piece
+
+    def magnet(self, url: str) -> str:
+        """A link that names a tracker."""
+        return f"magnet:?xt=urn:btih:{self.info_hash}&dn={self.content.name}&tr={quote(url, safe='')}"
 
     def announced(self, url: str) -> Path:
         """A copy of the torrent that names a tracker; the info-hash is the same."""

@@ -7,6 +7,7 @@ from bench.loads.bulk import Bulk
 from bench.loads.flat import Flat
 from bench.loads.idle import Idle
 from bench.loads.long_pipes import Crowd, Pipe
+from bench.loads.magnets import Magnets
 from bench.loads.memory import Memory
 
-LOADS: dict[str, type[Load]] = {load.name: load for load in (Flat, Pipe, Crowd, Bulk, Memory, Idle)}
+LOADS: dict[str, type[Load]] = {load.name: load for load in (Flat, Pipe, Crowd, Bulk, Magnets, Memory, Idle)}

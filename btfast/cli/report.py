@@ -15,6 +15,7 @@ from btfast.cli.totals import Totals
 from btfast.errors import StorageError
 from btfast.events import Complete, Event, Failed, Metadata, Peer, PieceFailed, Summary, Warning
 
+LINK_SHOWN = 80  # characters of a magnet link
 PLAIN_INTERVAL = 30.0  # seconds between lines of progress
 
 
@@ -181,8 +182,11 @@ def complete_line(event: Complete) -> str:
 
 
 def failure_line(event: Failed) -> str:
-    """The error, with the source in front where it does not name it."""
+    """The error, with the source in front where it does not name it; a long magnet link is cut."""
     source, error = printable(event.source), printable(event.error)
+    if source[:7].lower() == "magnet:":
+        short = f"{source[:LINK_SHOWN]}..." if len(source) > LINK_SHOWN else source
+        return error if error.startswith("magnet ") else f"{short}: {error.removeprefix(f'{source}: ')}"
     return error if source in error else f"{source}: {error}"
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from btfast._arena import Arena
 from btfast.config import Settings
-from btfast.engine.lsd import LocalDiscovery
 from btfast.engine.resolve import Resolver
 from btfast.engine.served_files import ServedFiles
 from btfast.engine.trackers import Trackers
@@ -38,7 +37,6 @@ class Context:
         self.metadata_room = Room()  # for metadata that has not been verified yet
         self.port = 0  # where we listen
         self.external = ExternalAddress()
-        self.lsd = LocalDiscovery(self)  # opens its sockets when a torrent is old enough
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
         self.trackers = Trackers(self.udp, self.resolver, settings.bind)
         self.workers: Workers  # set by the engine before anything else runs

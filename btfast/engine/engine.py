@@ -153,7 +153,6 @@ class Engine(asyncio.Protocol):
             self._dialer.close()
             await context.trackers.close()
             context.udp.close()
-            context.lsd.close()
             context.resolver.close()
             context.workers.close()
             await context.workers.reap()
@@ -343,7 +342,6 @@ class Engine(asyncio.Protocol):
                 continue
             self._context.sample_load()
             self._listener.tick(now)
-            self._context.lsd.tick(now)
             if self._context.full_since is not None and now - self._context.full_since > FULL_TOO_LONG:
                 for torrent in self._torrents.values():
                     torrent.give_memory_back()

@@ -11,7 +11,7 @@ EXTENSION = "ut_metadata"
 TIMES = 3  # that one connection may have all of it
 ALLOWANCE = 32  # requests besides
 FLOOD = 1000  # requests beyond that before the connection ends
-UNREAD = 1 << 18  # bytes that a peer has not read before it is given no more
+UNREAD = 1 << 20  # bytes that a peer has not read before it is given no more
 
 
 class MetadataServing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import socket
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from btfast.engine.connection import Owner, PeerConnection
@@ -70,7 +70,7 @@ class PeerSet:
             if sock is None:
                 self.known.failed(address, self._context.loop.time())
                 return
-            if self._closed or self.known.source(address) is None:  # banned meanwhile, or not wanted any more
+            if self._closed:
                 sock.close()
                 self._dialer.answered(address, None)
                 return
@@ -204,13 +204,6 @@ class PeerSet:
                 self.known.banned(PeerAddress(address.host, peer.listen_port))
             self._report(peer, "banned", reason)
             peer.close(reason)
-
-    def drop(self, reason: str, keep: Container[Source]) -> None:
-        """Forgets who was found so far, connected or not, but for those that the sources `keep` named."""
-        self.known.forget_found(keep)
-        for peer in list(self.connections.values()):
-            if self.known.source(peer.address) not in keep:
-                peer.close(reason)
 
     def close(self, reason: str) -> None:
         self._closed = True

@@ -11,7 +11,6 @@ from typing import Any
 
 from btfast.config import Settings
 from btfast.engine.connection import PeerConnection
-from btfast.engine.lsd import LocalDiscovery
 from btfast.engine.resolve import Resolver
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.external import ExternalAddress
@@ -52,13 +51,11 @@ class Owner:
 
 def small_context(**settings: Any) -> Any:
     """What the parts that deal with peers need of a Context."""
-    context = SimpleNamespace(
+    return SimpleNamespace(
         loop=Clock(), settings=Settings(bind="127.0.0.1", port=0, **settings), peer_id=b"-XX0001-usususususus",
         port=0, rng=random.Random(1), resolver=Resolver(asyncio.get_running_loop()),
         external=ExternalAddress(),
     )  # fmt: skip
-    context.lsd = LocalDiscovery(context)
-    return context
 
 
 def handshake(peer_id: bytes = b"-XX0001-themthemthem") -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 from support.commands import Outcome, get, run
@@ -12,9 +11,8 @@ from support.torrents import Made, assert_arrived, make
 from btfast.client.session import Session
 from btfast.config import Settings
 
-MANY = {f"{n % 17}/{n}.bin": random.Random(n).randrange(40) for n in range(3000)}  # metadata of several pieces
 SMALL = make({"a": 70_001, "b/c": 1, "d": 400_000}, name="small")
-LARGE = make(MANY, name="many", piece_length=16384)
+LARGE = make({"a": 300_001, "b/c": 5}, name="large", info_bytes=100_000)  # metadata of seven pieces
 SETTINGS = Settings(bind="127.0.0.1", port=0, workers=1, memory="32MiB")
 
 

@@ -60,15 +60,19 @@ def make(
     seed: int = 0,
     announce: Sequence[Sequence[str]] = (),
     private: bool = False,
+    info_bytes: int = 0,
 ) -> Made:
     """A single-file torrent of that many bytes, or a directory `name` of files by path and length.
 
-    The bytes are pseudo-random and the same each time. `announce` holds tiers of tracker URLs.
+    The bytes are pseudo-random and the same each time. `announce` holds tiers of tracker URLs. `info_bytes`: how much
+    longer the info dict is to be than it needs to.
     """
     lengths = {name: files} if isinstance(files, int) else {f"{name}/{path}": n for path, n in files.items()}
     data = random.Random(f"{name} {seed}").randbytes(sum(lengths.values()))
     hashes = [hashlib.sha1(data[at : at + piece_length]).digest() for at in range(0, len(data), piece_length)]
     info: dict[str, object] = {"name": name, "piece length": piece_length, "pieces": b"".join(hashes)}
+    if info_bytes:
+        info["x_filler"] = random.Random(seed).randbytes(info_bytes)
     if private:
         info["private"] = 1
     if isinstance(files, int):
