@@ -19,6 +19,7 @@ _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)(?:/s)?\s*\Z")
 
 ARENA_MINIMUM = 16 << 20
 ARENA_DEFAULT = 256 << 20
+RATE_MINIMUM = 1 << 10  # bytes a second: a block would take longer than peers wait
 
 
 def parse_size(text: str | int) -> int:
@@ -46,6 +47,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     jobs: Annotated[int, msgspec.Meta(ge=1)] = 100  # torrents active at once
     max_peers: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 200  # connected peers a torrent
     max_time: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # seconds a session may take; 0 = no limit
+    max_up: str | int = 0  # payload bytes a second that all torrents together send, or "10MiB"; 0 = no cap
+    max_down: str | int = 0  # bytes a second that all torrents together receive; 0 = no cap
+    max_up_torrent: str | int = 0  # the same of each torrent
+    max_down_torrent: str | int = 0
+    super_seed: bool = False  # seeds show each peer one piece after another (BEP 16)
     peer_timeout: Annotated[float, msgspec.Meta(gt=0)] = 120.0  # seconds without any source of data before an item fails
     seed_ratio: Annotated[float, msgspec.Meta(ge=0)] | None = None  # None = leave when done
     seed_time: Annotated[float, msgspec.Meta(ge=0)] | None = None  # seconds
@@ -57,6 +63,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     state: str = ""  # directory for what is worth keeping between runs; empty = btfast in the XDG state directory
 
     def __post_init__(self) -> None:
+        for name in ("max_up", "max_down", "max_up_torrent", "max_down_torrent"):
+            rate = parse_size(getattr(self, name))
+            if rate and rate < RATE_MINIMUM:
+                option = name.replace("_", "-")
+                raise InputError(f"{option} {getattr(self, name)}: too slow: give at least 1KiB, or 0 for no cap")
         budget = parse_size(self.memory)
         if budget and budget < ARENA_MINIMUM:
             raise InputError(f"memory {self.memory}: too small: give at least {ARENA_MINIMUM >> 20} MiB")

@@ -41,6 +41,7 @@ class Option:
 
 
 _LIST = "a source a line, - for stdin; # comments; after a tab its directory"
+_RATE = "all torrents together, such as 10MiB or 800K a second"
 _TIMEOUT = "without any source of data before an item fails"
 
 TABLE = (
@@ -57,6 +58,11 @@ TABLE = (
     Option("lsd", "flag", "look for peers in the local network (default: yes)", field="lsd"),
     Option("max-peers", "whole", "connected peers a torrent (default 200)", field="max_peers", metavar="N"),
     Option("max-time", "number", "seconds the run may take; then exit code 8", field="max_time", metavar="S"),
+    Option("max-up", "text", f"cap on what is sent, {_RATE}", field="max_up", metavar="RATE"),
+    Option("max-down", "text", f"cap on what is received, {_RATE}", field="max_down", metavar="RATE"),
+    Option("max-up-torrent", "text", "the same for each torrent", field="max_up_torrent", metavar="RATE"),
+    Option("max-down-torrent", "text", "the same for each torrent", field="max_down_torrent", metavar="RATE"),
+    Option("super-seed", "flag", "seed with a slow line: each piece leaves about once (BEP 16)", field="super_seed"),
     Option("peer-timeout", "number", f"seconds {_TIMEOUT} (default 120)", field="peer_timeout", metavar="S"),
     Option("seed-ratio", "number", "serve until uploaded / size is R", field="seed_ratio", metavar="R"),
     Option("seed-time", "number", "serve for S seconds", field="seed_time", metavar="S"),
@@ -86,6 +92,7 @@ BY_NAME = {option.name: option for option in TABLE}
 OUTPUT = ("json", "quiet", "verbose", "log", "config")
 NETWORK = (
     "port", "bind", "trackers", "no-dht", "pex", "lsd", "max-peers", "max-time", "peer-timeout",
+    "max-up", "max-down", "max-up-torrent", "max-down-torrent",
     "seed-ratio", "seed-time", "workers", "memory", "io", "state",
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ import argparse
 
 from btfast.cli.options import NETWORK, OUTPUT, Options
 
-OPTIONS = ("data", "jobs", "peer", "check", *NETWORK, *OUTPUT)
+OPTIONS = ("data", "jobs", "peer", "check", "super-seed", *NETWORK, *OUTPUT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,10 +8,12 @@ from typing import Any, Protocol
 
 from btfast._bitfield import Bitfield
 from btfast._peer_stream import PeerStream
+from btfast.engine.throttle import Line
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.pipeline import Pipeline
 from btfast.wire import messages
 
+READ_AT_ONCE = 1 << 20  # bytes
 UNASKED = 64 << 20  # bytes of blocks that came too late or were not asked for, beyond as much as was of use
 UNSENT_LIMIT = 4 << 20  # bytes of messages that a peer may leave unread before it is dropped
 
@@ -28,11 +30,11 @@ class PeerConnection:
     """`number` names the peer in the swarm's parts; `address`: where we reached it, or where it came from."""
 
     __slots__ = (
-        "_loop", "_socket", "_writing", "address", "am_choking", "am_interested", "choked_at", "client", "closed",
-        "connected_at", "excess", "extensions", "fast", "flooding", "greeted", "have", "introduced", "is_seed",
-        "last_payload", "last_received", "last_sent", "last_served", "listen_port", "metadata_asked", "number", "outgoing",
-        "owner", "peer_choking", "peer_id", "peer_interested", "pipeline", "prefers_encryption", "rejects", "stream",
-        "unchoked_at", "upload_only",
+        "_loop", "_paused", "_socket", "_writing", "address", "am_choking", "am_interested", "choked_at", "client",
+        "closed", "connected_at", "down", "excess", "extensions", "fast", "flooding", "greeted", "have", "introduced",
+        "is_seed", "last_payload", "last_received", "last_sent", "last_served", "listen_port", "metadata_asked",
+        "number", "outgoing", "owner", "peer_choking", "peer_id", "peer_interested", "pipeline", "prefers_encryption",
+        "rejects", "stream", "unchoked_at", "up", "upload_only",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +46,7 @@ class PeerConnection:
         self._loop = loop
         self._socket = sock
         self._writing = False
+        self._paused = False
         self.stream = PeerStream(sock.fileno())
         self.address = address
         self.owner = owner
@@ -70,13 +73,47 @@ class PeerConnection:
         self.rejects = 0  # since the last block
         self.unchoked_at = 0.0
         self.pipeline = Pipeline(now)
+        self.up: Line | None = None  # caps on what it gets from us, and on what it sends; None: none
+        self.down: Line | None = None
         self.connected_at = self.last_sent = self.last_received = self.last_payload = self.last_served = now
         self.excess = 0  # messages so far that neither data nor new pieces explain
         self.flooding = 0  # ticks in a row with too many of them
         loop.add_reader(sock.fileno(), self._readable)
 
     def _readable(self) -> None:
-        events = self.stream.handle_readable()
+        if self.down is None:
+            self._handle(self.stream.handle_readable())
+        else:
+            self._read_some(self.down, self.down.room(self._loop.time()))
+
+    def _read_some(self, line: Line, most: int) -> None:
+        """Reads what may pass; what must wait stays in the socket, so that TCP holds the peer back."""
+        most = min(most, READ_AT_ONCE)
+        before = self.stream.received
+        events = self.stream.handle_readable(most)
+        read = self.stream.received - before
+        line.take(read)
+        if read < most:
+            if self._paused:
+                self._paused = False
+                self._loop.add_reader(self._socket.fileno(), self._readable)
+        else:
+            line.wait(self)
+            if not self._paused:
+                self._paused = True
+                self._loop.remove_reader(self._socket.fileno())
+        self._handle(events)
+
+    def go_on(self, line: Line, most: int) -> None:
+        """throttle.Waiter"""
+        if self.closed:
+            return
+        if line is self.down:
+            self._read_some(line, most)
+        else:
+            self._flush(line, most)
+
+    def _handle(self, events: list[tuple[Any, ...]]) -> None:
         now = self._loop.time()
         self.last_received = now
         if events:
@@ -101,14 +138,23 @@ class PeerConnection:
         self.stream.send(message)
 
     def flush(self) -> None:
-        """Sends what is queued, now or when the socket takes it."""
-        if self.closed:
-            return
+        """Sends what is queued, now or when the socket takes it or the cap allows it."""
+        if not self.closed:
+            self._flush(self.up, 0)
+
+    def _flush(self, line: Line | None, granted: int) -> None:
         before = self.stream.sent
-        empty = self.stream.flush()
+        if line is None:
+            empty = self.stream.flush()
+        else:
+            payload = self.stream.payload_sent
+            empty = self.stream.flush(granted or line.room(self._loop.time()))
+            line.take(self.stream.payload_sent - payload)
+            if self.stream.held:
+                line.wait(self)
         if self.stream.sent != before:
             self.last_sent = self._loop.time()
-        if empty:
+        if empty or self.stream.held:
             if self._writing:
                 self._writing = False
                 self._loop.remove_writer(self._socket.fileno())
@@ -125,6 +171,10 @@ class PeerConnection:
         if self.closed:
             return
         self.closed = True
+        if self.up is not None:
+            self.up.forget(self)
+        if self.down is not None:
+            self.down.forget(self)
         fd = self._socket.fileno()
         self._loop.remove_reader(fd)
         if self._writing:

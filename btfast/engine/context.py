@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 
 from btfast._arena import Arena
-from btfast.config import Settings
+from btfast.config import Settings, parse_size
 from btfast.engine.resolve import Resolver
 from btfast.engine.served_files import ServedFiles
+from btfast.engine.throttle import Line, Throttle
 from btfast.engine.trackers import Trackers
 from btfast.engine.udp import UdpSockets
 from btfast.engine.workers import Workers
@@ -35,6 +36,8 @@ class Context:
         self.resolver = Resolver(self.loop)  # of names of peers
         self.served = ServedFiles()
         self.metadata_room = Room()  # for metadata that has not been verified yet
+        self.up = Throttle(self.loop, parse_size(settings.max_up))
+        self.down = Throttle(self.loop, parse_size(settings.max_down))
         self.port = 0  # where we listen
         self.external = ExternalAddress()
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
@@ -45,6 +48,11 @@ class Context:
         self.own_cpu = 0.0
         self.worker_cpu = 0.0
         self.full_seconds = 0.0  # how long requests had to wait because the arena was full
+
+    def lines(self) -> tuple[Line | None, Line | None]:
+        """One torrent's caps: up and down."""
+        each = self.settings.max_up_torrent, self.settings.max_down_torrent
+        return self.up.line(parse_size(each[0])), self.down.line(parse_size(each[1]))
 
     def sample_load(self) -> None:
         """Once a second: CPU seconds that this process and the workers have used so far."""

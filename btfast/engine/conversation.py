@@ -135,7 +135,7 @@ class Conversation:
         peer.greeted = True
         if handshake.extensions:
             self._extended.greet(peer)
-        have = self._pieces.have
+        have = self._pieces.have if self._serving.revealing is None else Bitfield(len(self._pieces))
         if peer.fast and have.all():
             peer.send(messages.HAVE_ALL)
         elif peer.fast and have.none():
@@ -197,6 +197,8 @@ class Conversation:
     def _knows(self, peer: PeerConnection, have: Bitfield) -> None:
         peer.have = have
         self._fetching.picker.peer_joined(peer.number, have)
+        if (revealing := self._serving.revealing) is not None:
+            revealing.handle_bitfield(peer, have, self._context.loop.time())
         self._has_more(peer)
 
     def _have(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
@@ -209,6 +211,8 @@ class Conversation:
         if self._fetching.picker.peer_has(peer.number, index) and not peer.am_interested:
             peer.interested(True)
         assert peer.have is not None
+        if (revealing := self._serving.revealing) is not None:
+            revealing.handle_have(peer, index, now)
         if not peer.is_seed and peer.have.all():
             self._has_more(peer)
 

@@ -151,6 +151,8 @@ class Engine(asyncio.Protocol):
         if context is not None:
             self._listener.close()
             self._dialer.close()
+            context.up.close()
+            context.down.close()
             await context.trackers.close()
             context.udp.close()
             context.resolver.close()

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from btfast.engine.connection import Owner, PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.dialing import Dialer
+from btfast.engine.throttle import Line
 from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.reach import reach_of
 from btfast.swarm.peers import KnownPeers, Source, host_group
@@ -43,6 +44,8 @@ class PeerSet:
         self.talk: Talk
         self.known = KnownPeers(priority=self._priority)
         self.connections: dict[int, PeerConnection] = {}
+        self._up: Line | None = None
+        self._down: Line | None = None
         self.banned = 0  # peers
 
     def add(self, addresses: list[PeerAddress], source: Source, *, sender: str = "", seeds: bool = False) -> None:
@@ -85,10 +88,17 @@ class PeerSet:
 
         return done
 
+    def cap(self, up: Line | None, down: Line | None) -> None:
+        """The torrent's caps."""
+        self._up, self._down = up, down
+        for peer in self.connections.values():
+            peer.up, peer.down = up, down
+
     def _adopt(self, peer: PeerConnection) -> None:
         peer.number = next(self._numbers)
         if self._context.port:
             self.known.set_own(PeerAddress(peer.local_host, self._context.port))
+        peer.up, peer.down = self._up, self._down
         self.connections[peer.number] = peer
         self.talk.greet(peer)
 

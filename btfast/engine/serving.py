@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
+from btfast.engine.revealing import Revealing
 from btfast.metainfo.geometry import Geometry
 from btfast.storage.layout import Layout
 from btfast.swarm.pieces import Pieces
@@ -15,11 +16,14 @@ from btfast.wire.messages import MAX_BLOCK
 class Serving:
     """Answers requests for pieces that are on disk."""
 
-    def __init__(self, context: Context, layout: Layout, geometry: Geometry, pieces: Pieces) -> None:
+    def __init__(
+        self, context: Context, layout: Layout, geometry: Geometry, pieces: Pieces, revealing: Revealing | None = None
+    ) -> None:
         self._context = context
         self._layout = layout
         self._geometry = geometry
         self._pieces = pieces
+        self._revealing = revealing
         self._uploaded_gone = 0  # by peers that have left
         self.rate = Rate(context.loop.time())
 
@@ -29,7 +33,8 @@ class Serving:
         if index >= geometry.piece_count or not 0 < length <= MAX_BLOCK or begin + length > geometry.piece_size(index):
             peer.close(f"it asked for bytes {begin}+{length} of piece {index}, which do not exist")
             return
-        if peer.am_choking or not self._pieces.have[index]:
+        hidden = self._revealing is not None and not self._revealing.may_ask(peer, index)
+        if peer.am_choking or hidden or not self._pieces.have[index]:
             peer.reject(index, begin, length)
             return
         if peer.stream.uploads >= OUR_REQQ:
@@ -48,12 +53,24 @@ class Serving:
             return
         peer.stream.send_block(index, begin, length, segments)
 
+    @property
+    def revealing(self) -> Revealing | None:
+        """While we pretend to have nothing."""
+        return self._revealing if self._revealing is not None and self._revealing.active else None
+
     def handle_cancel(self, peer: PeerConnection, index: int, begin: int, length: int) -> None:
         if peer.stream.cancel_block(index, begin, length):
             peer.reject(index, begin, length)
 
     def peer_left(self, peer: PeerConnection) -> None:
         self._uploaded_gone += peer.stream.payload_sent
+        if self._revealing is not None:
+            self._revealing.peer_left(peer)
+
+    def tick(self, now: float) -> None:
+        """Once a second."""
+        if self._revealing is not None:
+            self._revealing.tick(now)
 
     def uploaded(self, peers: list[PeerConnection]) -> int:
         """Payload bytes sent so far."""

@@ -25,6 +25,7 @@ from btfast.engine.metadata_serving import MetadataServing
 from btfast.engine.opening import hold_place, survey_and_check
 from btfast.engine.patience import Patience
 from btfast.engine.peer_set import PeerSet
+from btfast.engine.revealing import Revealing
 from btfast.engine.serving import Serving
 from btfast.engine.unchoking import Unchoking
 from btfast.engine.worker_process import Job
@@ -81,6 +82,7 @@ class ActiveTorrent:
         self._pieces = Pieces(geometry, Bitfield(geometry.piece_count))
         self._resolved = resolved
         self._peers = resolved.peers if resolved is not None else PeerSet(context, dialer, self._report_peer)
+        self._peers.cap(*context.lines())
         self._exchange: PeerExchange | None = None
         self._early = EarlyPeers()
         self._finishing = Finishing(context, self._layout, geometry, self._file_finished)
@@ -155,9 +157,12 @@ class ActiveTorrent:
         context, torrent = self._context, self.torrent
         self._watch = Stopwatch(context)
         self._fetching = Fetching(context, self.number, torrent, self._pieces, self, self._peers.connections)
-        self._serving = Serving(context, self._layout, torrent.geometry, self._pieces)
+        revealing = None
+        if context.settings.super_seed and self._add.seed:
+            revealing = Revealing(context, torrent.piece_count, self._peers.connections)
+        self._serving = Serving(context, self._layout, torrent.geometry, self._pieces, revealing)
         self._unchoking = Unchoking(context, self._peers.connections)
-        self._extended = Extended(context, lambda: self._pieces.complete)
+        self._extended = Extended(context, lambda: self._pieces.complete and self._serving.revealing is None)
         if context.settings.pex and not torrent.private:
             self._exchange = PeerExchange(self._extended, self._peers)
         self._conversation = Conversation(
@@ -394,6 +399,7 @@ class ActiveTorrent:
         peers = list(self._peers.connections.values())
         self._conversation.tick(peers, now)
         self._unchoking.tick(now, seeding=self._pieces.complete)
+        self._serving.tick(now)
         if not self._pieces.complete:
             self._fetching.tick(now)
             self._lose_patience(now)

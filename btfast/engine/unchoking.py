@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
-from btfast.swarm.choker import ROUND, Choker, PeerStats
+from btfast.swarm.choker import ROUND, SNUBBED, Choker, PeerStats
 from btfast.swarm.rates import Rate
 
 
@@ -15,11 +15,12 @@ class Unchoking:
         now = context.loop.time()
         self._context = context
         self._peers = peers
-        self._choker = Choker()
-        self._next_round = now + ROUND
+        self._choker = Choker(context.rng)
+        self._last_round = now
         self._rate = Rate(now)
         self._sent_before: dict[int, int] = {}
-        self._at_round: dict[int, tuple[int, int]] = {}  # payload from and to each peer when the last round was held
+        # Of each peer when the last round was held: payload from it and to it, and the rate at which it gave.
+        self._at_round: dict[int, tuple[int, int, float]] = {}
 
     def handle_interested(self, peer: PeerConnection, now: float) -> None:
         """A free slot is given at once: a peer that has to wait for the next round is lost time for both."""
@@ -28,11 +29,28 @@ class Unchoking:
 
     def handle_not_interested(self, peer: PeerConnection) -> None:
         self._choker.handle_not_interested(peer.number)
+        self._give_free(self._context.loop.time())
 
     def dropped(self, peer: PeerConnection) -> None:
         self._choker.peer_left(peer.number)
         self._sent_before.pop(peer.number, None)
         self._at_round.pop(peer.number, None)
+        self._give_free(self._context.loop.time())
+
+    def _give_free(self, now: float) -> None:
+        """Slots that nobody has go to those who wait, at once."""
+        for number in self._choker.poll_free(now):
+            self._tell(number, choked=False)
+
+    def _tell(self, number: int, *, choked: bool) -> None:
+        peer = self._peers.get(number)
+        if peer is None or choked == self._choker.is_unchoked(number):
+            return  # another one that has just been told was gone, and this changed since
+        if choked:
+            peer.choke()
+        else:
+            peer.unchoke()
+        peer.flush()
 
     def tick(self, now: float, *, seeding: bool) -> None:
         """Once a second; does a round when it is due."""
@@ -43,27 +61,26 @@ class Unchoking:
             self._sent_before[peer.number] = sent
             if grown:
                 peer.last_served = now
-        if now < self._next_round:
+        seconds = now - self._last_round
+        if seconds < ROUND:
+            self._give_free(now)
             return
-        self._next_round = now + ROUND
-        stats = [self._stats(peer) for peer in self._peers.values() if peer.greeted]
+        self._last_round = now
+        stats = [self._stats(peer, now, seconds) for peer in self._peers.values() if peer.greeted]
         unchoke, choke = self._choker.round(now, stats, seeding=seeding)
         for number in choke:
-            self._peers[number].choke()
-            self._peers[number].flush()
+            self._tell(number, choked=True)
         for number in unchoke:
-            self._peers[number].unchoke()
-            self._peers[number].flush()
+            self._tell(number, choked=False)
 
-    def _stats(self, peer: PeerConnection) -> PeerStats:
-        received, sent = self._at_round.get(peer.number, (0, 0))
-        self._at_round[peer.number] = (peer.stream.payload, peer.stream.payload_sent)
-        return PeerStats(
-            peer.number,
-            peer.peer_interested,
-            (peer.stream.payload - received) / ROUND,
-            (peer.stream.payload_sent - sent) / ROUND,
-        )
+    def _stats(self, peer: PeerConnection, now: float, seconds: float) -> PeerStats:
+        """What it gave counts for half as much each round later: blocks come in lumps."""
+        received, sent = peer.stream.payload, peer.stream.payload_sent
+        received_before, sent_before, gave = self._at_round.get(peer.number, (0, 0, 0.0))
+        gave = (gave + (received - received_before) / seconds) / 2
+        self._at_round[peer.number] = (received, sent, gave)
+        snubbed = now - peer.last_payload > SNUBBED
+        return PeerStats(peer.number, peer.peer_interested, gave, (sent - sent_before) / seconds, snubbed)
 
     def rate(self, now: float) -> float:
         """Payload sent, bytes a second."""

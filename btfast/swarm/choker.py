@@ -1,7 +1,13 @@
-"""Who may download from us (BEP 3): a few slots given anew every ten seconds, one of them optimistic.
+"""Who may download from us: BEP 3's tit for tat, as a downloader and as a seed.
 
-While downloading, those who give us most keep their slots. As a seed, slots go round: after its turn a peer goes to the
-end of the queue. The optimistic slot goes to whoever has waited longest, so nobody starves in either case.
+A round is held every ten seconds. As a downloader, those who sent us most keep their slots; who has sent nothing for a
+minute although asked (snubbed us) is not among them. As a seed, those who receive fastest keep them for a longer turn.
+One slot in five, and every slot that nobody has earned, is optimistic: it goes by a rotation, for thirty seconds, and
+newcomers enter the rotation at its front three times as likely as at any other place. So nobody starves, and a peer that
+has nothing to give yet gets its first pieces. There are more slots when those there are carry much.
+
+A slot that is free is given at once: rounds are for taking slots away.
+https://www.bittorrent.org/beps/bep_0003.html, Cohen, "Incentives Build Robustness in BitTorrent" (2003).
 """
 
 from __future__ import annotations
@@ -9,33 +15,51 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from btfast.swarm.rarity import Rng
+
 ROUND = 10.0  # seconds between rounds
 OPTIMISTIC = 30.0  # seconds an optimistic unchoke lasts
-TURN = 60.0  # seconds a seed serves a peer before others come first
+SHORT_TURN = 30.0  # seconds that a seed serves a peer which receives slowly, when others wait
+LONG_TURN = 90.0  # and one of the faster half
 CALM = 5.0  # seconds after a choke in which a peer is not unchoked out of turn: aria2 takes quick flips for a flood
+SNUBBED = 60.0  # seconds without data from a peer that we have asked: it keeps no slot by what it gave before
+SLOTS = 8  # to begin with, and at least
+MOST_SLOTS = 200
+GROWTH = 2048  # n slots need n x n times so many bytes a second: 1 MiB/s makes 22, 10 MiB/s 71
+FIRST = 3  # times as likely as any other place is the front of the rotation for a newcomer
 
 
 class PeerStats(NamedTuple):
-    """What a round needs to know of a peer. Rates are bytes a second: down to us, up to it."""
+    """What a round needs to know of a peer. Rates are bytes a second since the last round: down to us, up to it."""
 
     peer: int
     interested: bool
     down_rate: float = 0.0
     up_rate: float = 0.0
+    snubbed: bool = False
 
 
 class Choker:
-    """Decides for one torrent; a peer is choked until handle_interested or round says otherwise."""
+    """Decides for one torrent; a peer is choked until one of the methods says otherwise."""
 
-    __slots__ = ("_interested", "_optimist", "_optimist_until", "_served", "_slots", "_unchoked")
+    __slots__ = (
+        "_back", "_choked_at", "_free", "_front", "_interested", "_least", "_optimists", "_peak", "_place", "_rng",
+        "_unchoked", "slots",
+    )  # fmt: skip
 
-    def __init__(self, slots: int = 8) -> None:
-        self._slots = slots
+    slots: int
+
+    def __init__(self, rng: Rng, *, slots: int = SLOTS) -> None:
+        self._rng = rng
+        self.slots = self._least = slots
         self._unchoked: dict[int, float] = {}  # since when
+        self._choked_at: dict[int, float] = {}  # of those that had a slot before
         self._interested: set[int] = set()
-        self._served: dict[int, float] = {}  # when it was last choked, or first seen: who waits longest is lowest
-        self._optimist = -1
-        self._optimist_until = 0.0
+        self._place: dict[int, int] = {}  # in the rotation: the lowest is unchoked next
+        self._front = self._back = 0  # the lowest and the highest place given so far
+        self._optimists: dict[int, float] = {}  # until when
+        self._free = slots
+        self._peak = 0.0
 
     @property
     def unchoked(self) -> list[int]:
@@ -48,65 +72,127 @@ class Choker:
 
     def handle_interested(self, peer: int, now: float) -> bool:
         """A peer wants data. True: unchoke it at once."""
+        known = peer in self._interested
         self._interested.add(peer)
-        seen = peer in self._served
-        last = self._served.setdefault(peer, now)
-        if peer in self._unchoked or (seen and now - last < CALM):
+        if peer in self._unchoked:
+            self._free -= not known
             return False
-        if len(self._unchoked.keys() & self._interested) >= self._slots:
-            return False
-        self._unchoked[peer] = now
-        return True
+        self._enter(peer)
+        return self._free > 0 and self._calm(peer, now) and self._give(peer, now)
 
     def handle_not_interested(self, peer: int) -> None:
         """A peer wants nothing more; its slot is free at once, and the next round chokes it."""
-        self._interested.discard(peer)
+        if peer in self._interested:
+            self._interested.discard(peer)
+            self._free += peer in self._unchoked
 
     def peer_left(self, peer: int) -> None:
         """A peer is gone."""
-        self._interested.discard(peer)
+        self.handle_not_interested(peer)
         self._unchoked.pop(peer, None)
-        self._served.pop(peer, None)
-        if self._optimist == peer:
-            self._optimist = -1
+        self._choked_at.pop(peer, None)
+        self._optimists.pop(peer, None)
+        self._place.pop(peer, None)
+
+    def poll_free(self, now: float) -> list[int]:
+        """Peers to unchoke because slots are free: who has waited longest comes first."""
+        found: list[int] = []
+        if self._free <= 0:
+            return found
+        for peer in self._rotation(self._interested - self._unchoked.keys()):
+            if self._calm(peer, now) and self._free > 0:
+                self._give(peer, now)
+                found.append(peer)
+        return found
 
     def round(self, now: float, peers: Iterable[PeerStats], *, seeding: bool = False) -> tuple[list[int], list[int]]:
         """Deals the slots anew: the peers to unchoke and the peers to choke."""
-        wanting = {stats.peer: stats for stats in peers if stats.interested}
+        known = list(peers)
+        wanting = {stats.peer: stats for stats in known if stats.interested}
         self._interested = set(wanting)
         for peer in wanting:
-            self._served.setdefault(peer, now)
-        if seeding:
-            order = sorted(wanting, key=lambda peer: self._turn(peer, now))
+            self._enter(peer)
+        self._grow(sum(stats.up_rate for stats in known), len(wanting))
+        for peer, until in list(self._optimists.items()):
+            if peer not in wanting or now >= until:
+                del self._optimists[peer]
+        if len(wanting) <= self.slots:
+            chosen = set(wanting)
         else:
-            order = sorted(wanting, key=lambda peer: (-wanting[peer].down_rate, *self._turn(peer, now)))
-        if len(order) <= self._slots:
-            chosen = set(order)
-            self._optimist = -1
-        else:
-            chosen = self._with_optimist(order, now)
-        unchoke = [peer for peer in order if peer in chosen and peer not in self._unchoked]
+            chosen = self._deal(now, self._seed(now, wanting) if seeding else self._tit_for_tat(wanting))
         choke = [peer for peer in self._unchoked if peer not in chosen]
         for peer in choke:
             del self._unchoked[peer]
-            if peer in self._served:
-                self._served[peer] = now
+            self._choked_at[peer] = now
+        unchoke = [peer for peer in chosen if peer not in self._unchoked]
         self._unchoked.update((peer, now) for peer in unchoke)
+        self._free = self.slots - len(self._unchoked)
         return unchoke, choke
 
-    def _turn(self, peer: int, now: float) -> tuple[int, float]:
-        since = self._unchoked.get(peer)
-        if since is None:
-            return 1, self._served[peer]
-        return (0, since) if now - since < TURN else (2, since)
+    def _enter(self, peer: int) -> None:
+        """A peer that is not in the rotation enters it, at the front more likely than anywhere else."""
+        if peer in self._place:
+            return
+        index = int(self._rng.random() * (len(self._place) + FIRST)) - FIRST + 1
+        if index <= 0:
+            self._front -= 1
+            self._place[peer] = self._front
+        elif index == len(self._place):
+            self._served(peer)
+        else:
+            self._place[peer] = sorted(self._place.values())[index]
 
-    def _with_optimist(self, order: list[int], now: float) -> set[int]:
-        chosen = set(order[: max(self._slots - 1, 0)])
-        rest = [peer for peer in order if peer not in chosen]
-        if self._optimist not in rest or now >= self._optimist_until:
-            waiting = [peer for peer in rest if peer not in self._unchoked] or rest
-            self._optimist = min(waiting, key=lambda peer: self._served[peer])
-            self._optimist_until = now + OPTIMISTIC
-        if self._slots > 0:
-            chosen.add(self._optimist)
+    def _rotation(self, peers: Iterable[int]) -> list[int]:
+        return sorted(peers, key=self._place.__getitem__)
+
+    def _calm(self, peer: int, now: float) -> bool:
+        return now - self._choked_at.get(peer, now - CALM) >= CALM
+
+    def _give(self, peer: int, now: float) -> bool:
+        self._unchoked[peer] = now
+        self._free -= 1
+        self._served(peer)
+        return True
+
+    def _served(self, peer: int) -> None:
+        """It has had its chance: all others come before it."""
+        self._back += 1
+        self._place[peer] = self._back
+
+    def _grow(self, rate: float, wanting: int) -> None:
+        """What the line has shown it can carry is forgotten slowly."""
+        self._peak = max(rate, 0.9 * self._peak)
+        if self._least:
+            self.slots = max(self._least, min(int((self._peak / GROWTH) ** 0.5), MOST_SLOTS, wanting))
+
+    def _tit_for_tat(self, wanting: dict[int, PeerStats]) -> list[int]:
+        """Those who give, who gives most first."""
+        givers = [stats for stats in wanting.values() if stats.down_rate > 0 and not stats.snubbed]
+        givers.sort(key=lambda stats: -stats.down_rate)
+        return [stats.peer for stats in givers]
+
+    def _seed(self, now: float, wanting: dict[int, PeerStats]) -> list[int]:
+        """Those whose turn is not over, the fastest first; the turn of the faster half is longer."""
+        served = [peer for peer in self._unchoked if peer in wanting and peer not in self._optimists]
+        served.sort(key=lambda peer: -wanting[peer].up_rate)
+        middle = wanting[served[len(served) // 2]].up_rate if served else 0.0
+        return [
+            peer
+            for peer in served
+            if now - self._unchoked[peer] < (LONG_TURN if 0 < middle <= wanting[peer].up_rate else SHORT_TURN)
+        ]
+
+    def _deal(self, now: float, earned: list[int]) -> set[int]:
+        """The slots to those who have earned one, optimists whose time is not over, and the rotation, in this order."""
+        optimistic = max(1, self.slots // 5, len(self._optimists.keys() - earned))
+        chosen = set(earned[: max(0, self.slots - optimistic)])
+        for peer in list(self._optimists):
+            if peer in chosen or len(chosen) >= self.slots:
+                del self._optimists[peer]
+            else:
+                chosen.add(peer)
+        for peer in self._rotation(self._interested - chosen)[: max(0, self.slots - len(chosen))]:
+            chosen.add(peer)
+            self._optimists[peer] = now + OPTIMISTIC
+            self._served(peer)
         return chosen

@@ -1,6 +1,14 @@
 from __future__ import annotations
 
-from btfast.swarm.choker import Choker, PeerStats
+import random
+from collections import Counter
+
+from btfast.swarm import choker as module
+from btfast.swarm.choker import PeerStats
+
+
+def Choker(*, slots: int = 8, seed: int = 1) -> module.Choker:
+    return module.Choker(random.Random(seed), slots=slots)
 
 
 def test_a_free_slot_is_given_at_once() -> None:
@@ -44,11 +52,88 @@ def test_a_seed_lets_a_peer_finish_its_turn() -> None:
     peers = [PeerStats(n, True) for n in range(5)]
     choker.round(0.0, peers, seeding=True)
     first = set(choker.unchoked)
-    kept = 0
-    for turn in range(1, 5):
+    for turn in range(1, 3):
         choker.round(turn * 10.0, peers, seeding=True)
-        kept += len(first & set(choker.unchoked))
-    assert kept >= 4
+        assert set(choker.unchoked) == first
+
+
+def test_a_seed_serves_the_fast_for_longer_but_not_for_ever() -> None:
+    choker = Choker(slots=5)
+    rates = {n: 1000.0 if n % 2 else 10.0 for n in range(20)}
+    rounds: Counter[int] = Counter()
+    for turn in range(400):
+        served = set(choker.unchoked)
+        peers = [PeerStats(n, True, up_rate=rate if n in served else 0.0) for n, rate in rates.items()]
+        choker.round(turn * 10.0, peers, seeding=True)
+        rounds.update(choker.unchoked)
+    fast = sum(rounds[n] for n in rates if n % 2) / 10
+    slow = sum(rounds[n] for n in rates if not n % 2) / 10
+    assert 1.5 * slow < fast < 4 * slow
+    assert min(rounds.values()) > 0.2 * max(rounds.values())
+
+
+def test_who_was_asked_and_sent_nothing_for_a_minute_loses_what_it_had_earned() -> None:
+    choker = Choker(slots=3)
+    peers = [PeerStats(n, True, down_rate=10.0 + n, snubbed=n == 7) for n in range(8)]
+    choker.round(0.0, peers)
+    assert {5, 6} <= set(choker.unchoked)
+
+
+def test_givers_keep_their_slots_and_the_others_take_turns_of_thirty_seconds() -> None:
+    choker = Choker(slots=5)
+    peers = [PeerStats(n, True, down_rate=5.0 * (n < 4)) for n in range(12)]
+    optimists = []
+    for turn in range(25):
+        choker.round(turn * 10.0, peers)
+        assert {0, 1, 2, 3} <= set(choker.unchoked)
+        optimists.append((set(choker.unchoked) - {0, 1, 2, 3}).pop())
+    assert optimists[:24] == [peer for peer in optimists[0:24:3] for _ in range(3)]
+    assert sorted(optimists[0:24:3]) == list(range(4, 12))
+
+
+def test_newcomers_are_tried_first_three_times_as_often_as_elsewhere() -> None:
+    first: Counter[bool] = Counter()
+    for seed in range(400):
+        choker = Choker(slots=1, seed=seed)
+        waiting = [PeerStats(n, True) for n in range(7)]
+        choker.round(0.0, waiting)
+        choker.round(10.0, [*waiting, PeerStats(99, True)])
+        choker.round(30.0, [*waiting, PeerStats(99, True)])
+        first[choker.is_unchoked(99)] += 1
+    assert 90 < first[True] < 160  # 3 in 10; any other place 1 in 10
+
+
+def test_slots_that_were_not_earned_are_not_left_empty() -> None:
+    choker = Choker(slots=4)
+    choker.round(0.0, [PeerStats(n, True, down_rate=9.0 * (n == 0)) for n in range(9)])
+    assert len(choker.unchoked) == 4
+
+
+def test_slots_grow_with_what_is_sent_and_shrink_slowly() -> None:
+    choker = Choker(slots=8)
+    peers = [PeerStats(n, True, up_rate=(4 << 20) / 8 * (n < 8)) for n in range(100)]
+    choker.round(0.0, peers)
+    assert choker.slots == 45
+    assert len(choker.unchoked) == 45
+    quiet = [PeerStats(n, True) for n in range(100)]
+    choker.round(10.0, quiet)
+    assert 40 < choker.slots < 45
+    for turn in range(2, 60):
+        choker.round(turn * 10.0, quiet)
+    assert choker.slots == 8
+    choker.round(700.0, [PeerStats(n, True, up_rate=float(1 << 30)) for n in range(1000)])
+    assert choker.slots == module.MOST_SLOTS
+
+
+def test_slots_that_become_free_are_given_at_once_to_those_who_wait() -> None:
+    choker = Choker(slots=2)
+    for peer in range(4):
+        choker.handle_interested(peer, 0.0)
+    assert choker.poll_free(1.0) == []
+    choker.peer_left(0)
+    choker.handle_not_interested(1)
+    assert sorted(choker.poll_free(1.0)) == [2, 3]
+    assert choker.poll_free(1.0) == []
 
 
 def test_everybody_is_unchoked_when_there_are_slots_enough() -> None:
@@ -65,7 +150,9 @@ def test_a_peer_that_was_just_choked_waits_for_the_round() -> None:
     choker.handle_not_interested(1)
     assert choker.round(10.0, [PeerStats(1, False)]) == ([], [1])
     assert not choker.handle_interested(1, 12.0)
-    assert choker.handle_interested(1, 16.0)
+    assert choker.poll_free(14.0) == []
+    assert choker.poll_free(16.0) == [1]
+    assert choker.is_unchoked(1)
 
 
 def test_a_peer_that_left_frees_its_slot() -> None:
