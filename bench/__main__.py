@@ -21,6 +21,7 @@ from bench.payload import MIB, source_folder
 from bench.results import LoadResult, Sample, Summary
 from bench.tools import ROOT, ToolError, build, compiler
 
+CLIENTS: tuple[Client, ...] = tuple(dict.fromkeys((*ALL, *(client for load in LOADS.values() for client in load.clients))))
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -38,7 +39,7 @@ def size(text: str) -> int:
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
-    names = ", ".join(client.name for client in ALL)
+    names = ", ".join(dict.fromkeys(client.name for client in CLIENTS))
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures btfast beside other downloaders.")
     parser.add_argument("loads", nargs="*", metavar="LOAD", help=f"which loads, default all: {' '.join(LOADS)}")
     parser.add_argument("--rounds", type=int, default=5, help="every client runs once a round (default 5)")
@@ -53,7 +54,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         if name not in LOADS:
             parser.error(f"no load {name!r}: there are {', '.join(LOADS)}")
     for name in arguments.only:
-        if name not in {client.name for client in ALL}:
+        if name not in {client.name for client in CLIENTS}:
             parser.error(f"no client {name!r}: there are {names}")
     if arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -97,13 +98,13 @@ def main(words: Sequence[str] | None = None) -> int:
     rounds = 1 if arguments.quick and arguments.rounds == 5 else arguments.rounds
     try:
         compiler()
-        for tool in ("payload", "seed", "idle", "relay", "tracker", "meter"):
+        for tool in ("payload", "seed", "idle", "relay", "tracker", "announce", "meter"):
             build(tool)
     except ToolError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    reasons = {client.name: client.missing() for client in ALL}
-    versions = {client.name: client.version() for client in ALL if reasons[client.name] is None}
+    reasons = {client.name: client.missing() for client in CLIENTS}
+    versions = {client.name: client.version() for client in CLIENTS if reasons[client.name] is None}
     facts = machine.facts(arguments.dest, source_folder(1), versions)
     facts["started"] = time.strftime("%Y-%m-%d %H:%M:%S %z")
     facts["load average"] = " ".join(f"{value:.2f}" for value in os.getloadavg())

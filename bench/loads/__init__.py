@@ -9,5 +9,6 @@ from bench.loads.idle import Idle
 from bench.loads.long_pipes import Crowd, Pipe
 from bench.loads.magnets import Magnets
 from bench.loads.memory import Memory
+from bench.loads.tracker import Tracker
 
-LOADS: dict[str, type[Load]] = {load.name: load for load in (Flat, Pipe, Crowd, Bulk, Magnets, Memory, Idle)}
+LOADS: dict[str, type[Load]] = {load.name: load for load in (Flat, Pipe, Crowd, Bulk, Magnets, Memory, Idle, Tracker)}
