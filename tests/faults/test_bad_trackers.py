@@ -159,7 +159,7 @@ def with_a_second_tier(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[s
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Ended], int]:
-    return asyncio.run(download_all(tmp_path_factory.mktemp("alone"), second_tier=False, seconds=2))
+    return asyncio.run(download_all(tmp_path_factory.mktemp("alone"), second_tier=False, seconds=6))
 
 
 @pytest.mark.parametrize("name", CASES)
