@@ -16,13 +16,14 @@ from btfast.engine.extended import Extended
 from btfast.engine.greeting import read_handshake, still_welcome
 from btfast.engine.heard import BITFIELD_LIMIT, Heard
 from btfast.errors import RemoteError
-from btfast.swarm.metadata import MetadataFetch
+from btfast.swarm.metadata import LAST_WINDOW, MetadataFetch
 from btfast.wire import ids, messages
 from btfast.wire.extensions import ExtendedHandshake, decode_dont_have
 from btfast.wire.handshake import encode_handshake
 from btfast.wire.ut_metadata import DATA, REJECT, REQUEST, MetadataMessage, decode_metadata, encode_metadata
 
 EXTENSION = "ut_metadata"
+RTORRENT = b"-lt"  # a second request while the first answer is on its way, and it reads nothing more
 FEW = 16  # messages to begin with that need no explanation
 
 
@@ -112,7 +113,8 @@ class Preface:
 
     def _introduced(self, peer: PeerConnection, said: ExtendedHandshake, now: float) -> None:
         if EXTENSION in (peer.extensions or {}):
-            self._fetch.peer_joined(peer.number, said.metadata_size, now)
+            most = 1 if peer.peer_id.startswith(RTORRENT) else LAST_WINDOW
+            self._fetch.peer_joined(peer.number, said.metadata_size, now, most=most)
 
     def _dont_have(self, peer: PeerConnection, body: bytes, now: float) -> None:
         self._of(peer).handle_lacks(decode_dont_have(body))

@@ -117,14 +117,15 @@ class _Attempt:
 
 
 class _Peer:
-    __slots__ = ("alone", "asked", "failures", "number", "rests_until", "since", "size", "strikes", "unasked", "window")
+    __slots__ = ("alone", "asked", "failures", "most", "number", "rests_until", "since", "size", "strikes", "unasked", "window")
 
-    def __init__(self, number: int, now: float) -> None:
+    def __init__(self, number: int, now: float, most: int) -> None:
         self.number = number
         self.since = now
+        self.most = most  # requests that it bears at once
         self.size: int | None = None
         self.asked: dict[int, tuple[float, _Attempt | None]] = {}  # piece: when, and for which attempt
-        self.window = FIRST_WINDOW
+        self.window = min(FIRST_WINDOW, most)
         self.rests_until = now
         self.failures = 0  # in a row
         self.strikes = 0
@@ -190,11 +191,14 @@ class MetadataFetch:
 
     # peers
 
-    def peer_joined(self, number: int, size: int | None, now: float) -> None:
-        """It speaks ut_metadata and says how large the metadata is, or that it does not know. May be said again."""
+    def peer_joined(self, number: int, size: int | None, now: float, *, most: int = LAST_WINDOW) -> None:
+        """It speaks ut_metadata and says how large the metadata is, or that it does not know. May be said again.
+
+        `most`: requests that it bears at once.
+        """
         peer = self._peers.get(number)
         if peer is None:
-            peer = self._peers[number] = _Peer(number, now)
+            peer = self._peers[number] = _Peer(number, now, most)
         if size is None or size == peer.size or self.metadata is not None:
             return
         self._leave_camp(peer)
@@ -239,7 +243,7 @@ class MetadataFetch:
     def _rest(self, peer: _Peer, now: float) -> None:
         peer.rests_until = now + REST
         peer.failures += 1
-        peer.window = FIRST_WINDOW
+        peer.window = min(FIRST_WINDOW, peer.most)
         self._withdraw(peer)
 
     def __len__(self) -> int:
@@ -360,7 +364,7 @@ class MetadataFetch:
                 raise RemoteError("ut_metadata: its pieces have wrong lengths: the peer is dropped")
             self._rest(peer, now)
             return
-        peer.window = min(LAST_WINDOW, peer.window + 1)
+        peer.window = min(peer.most, peer.window + 1)
         peer.failures = 0
         if piece not in attempt.pieces:
             self.progress_at = now

@@ -105,6 +105,18 @@ def test_a_peer_is_not_asked_for_everything_at_once() -> None:
     assert bench.fetch.poll_requests(bench.now) == []
 
 
+def test_a_peer_that_bears_one_request_is_asked_for_one_piece_after_the_other() -> None:
+    """rTorrent 0.9.8 reads nothing more after a second one."""
+    bench = Bench()
+    bench.answers[1] = serves(REAL)
+    bench.fetch.peer_joined(1, len(REAL), bench.now, most=1)
+    while bench.fetch.metadata is None:
+        before = len(bench.asked)
+        assert bench.turn()
+        assert len(bench.asked) == before + 1
+    assert bench.fetch.metadata == REAL
+
+
 def test_a_slow_peers_piece_is_asked_from_another_as_well() -> None:
     bench = Bench(REAL[:PIECE])
     bench.add(1, PIECE, lambda piece: None)
