@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +75,20 @@ class Transmission(Program):
 
 
 class TransmissionAlone(Transmission):
-    """The same without a daemon or remote control, to run in a network of its own at `host`."""
+    """The same without remote control, to run in a network of its own at `host`: it finds the torrent in a folder."""
 
-    program = "transmission-cli"
-    package = "transmission-cli"
     must_be_dialed = False
     remote = False
 
     def _words(self, folder: str) -> list[str]:
-        return [self.program, "-g", folder, "-w", str(self.folder), "-p", str(self.port), str(self.source)]
+        watched = self.home / "watched"
+        watched.mkdir()
+        assert isinstance(self.source, Path)
+        shutil.copy(self.source, watched)
+        return [*super()._words(folder), "--watch-dir", str(watched)]
 
     def add(self) -> bool:
         return True
 
     def complete(self) -> bool:
-        return "Seeding, " in self.log.read_text(errors="replace")
+        return "State changed from \"Incomplete\" to \"Complete\"" in self.log.read_text(errors="replace")
