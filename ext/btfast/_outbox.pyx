@@ -2,17 +2,19 @@
 #
 # Messages overtake blocks that wait, never one that has begun to leave: its header, its first segment and the segments
 # after it stay together. A block keeps a reference to the owner of each file it is read from until it has left or was
-# taken back. References are let go only when the queues are in order again: an owner's end may run any code.
+# taken back. References are let go only when the queues are in order again: an owner's end may run any code. An encrypted
+# stream reads its blocks through a buffer, at most SEALED bytes ahead of the socket: what has been encrypted must leave.
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy, memmove
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
 
 import os
 
+from btfast._rc4 cimport Rc4, rc4_apply
 from btfast.framing cimport BLOCK, PIECE_HEADER, piece_header, put32
 
 cdef extern from *:
@@ -48,10 +50,14 @@ cdef extern from *:
     ssize_t btfast_send(int fd, const void* data, size_t length, int more) nogil
     ssize_t btfast_sendfile(int fd, int file, int64_t offset, size_t length) nogil
 
+cdef extern from "unistd.h" nogil:
+    ssize_t pread(int fd, void* buffer, size_t length, int64_t offset)
+
 cdef enum:
     TRIPLE = 17  # bytes of a request, cancel or reject
     TEXT_KEPT = 512  # bytes of room that stay when all has been sent
     PARTS_KEPT = 8
+    SEALED = 65536
 
 cdef uint8_t zeros[BLOCK]
 
@@ -67,9 +73,10 @@ cdef class Outbox:
             Py_DECREF(<object>self.parts[i].owner)
         free(self.parts)
         free(self.text)
+        free(self.sealed)
 
     def __sizeof__(self):
-        return object.__sizeof__(self) + self.room + self.parts_room * sizeof(Part)
+        return object.__sizeof__(self) + self.room + self.parts_room * sizeof(Part) + self.sealed_end
 
     cdef uint8_t* _extend(self, size_t n) except NULL:
         """Room for `n` more bytes of messages, already counted as filled."""
@@ -220,6 +227,8 @@ cdef class Outbox:
         cdef int error
         cdef bint block
         self.allowed = allowed
+        if self.cipher is not None:
+            return self._flush_sealed(fd)
         while True:
             block = self.parts_head < self.parts_end
             if self.head < self.end and (not block or self._waits(self.parts_head)):
@@ -245,14 +254,17 @@ cdef class Outbox:
         cdef ssize_t n = btfast_send(fd, self.text + self.head, self.end - self.head, more)
         if n > 0:
             self.sent += n
-            self.head += n
-            if self.head == self.end:
-                self.head = self.end = 0
-                if self.room > TEXT_KEPT:
-                    free(self.text)
-                    self.text = NULL
-                    self.room = 0
+            self._advance_text(n)
         return n
+
+    cdef void _advance_text(self, size_t n) noexcept:
+        self.head += n
+        if self.head == self.end:
+            self.head = self.end = 0
+            if self.room > TEXT_KEPT:
+                free(self.text)
+                self.text = NULL
+                self.room = 0
 
     cdef ssize_t _flush_part(self, int fd) except? -1:
         """What one system call takes of the block in front; 0 when its file ends too early, below 0 as `send`."""
@@ -272,13 +284,18 @@ cdef class Outbox:
             n = btfast_sendfile(fd, part.fd, part.offset, <size_t>min(part.left, self.allowed))
         if n > 0:
             self.sent += n
-            self.payload_sent += n
-            self.allowed -= <uint64_t>n
-            part.left -= <uint32_t>n
-            part.offset += n
-            if part.left == 0:
-                self._finish_part()
+            self._advance_part(n)
         return n
+
+    cdef int _advance_part(self, size_t n) except -1:
+        cdef Part* part = &self.parts[self.parts_head]
+        self.payload_sent += n
+        self.allowed -= n
+        part.left -= <uint32_t>n
+        part.offset += <int64_t>n
+        if part.left == 0:
+            self._finish_part()
+        return 0
 
     cdef int _finish_part(self) except -1:
         owner = <object>self.parts[self.parts_head].owner
@@ -293,4 +310,98 @@ cdef class Outbox:
                 self.parts_room = 0
         elif self.parts[self.parts_head].first:
             self.uploads -= 1
+        return 0
+
+    # encrypted
+
+    cdef Flush _flush_sealed(self, int fd) except? FAILED:
+        cdef uint8_t staging[SEALED]
+        cdef ssize_t n, left
+        cdef int error
+        cdef bint more
+        if self.sealing:  # the end of an owner has called back into here: what is being gathered goes first
+            return FULL
+        while True:
+            if self.sealed_head == self.sealed_end:
+                self.sealing = True
+                try:
+                    n = self._seal(staging)
+                finally:
+                    self.sealing = False
+                if n < 0:
+                    return FAILED
+                if n == 0:
+                    return HELD if self.parts_head < self.parts_end else SENT
+                with nogil:
+                    rc4_apply(&self.cipher.state, staging, <size_t>n)
+                more = self.head < self.end or self.parts_head < self.parts_end and self.allowed
+                left = btfast_send(fd, staging, <size_t>n, more)
+                error = errno
+                if left < n:
+                    self._keep(staging + max(left, 0), <size_t>(n - max(left, 0)))
+                n = left
+            else:
+                n = btfast_send(fd, self.sealed + self.sealed_head, self.sealed_end - self.sealed_head, False)
+                error = errno
+                if n > 0:
+                    self.sealed_head += <size_t>n
+                    if self.sealed_head == self.sealed_end:
+                        free(self.sealed)
+                        self.sealed = NULL
+                        self.sealed_head = self.sealed_end = 0
+            if n > 0:
+                self.sent += <uint64_t>n
+            elif n < 0:
+                if error == EAGAIN:
+                    return FULL
+                if error != EINTR:
+                    self.failure = os.strerror(error)
+                    return FAILED
+
+    cdef ssize_t _seal(self, uint8_t* staging) except? -1:
+        """Fills `staging` with what is to be sent next; returns how many bytes, -1 where a file cannot be read."""
+        cdef size_t n = 0, take
+        cdef ssize_t got
+        cdef Part* part
+        cdef bint block
+        while n < SEALED:
+            block = self.parts_head < self.parts_end
+            if self.head < self.end and (not block or self._waits(self.parts_head)):
+                take = min(SEALED - n, self.end - self.head)
+                memcpy(staging + n, self.text + self.head, take)
+                self._advance_text(take)
+                n += take
+                continue
+            if not block or not self.allowed:
+                break
+            part = &self.parts[self.parts_head]
+            if part.header_left:
+                if SEALED - n <= PIECE_HEADER:
+                    break
+                piece_header(staging + n, part.index, part.begin, part.length)
+                part.header_left = 0
+                n += PIECE_HEADER
+            take = <size_t>min(min(<uint64_t>part.left, self.allowed), SEALED - n)
+            if part.fd < 0:
+                memset(staging + n, 0, take)
+            else:
+                got = pread(part.fd, staging + n, take, part.offset)
+                if got < 0 and errno == EINTR:
+                    continue
+                if got <= 0:
+                    self.failure = os.strerror(errno) if got else "a file that is being served has become shorter"
+                    return -1
+                take = <size_t>got
+            n += take
+            self._advance_part(take)
+        return <ssize_t>n
+
+    cdef int _keep(self, const uint8_t* data, size_t n) except -1:
+        """What the socket did not take waits."""
+        self.sealed = <uint8_t*>malloc(n)
+        if self.sealed == NULL:
+            raise MemoryError()
+        memcpy(self.sealed, data, n)
+        self.sealed_head = 0
+        self.sealed_end = n
         return 0

@@ -13,7 +13,8 @@
 # right to write at once: the rest of a block that is on its way is thrown away.
 #
 # Requests are kept as runs of blocks of one piece; what arrives is reported as runs too, so that the cost in Python is
-# per run and not per block. The parts: _requests knows what was asked for, _message what the other messages look like,
+# per run and not per block. On an encrypted stream (MSE) what a readv brought is decrypted in place, in the order in which
+# it came, before anybody looks at it. The parts: _requests knows what was asked for, _message what the other messages look like,
 # _outbox what is to be sent; here is what reads. All streams share one scratch buffer: one thread drives them.
 # https://www.bittorrent.org/beps/bep_0003.html, bep_0006 (fast), bep_0010 (extensions).
 
@@ -28,13 +29,13 @@ import os
 from btfast._arena cimport Slot
 from btfast._message cimport Message
 from btfast._outbox cimport FAILED, HELD, SENT, Flush, Outbox
-from btfast._requests cimport ASIDE, DIRECT, DISCARD, Block, Requests, Run, block_length, release
-from btfast.framing cimport BLOCK, PIECE_HEADER, piece_header, read32
+from btfast._rc4 cimport Rc4
+from btfast._requests cimport ASIDE, DIRECT, DISCARD, Requests, Run, block_length, release
+from btfast.framing cimport BLOCK, HANDSHAKE, PIECE_HEADER, piece_header, read32
 from btfast.reading cimport iovec, read_some, readv
 
 cdef enum:
     INFO_HASH_END = 48  # of a handshake
-    HANDSHAKE = 68
     PREDICT = 32  # blocks a readv predicts: half a MiB
     SPILL = 65536
     MOST = 1 << 20  # bytes read in one wake-up, so that one peer cannot starve the others
@@ -42,13 +43,6 @@ cdef enum:
     LONGEST_BLOCK = 131072
 
 cdef uint64_t ANY = UINT64_MAX
-
-cdef enum State:
-    IN_HANDSHAKE
-    IN_HEADER
-    IN_MESSAGE
-    IN_PAYLOAD
-    CLOSED
 
 CLOSED_EVENT = 256  # (256, reason): the stream has ended; nothing follows
 BLOCK_EVENT = 258  # (258, index, begin, bytes): a block of an indirect request
@@ -69,28 +63,6 @@ cdef class PeerStream:
     descriptor. Counters are bytes.
     """
 
-    cdef readonly int fd
-    cdef readonly uint64_t received  # everything
-    cdef readonly uint64_t payload  # of blocks that were asked for
-    cdef readonly uint64_t wasted  # of blocks that nobody waits for any more
-    cdef readonly uint64_t messages
-    cdef public size_t bitfield_limit
-    cdef readonly str error  # why it has ended
-    cdef readonly bint held  # the last flush stopped because no more bytes of blocks were allowed
-
-    cdef State state
-    cdef list events
-    cdef Requests asked
-    cdef Outbox out
-    cdef Message message
-    cdef Block block  # the one that is being read
-    # The run of blocks that came in and is not yet an event.
-    cdef bint landed
-    cdef uint32_t landed_index, landed_begin, landed_length
-    # The handshake, or the header of a message, as far as it has come.
-    cdef int head_got
-    cdef uint8_t head[HANDSHAKE]
-
     def __cinit__(self, int fd, *, size_t bitfield_limit=1 << 21):
         self.fd = fd
         self.bitfield_limit = bitfield_limit
@@ -104,7 +76,7 @@ cdef class PeerStream:
         release(&self.block)
 
     def __sizeof__(self):
-        parts = (self.asked, self.out, self.message, self.events)
+        parts = (self.asked, self.out, self.message, self.events, self.cipher)
         return object.__sizeof__(self) + sum([part.__sizeof__() for part in parts])
 
     def handle_readable(self, size_t most=MOST):
@@ -148,10 +120,27 @@ cdef class PeerStream:
                     self._close(os.strerror(error))
                 break
             self.received += got
+            if self.cipher is not None:  # of a block that is thrown away the spill may hold what follows already
+                self.cipher.apply_read(v, n, got, first and self.block.mode == DISCARD)
             self._walk(v, n, first, blocks, lengths, got, spilled)
             if <size_t>got < wanted or <size_t>got >= budget or len(self.events) >= MANY:
                 break
             budget -= got
+        return self._take_events()
+
+    def handle_bytes(self, const uint8_t[::1] data not None):
+        """The same for bytes that were read, and decrypted, before this stream had the socket."""
+        self.received += <uint64_t>data.shape[0]
+        if data.shape[0]:
+            self._parse(&data[0], <size_t>data.shape[0])
+        return self._take_events()
+
+    def encrypt(self, Rc4 incoming not None, Rc4 outgoing not None):
+        """From here on all that is read and sent goes through these. What is queued has not been sent yet."""
+        self.cipher = incoming
+        self.out.cipher = outgoing
+
+    cdef list _take_events(self):
         self._report_landed()
         found = self.events
         self.events = []
@@ -169,7 +158,7 @@ cdef class PeerStream:
         v[0].iov_len = left
         return 1
 
-    cdef inline void _front_header(self, uint8_t* header) noexcept:
+    cdef void _front_header(self, uint8_t* header) noexcept:
         cdef Run* run = &self.asked.runs[self.asked.head]
         piece_header(header, run.index, run.begin, block_length(run, run.begin))
 

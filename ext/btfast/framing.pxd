@@ -21,6 +21,7 @@ cdef extern from *:
 
 cdef enum:
     BLOCK = 16384
+    HANDSHAKE = 68
     PIECE_HEADER = 13  # length prefix, id, index, begin
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from btfast._arena import Arena, Slot
 from btfast._peer_stream import BLOCK_EVENT, CLOSED_EVENT, HANDSHAKE_EVENT, INFO_HASH_EVENT, PeerStream
+from btfast._rc4 import Rc4
 
 BLOCK = 16384
 CANARY = 0xA5
@@ -80,9 +81,11 @@ class Request(NamedTuple):
 
 
 class Pair:
-    """A PeerStream and the peer's end of its socket."""
+    """A PeerStream and the peer's end of its socket. `encrypted`: both speak RC4, and nobody else notices."""
 
-    def __init__(self, *, tcp: bool = False, bitfield_limit: int = 1 << 21, handshake: bool = True) -> None:
+    def __init__(
+        self, *, tcp: bool = False, bitfield_limit: int = 1 << 21, handshake: bool = True, encrypted: bool = False
+    ) -> None:
         if tcp:
             with socket.create_server(("127.0.0.1", 0)) as server:
                 self.peer = socket.create_connection(server.getsockname())
@@ -93,13 +96,17 @@ class Pair:
         self.peer.settimeout(20)
         self.stream = PeerStream(self.ours.fileno(), bitfield_limit=bitfield_limit)
         self.fed = 0
+        self._outward = self._inward = None
+        if encrypted:
+            self.stream.encrypt(Rc4(b"to us"), Rc4(b"from us"))
+            self._outward, self._inward = Rc4(b"to us"), Rc4(b"from us")
         if handshake:
             assert self.feed(HANDSHAKE) == [(INFO_HASH_EVENT, HANDSHAKE[:48]), (HANDSHAKE_EVENT, HANDSHAKE)]
 
     def feed(self, data: bytes, most: int = 1 << 20) -> list[Event]:
         """Sends `data`, in one go if the socket's buffer takes it, and lets the stream read all of it, `most` a wake-up."""
         events: list[Event] = []
-        rest = memoryview(data)
+        rest = memoryview(data if self._outward is None else self._outward.crypt(data))
         while rest:
             self.peer.setblocking(False)
             sent = self.peer.send(rest)
@@ -124,12 +131,17 @@ class Pair:
                 break
         return events
 
+    def read(self, size: int) -> bytes:
+        """At most so many bytes of what the stream has sent."""
+        found = self.peer.recv(size)
+        return found if self._inward is None else self._inward.crypt(found)
+
     def sent(self) -> bytes:
         """What the stream has sent and the peer not yet read."""
         self.peer.setblocking(False)
         found = b""
         try:
-            while chunk := self.peer.recv(1 << 20):
+            while chunk := self.read(1 << 20):
                 found += chunk
         except BlockingIOError:
             pass
@@ -181,17 +193,21 @@ def run_case(case: Case) -> None:
     trailing = have(77)
     for name, sizes in cuts(len(case.data)):
         _run_once(case, name, sizes, b"", b"")
+        if not name.startswith("at"):
+            _run_once(case, f"{name}, encrypted", sizes, b"", b"", encrypted=True)
     if not case.closes:
         for at in range(1, len(trailing)):
             _run_once(case, f"trailing {at}", [len(case.data) + at], trailing[:at], trailing[at:])
 
 
-def _run_once(case: Case, name: str, sizes: Sequence[int], trailing: bytes, rest: bytes) -> None:
+def _run_once(
+    case: Case, name: str, sizes: Sequence[int], trailing: bytes, rest: bytes, *, encrypted: bool = False
+) -> None:
     total = sum((length + 4095) // 4096 * 4096 for length in case.slots.values()) + 4096
     arena = Arena.create(total)
     arena.view(0, total)[:] = bytes([CANARY]) * total
     slots = {index: allocated(arena, length) for index, length in case.slots.items()}
-    with Pair(bitfield_limit=case.bitfield_limit) as pair:
+    with Pair(bitfield_limit=case.bitfield_limit, encrypted=encrypted) as pair:
         slot = None
         for request in case.requests:
             slot = slots[request.index]

@@ -276,9 +276,9 @@ STEPS = st.tuples(
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.lists(STEPS, min_size=10, max_size=80))
-def test_any_script_lands_the_right_bytes_once(steps: list[tuple[str, int, int]]) -> None:
-    with Pair(bitfield_limit=100) as pair:
+@given(st.lists(STEPS, min_size=10, max_size=80), st.booleans())
+def test_any_script_lands_the_right_bytes_once(steps: list[tuple[str, int, int]], encrypted: bool) -> None:
+    with Pair(bitfield_limit=100, encrypted=encrypted) as pair:
         script = Script(pair)
         for step in steps:
             script.play(*step)
@@ -293,8 +293,8 @@ def test_any_script_lands_the_right_bytes_once(steps: list[tuple[str, int, int]]
 def test_long_scripts_of_a_lively_peer() -> None:
     """Deeper than a search for small counter-examples goes: no misbehaviour, thousands of steps."""
     rng = random.Random(11)
-    for _ in range(6):
-        with Pair(bitfield_limit=100) as pair:
+    for number in range(6):
+        with Pair(bitfield_limit=100, encrypted=number % 2 == 1) as pair:
             script = Script(pair)
             names = ["request"] * 4 + ["cancel", "flush"] + THEIRS + ["arrive"] * 10
             for _ in range(600):

@@ -59,7 +59,7 @@ def drain(pair: Pair, step: int) -> bytes:
         readable, writable, _ = select.select([pair.peer], [pair.ours], [], 20)
         assert readable or writable
         if readable:
-            found += pair.peer.recv(step)
+            found += pair.read(step)
     raise AssertionError("flush never came to an end")
 
 
@@ -87,7 +87,7 @@ def test_a_long_queue_of_messages_through_a_narrow_socket(step: int, tcp: bool) 
         pair.stream.send(text[len(text) // 2 :])
         found = drain(pair, step)
         pair.ours.shutdown(socket.SHUT_WR)
-        while chunk := pair.peer.recv(1 << 20):
+        while chunk := pair.read(1 << 20):
             found += chunk
         assert found == text
         assert pair.stream.sent == len(text)
@@ -116,12 +116,13 @@ def segments(file: int) -> tuple[list[tuple[object, int, int, int]], bytes]:
     return parts, data[5:6005] + bytes(3000) + data[7 : 7 + BLOCK - 9001] + bytes(1)
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
 @pytest.mark.parametrize("step", [13, 500, 4096, 1 << 20])
-def test_blocks_and_messages_through_a_narrow_socket_stay_whole(file: int, step: int) -> None:
+def test_blocks_and_messages_through_a_narrow_socket_stay_whole(file: int, step: int, encrypted: bool) -> None:
     data = content(0, 0, FILE_BYTES)
     parts, mixed = segments(file)
     count = 1 if step == 13 else 6
-    with narrow(Pair()) as pair:
+    with narrow(Pair(encrypted=encrypted)) as pair:
         pair.stream.send(have(1))
         for n in range(count):
             pair.stream.send_block(n, 0, BLOCK, [part(file, n * BLOCK, BLOCK)])
@@ -150,10 +151,11 @@ def test_a_message_overtakes_blocks_that_wait_but_not_the_one_that_leaves(file: 
         assert drain(pair, 3000) == blocks[0] + message(0) + blocks[1] + blocks[2]
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
 @pytest.mark.parametrize("most", [1, 13, 1000, BLOCK, 2 * BLOCK - 1])
-def test_no_more_of_blocks_leaves_than_is_allowed(file: int, most: int) -> None:
+def test_no_more_of_blocks_leaves_than_is_allowed(file: int, most: int, encrypted: bool) -> None:
     data = content(0, 0, FILE_BYTES)
-    with Pair() as pair:
+    with Pair(encrypted=encrypted) as pair:
         for n in range(3):
             pair.stream.send_block(n, 0, BLOCK, [part(file, n * BLOCK, 9000), part(-1, 0, BLOCK - 9000)])
         pair.stream.send(have(1))
