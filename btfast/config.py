@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pex: bool = True  # peers may name other peers (BEP 11); never in private torrents
     lsd: bool = True  # ask the local network (BEP 14); never about private torrents
     check: bool = False  # hash what is there first, also under final names
+    encryption: Literal["off", "allow", "require"] = "allow"  # of connections to peers, both ways (MSE)
     in_place: bool = False  # write under the final names, without .part
     state: str = ""  # directory for what is worth keeping between runs; empty = btfast in the XDG state directory
 

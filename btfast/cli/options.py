@@ -41,6 +41,7 @@ class Option:
 
 
 _LIST = "a source a line, - for stdin; # comments; after a tab its directory"
+_MSE = "connections that nobody can read on their way (default allow: where a peer wants them)"
 _RATE = "all torrents together, such as 10MiB or 800K a second"
 _TIMEOUT = "without any source of data before an item fails"
 
@@ -63,6 +64,7 @@ TABLE = (
     Option("max-up-torrent", "text", "the same for each torrent", field="max_up_torrent", metavar="RATE"),
     Option("max-down-torrent", "text", "the same for each torrent", field="max_down_torrent", metavar="RATE"),
     Option("super-seed", "flag", "seed with a slow line: each piece leaves about once (BEP 16)", field="super_seed"),
+    Option("encryption", "text", _MSE, field="encryption", choices=("off", "allow", "require")),
     Option("peer-timeout", "number", f"seconds {_TIMEOUT} (default 120)", field="peer_timeout", metavar="S"),
     Option("seed-ratio", "number", "serve until uploaded / size is R", field="seed_ratio", metavar="R"),
     Option("seed-time", "number", "serve for S seconds", field="seed_time", metavar="S"),
@@ -92,7 +94,7 @@ BY_NAME = {option.name: option for option in TABLE}
 OUTPUT = ("json", "quiet", "verbose", "log", "config")
 NETWORK = (
     "port", "bind", "trackers", "no-dht", "pex", "lsd", "max-peers", "max-time", "peer-timeout",
-    "max-up", "max-down", "max-up-torrent", "max-down-torrent",
+    "max-up", "max-down", "max-up-torrent", "max-down-torrent", "encryption",
     "seed-ratio", "seed-time", "workers", "memory", "io", "state",
 )  # fmt: skip
 

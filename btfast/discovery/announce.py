@@ -12,6 +12,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -51,6 +52,7 @@ class AnnounceRequest(msgspec.Struct, frozen=True, kw_only=True):
     event: str | None = None
     numwant: int = 200
     key: str = ""
+    encryption: Literal["off", "allow", "require"] = "off"
     trackerid: bytes | None = None
     ipv4: str | None = None
     ipv6: str | None = None
@@ -114,6 +116,8 @@ def announce_url(base_url: str, request: AnnounceRequest) -> str:
     ]
     if request.key:
         parts.append(f"&key={quote(request.key.encode())}")
+    if request.encryption != "off":
+        parts.append("&supportcrypto=1" if request.encryption == "allow" else "&supportcrypto=1&requirecrypto=1")
     if request.event:
         parts.append(f"&event={quote(request.event.encode())}")
     if request.trackerid is not None:

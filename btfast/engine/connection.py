@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from btfast._bitfield import Bitfield
 from btfast._peer_stream import PeerStream
@@ -12,6 +12,9 @@ from btfast.engine.throttle import Line
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.pipeline import Pipeline
 from btfast.wire import messages
+
+if TYPE_CHECKING:
+    from btfast.wire.mse import Secured
 
 READ_AT_ONCE = 1 << 20  # bytes
 UNASKED = 64 << 20  # bytes of blocks that came too late or were not asked for, beyond as much as was of use
@@ -27,19 +30,23 @@ class Owner(Protocol):
 
 
 class PeerConnection:
-    """`number` names the peer in the swarm's parts; `address`: where we reached it, or where it came from."""
+    """`number` names the peer in the swarm's parts; `address`: where we reached it, or where it came from.
+
+    `secured`: the MSE handshake that came first; when we have made it, our handshake has been said in it.
+    """
 
     __slots__ = (
         "_loop", "_paused", "_socket", "_writing", "address", "am_choking", "am_interested", "choked_at", "client",
-        "closed", "connected_at", "down", "excess", "extensions", "fast", "flooding", "greeted", "have", "introduced",
-        "is_seed", "last_payload", "last_received", "last_sent", "last_served", "listen_port", "metadata_asked",
+        "closed", "connected_at", "down", "encrypted", "excess", "extensions", "fast", "flooding", "greeted", "have",
+        "introduced", "is_seed", "last_payload", "last_received", "last_sent", "last_served", "listen_port", "metadata_asked",
         "number", "outgoing", "owner", "peer_choking", "peer_id", "peer_interested", "pipeline", "prefers_encryption",
         "rejects", "stream", "unchoked_at", "up", "upload_only",
     )  # fmt: skip
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, address: PeerAddress, owner: Owner, *, outgoing: bool
-    ) -> None:
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, address: PeerAddress, owner: Owner, *,
+        outgoing: bool, secured: Secured | None = None,
+    ) -> None:  # fmt: skip
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         now = loop.time()
@@ -51,6 +58,9 @@ class PeerConnection:
         self.address = address
         self.owner = owner
         self.outgoing = outgoing
+        self.encrypted = secured is not None  # its handshake was; whether all that follows is, they have agreed on
+        if secured is not None and secured.incoming is not None and secured.outgoing is not None:
+            self.stream.encrypt(secured.incoming, secured.outgoing)
         self.number = -1
         self.greeted = False  # its handshake has come
         self.closed = False
@@ -133,6 +143,11 @@ class PeerConnection:
         """Our address on this connection."""
         return bare_host(self._socket.getsockname()[0])
 
+    def greet(self, handshake: bytes) -> None:
+        """Queues our handshake where it has not been said."""
+        if not (self.outgoing and self.encrypted):
+            self.send(handshake)
+
     def send(self, message: bytes) -> None:
         """Queues framed messages; `flush` sends them."""
         self.stream.send(message)
@@ -209,15 +224,12 @@ class PeerConnection:
             self.send(messages.encode_reject(index, begin, length))
 
 
-def remote_address(sock: socket.socket) -> PeerAddress:
-    """Where the other end is; an IPv4 address in IPv6 clothes counts as IPv4."""
-    host, port = sock.getpeername()[:2]
-    return PeerAddress(bare_host(host), port)
+def remote_address(name: tuple[Any, ...]) -> PeerAddress:
+    """What the system calls the other end; an IPv4 address in IPv6 clothes counts as IPv4."""
+    return PeerAddress(bare_host(name[0]), name[1])
 
 
 def bare_host(host: str) -> str:
     """Without a zone; an IPv4 address in IPv6 clothes without them."""
     host = host.split("%")[0]
     return host[7:] if host.startswith("::ffff:") and "." in host else host
-
-

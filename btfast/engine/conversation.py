@@ -81,8 +81,12 @@ class Conversation:
     def greet(self, peer: PeerConnection) -> None:
         """Sends our handshake. As the initiator nothing more goes out until theirs has come: some clients close otherwise."""
         peer.stream.bitfield_limit = self._bitfield_bytes
-        peer.send(encode_handshake(self._torrent.info_hash, self._context.peer_id))
+        peer.greet(self.handshake())
         peer.flush()
+
+    def handshake(self) -> bytes:
+        """What we say first."""
+        return encode_handshake(self._torrent.info_hash, self._context.peer_id)
 
     def adopt(self, peer: PeerConnection, said: list[tuple[Any, ...]], now: float) -> None:
         """Takes over a connection from before the torrent was known, with what the peer has said so far."""

@@ -13,6 +13,7 @@ from btfast import events
 from btfast._arena import Arena
 from btfast.config import Settings
 from btfast.engine import control
+from btfast.engine.by_hash import ByHash
 from btfast.engine.context import Context
 from btfast.engine.control import Add, Remove, Stop
 from btfast.engine.dialing import Dialer
@@ -54,7 +55,7 @@ class Engine(asyncio.Protocol):
         self._waiting: deque[Add] = deque()
         self._torrents: dict[int, ActiveTorrent] = {}
         self._resolving: dict[int, Resolving] = {}
-        self._by_hash: dict[bytes, ActiveTorrent | Resolving] = {}
+        self._by_hash: ByHash[ActiveTorrent | Resolving] = ByHash()
         self._magnets: Magnets | None = None
         self._begun: set[int] = set()  # of the tasks, those that have taken a step
         self._limit: Error | None = None
@@ -107,7 +108,7 @@ class Engine(asyncio.Protocol):
         )
         await context.workers.start()
         self._dialer = Dialer(context)
-        self._listener = Listener(context, self._by_hash.get)
+        self._listener = Listener(context, self._by_hash.get, self._by_hash.find_skey)
         context.port = self._listener.port
         self._context = context
         if not self._transport.is_closing():

@@ -62,6 +62,7 @@ class Extended:
                 m=self._names, client=f"btfast {__version__}", port=self._context.port or None,
                 metadata_size=self.metadata_size, upload_only=self._upload_only(),
                 yourip=ipaddress.ip_address(peer.address.host).packed,
+                encryption=self._context.settings.encryption == "require",
             )
         )  # fmt: skip
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
-from btfast._peer_stream import INFO_HASH_EVENT
 from btfast.engine.connection import PeerConnection
 from btfast.errors import RemoteError
 from btfast.wire import messages
@@ -59,12 +57,3 @@ def floods(peer: PeerConnection, explained: int, seconds: float) -> bool:
     before, peer.excess = peer.excess, peer.stream.messages - explained
     peer.flooding = peer.flooding + 1 if peer.excess - before > FLOOD * seconds else 0
     return peer.flooding >= FLOOD_TICKS
-
-
-def info_hash_of(event: tuple[Any, ...]) -> bytes | None:
-    """The info-hash of an INFO_HASH_EVENT; None when it is not the BitTorrent protocol."""
-    assert event[0] == INFO_HASH_EVENT
-    head: bytes = event[1]
-    if head[:20] != struct.pack("B19s", 19, b"BitTorrent protocol"):
-        return None
-    return head[28:48]

@@ -1,21 +1,32 @@
-"""Connections in: one port for all torrents, on both address families; a handshake's info-hash says which is meant."""
+"""Connections in: one port for all torrents, on both address families; a handshake's info-hash says which is meant.
+
+Who floods the port must cost little and keep nobody out: what has not named a torrent is bounded, a newcomer takes the
+place of one from the host that has the most, and key exchanges of encrypted connections are rationed.
+"""
 
 from __future__ import annotations
 
+import collections
 import errno
 import socket
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from btfast._peer_stream import CLOSED_EVENT, INFO_HASH_EVENT
+from btfast.engine.arrival import Arrival
 from btfast.engine.connection import PeerConnection, remote_address
 from btfast.engine.context import Context
-from btfast.engine.greeting import GREETING_TIMEOUT, info_hash_of
+from btfast.engine.greeting import GREETING_TIMEOUT
+from btfast.engine.turns import KeyTurns
 from btfast.errors import InputError
+
+if TYPE_CHECKING:
+    from btfast.wire.mse import Secured
 
 PENDING = 512  # connections that have not said which torrent they mean
 BACKLOG = 512
 ACCEPTS = 64  # taken in one wake-up
+GRACE = 1.0  # seconds that each has to say so when there are too many
+LONGEST = 30.0  # seconds that an encrypted handshake may take, each step of it in its own limit
 
 
 class Host(Protocol):
@@ -24,13 +35,36 @@ class Host(Protocol):
     def handle_incoming(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None: ...
 
 
-class Listener:
-    """`find(info_hash)` gives the torrent that a connection is for, or None. Raises InputError when it cannot listen."""
+class _Nobody:
+    """The owner of a connection until its torrent has taken it over or closed it."""
 
-    def __init__(self, context: Context, find: Callable[[bytes], Host | None]) -> None:
+    def handle_events(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None:
+        """It is not watched yet."""
+
+    def handle_closed(self, peer: PeerConnection, reason: str) -> None:
+        """Nobody knows of it."""
+
+
+NOBODY = _Nobody()
+
+
+class Listener:
+    """`find(info_hash)` gives the torrent that a connection is for, or None; `find_skey` the info-hash with that
+    `skey_hash` (MSE). Raises InputError when it cannot listen.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        find: Callable[[bytes], Host | None],
+        find_skey: Callable[[bytes], bytes | None] = lambda hashed: None,
+    ) -> None:
         self._context = context
         self._find = find
-        self._pending: set[PeerConnection] = set()
+        self._find_skey = find_skey
+        self.turns = KeyTurns(context.loop)
+        self._pending: dict[Arrival, None] = {}  # oldest first
+        self._hosts: collections.Counter[str] = collections.Counter()  # of those
         self._sockets: list[socket.socket] = []
         self._resting: list[socket.socket] = []  # those that found no descriptor free
         self.port = self._listen(context.settings.bind, context.settings.port)
@@ -81,9 +115,10 @@ class Listener:
         return port
 
     def _accept(self, listening: socket.socket) -> None:
+        now = self._context.loop.time()
         for _ in range(ACCEPTS):
             try:
-                sock, _ = listening.accept()
+                sock, name = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -93,47 +128,70 @@ class Listener:
                     self._resting.append(listening)
                     return
                 raise
-            if len(self._pending) >= PENDING:
+            address = remote_address(name)
+            if not self._make_room(address.host, now):
                 sock.close()
                 continue
-            try:
-                address = remote_address(sock)
-                peer = PeerConnection(self._context.loop, sock, address, self, outgoing=False)
-            except OSError:
-                sock.close()  # it is gone already
-                continue
-            self._pending.add(peer)
+            self._pending[Arrival(self._context, self, sock, address, now)] = None
+            self._hosts[address.host] += 1
 
-    # Owner of connections that have not said what they want
+    def _make_room(self, host: str, now: float) -> bool:
+        """Room for one more, at need in the place of one from a host that fills more of it, or that was silent longest."""
+        if len(self._pending) < PENDING:
+            return True
+        crowd, count = self._hosts.most_common(1)[0]
+        if self._hosts[host] + 1 < count:
+            oldest = next(arrival for arrival in self._pending if arrival.address.host == crowd)
+        else:
+            oldest = next(iter(self._pending))
+            if now - oldest.began < GRACE:
+                return False
+        oldest.close("too many say nothing")
+        return True
 
-    def handle_events(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None:
-        event = events[0]
-        if event[0] == CLOSED_EVENT:
-            peer.close(event[1])
-            return
-        info_hash = info_hash_of(event) if event[0] == INFO_HASH_EVENT else None
-        host = self._find(info_hash) if info_hash is not None else None
+    # arrival.House
+
+    def handle_named(self, arrival: Arrival, info_hash: bytes, secured: Secured | None, said: bytes) -> None:
+        self._forget(arrival)
+        host = self._find(info_hash)
         if host is None:
-            peer.close("it asks for something that is not here")
+            arrival.socket.close()
             return
-        self._pending.discard(peer)
-        host.handle_incoming(peer, events[1:], now)
+        try:
+            peer = PeerConnection(
+                self._context.loop, arrival.socket, arrival.address, NOBODY, outgoing=False, secured=secured
+            )
+        except OSError:
+            arrival.socket.close()  # it is gone already
+            return
+        host.handle_incoming(peer, peer.stream.handle_bytes(said), self._context.loop.time())
 
-    def handle_closed(self, peer: PeerConnection, reason: str) -> None:
-        self._pending.discard(peer)
+    def handle_gone(self, arrival: Arrival, why: str) -> None:
+        self._forget(arrival)
+
+    def find_skey(self, skey_hash: bytes) -> bytes | None:
+        return self._find_skey(skey_hash)
+
+    def _forget(self, arrival: Arrival) -> None:
+        del self._pending[arrival]
+        host = arrival.address.host
+        self._hosts[host] -= 1
+        if not self._hosts[host]:
+            del self._hosts[host]
 
     def tick(self, now: float) -> None:
         """Once a second: drops the silent, tries again to accept."""
         resting, self._resting = self._resting, []
         for sock in resting:
             self._context.loop.add_reader(sock.fileno(), self._accept, sock)
-        for peer in list(self._pending):
-            if now - peer.connected_at > GREETING_TIMEOUT:
-                peer.close("no handshake came")
+        for arrival in list(self._pending):
+            if now - arrival.began > (LONGEST if arrival.securing else GREETING_TIMEOUT):
+                arrival.close("no handshake came")
 
     def close(self) -> None:
         for sock in self._sockets:
             self._context.loop.remove_reader(sock.fileno())
             sock.close()
-        for peer in list(self._pending):
-            peer.close("closing")
+        self.turns.close()
+        for arrival in list(self._pending):
+            arrival.close("closing")

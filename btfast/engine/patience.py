@@ -44,6 +44,8 @@ class Patience:
         if alone <= patience and not nothing:
             return None
         why = f"{known} known, {len(peers)} connected, none of them sends what is missing" if known else "none is known"
+        if known and not peers and self._peers.last_failure:
+            why += f"; {self._peers.last_failure}"
         tracker = f" ({self._finding.last_error})" if self._finding.last_error else ""
         return IncompleteError(
             f"{self._name}: no peers: {why}{tracker}: try again later, or name one with --peer", done=done, total=total

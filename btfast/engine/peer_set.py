@@ -6,8 +6,9 @@ import ipaddress
 import itertools
 import socket
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from btfast.engine.connecting import Connecting
 from btfast.engine.connection import Owner, PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.dialing import Dialer
@@ -17,6 +18,9 @@ from btfast.metainfo.reach import reach_of
 from btfast.swarm.peers import KnownPeers, Source, host_group
 from btfast.swarm.priority import peer_priority
 from btfast.swarm.source_policy import may_name
+
+if TYPE_CHECKING:
+    from btfast.wire.mse import Secured
 
 REMEMBERED = 1000  # peers that have left
 OURS = 3  # one in so many places is kept for connections out: who floods us with connections must not choose our peers
@@ -28,6 +32,8 @@ class Talk(Owner, Protocol):
     """The conversation that connections are handed to."""
 
     def greet(self, peer: PeerConnection) -> None: ...
+
+    def handshake(self) -> bytes: ...
 
 
 class PeerSet:
@@ -43,6 +49,8 @@ class PeerSet:
         self._closed = False
         self.talk: Talk
         self.known = KnownPeers(priority=self._priority)
+        self._connecting = Connecting(context, dialer, self)
+        self.last_failure = ""  # why the last connection out led to nothing
         self.connections: dict[int, PeerConnection] = {}
         self._up: Line | None = None
         self._down: Line | None = None
@@ -66,27 +74,29 @@ class PeerSet:
             address = self.known.next_dial(now)
             if address is None:
                 return
-            self._dialer.dial(address, self._dialed(address))
+            self._connecting.dial(address)
 
-    def _dialed(self, address: PeerAddress) -> Callable[[socket.socket | None, str], None]:
-        def done(sock: socket.socket | None, why: str) -> None:
-            if sock is None:
-                self.known.failed(address, self._context.loop.time())
-                return
-            if self._closed:
-                sock.close()
-                self._dialer.answered(address, None)
-                return
-            try:
-                peer = PeerConnection(self._context.loop, sock, address, self.talk, outgoing=True)
-            except OSError:
-                sock.close()
-                self._dialer.answered(address, None)
-                self.known.failed(address, self._context.loop.time())
-                return
-            self._adopt(peer)
+    # connecting.Owner
 
-        return done
+    def handshake(self) -> bytes:
+        return self.talk.handshake()
+
+    def handle_connected(self, address: PeerAddress, sock: socket.socket, secured: Secured | None) -> None:
+        now = self._context.loop.time()
+        try:
+            peer = PeerConnection(self._context.loop, sock, address, self.talk, outgoing=True, secured=secured)
+        except OSError as error:
+            sock.close()
+            self._dialer.answered(address, None)
+            self.handle_failed(address, error.strerror or "broken")
+            return
+        self._adopt(peer)
+        if secured is not None and secured.rest and not peer.closed:
+            self.talk.handle_events(peer, peer.stream.handle_bytes(secured.rest), now)
+
+    def handle_failed(self, address: PeerAddress, why: str) -> None:
+        self.last_failure = f"{address}: {why}"
+        self.known.failed(address, self._context.loop.time())
 
     def cap(self, up: Line | None, down: Line | None) -> None:
         """The torrent's caps."""
@@ -155,6 +165,7 @@ class PeerSet:
                 return "it is connected already"
         if peer.outgoing:
             self._dialer.answered(peer.address, now - peer.connected_at)
+            self._connecting.worked(peer.address, encrypted=peer.encrypted)
             self.known.connected(peer.address)
         self._report(peer, "connected", "")
         return None
@@ -189,7 +200,8 @@ class PeerSet:
                     peer.address, now, useful=peer.stream.payload > 0, seed=peer.is_seed or peer.upload_only
                 )
             else:
-                self.known.failed(peer.address, now)
+                silent = peer.stream.received == 0
+                self._connecting.failed(peer.address, reason, encrypted=peer.encrypted, silent=silent)
         if peer.greeted:
             self._gone[peer.number] = peer.address
             if len(self._gone) > REMEMBERED:
@@ -217,6 +229,7 @@ class PeerSet:
 
     def close(self, reason: str) -> None:
         self._closed = True
+        self._connecting.close()
         for peer in list(self.connections.values()):
             peer.close(reason)
 

@@ -59,8 +59,12 @@ class Preface:
     def greet(self, peer: PeerConnection) -> None:
         """Sends our handshake."""
         peer.stream.bitfield_limit = BITFIELD_LIMIT
-        peer.send(encode_handshake(self._info_hash, self._context.peer_id))
+        peer.greet(self.handshake())
         peer.flush()
+
+    def handshake(self) -> bytes:
+        """What we say first."""
+        return encode_handshake(self._info_hash, self._context.peer_id)
 
     def handle_events(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None:
         for event in events:

@@ -121,6 +121,7 @@ class Resolving:
         return AnnounceRequest(
             info_hash=self._magnet.info_hash, peer_id=self._context.peer_id, port=self._context.port, left=LEFT, uploaded=0,
             downloaded=0, event=event, numwant=0 if event == "stopped" else 200, key=self._context.key,
+            encryption=self._context.settings.encryption,
         )  # fmt: skip
 
     def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:

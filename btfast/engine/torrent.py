@@ -347,7 +347,7 @@ class ActiveTorrent:
         return AnnounceRequest(
             info_hash=self.torrent.info_hash, peer_id=self._context.peer_id, port=self._context.port, left=self._left,
             uploaded=self._uploaded, downloaded=self._downloaded, event=event, numwant=0 if event == "stopped" else 200,
-            key=self._context.key,
+            key=self._context.key, encryption=self._context.settings.encryption,
         )  # fmt: skip
 
     def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:

@@ -97,7 +97,7 @@ async def test_the_info_hash_is_enough_to_be_let_through(listen: MakeListener, t
         b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" * 2,
         encode_handshake(b"u" * 20, b"p" * 20),
         encode_handshake(KNOWN, b"p" * 20)[1:],
-        b"\xff" * 48,
+        b"\xff" * 96,
     ],
     ids=["noise", "HTTP", "unknown torrent", "shifted", "ones"],
 )
