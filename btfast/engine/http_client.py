@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import os
 import re
 import ssl
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from btfast.discovery.announce import safe_url
 from btfast.engine.http_connection import Connection, Response
@@ -27,6 +29,9 @@ from btfast.engine.resolve import Address, Resolver, literal
 from btfast.errors import Error, InputError, RemoteError
 from btfast.metainfo.reach import Reach, reach_of
 from btfast.swarm.source_policy import may_redirect
+
+if TYPE_CHECKING:
+    from btfast.engine.http_proxy import Proxies, Proxy
 
 PER_HOST = 64
 IN_ALL = 192
@@ -47,9 +52,13 @@ _REDIRECTING = frozenset((301, 302, 303, 307, 308))
 class _Host:
     """One origin as seen by one address family: its idle connections and who waits for a turn."""
 
-    __slots__ = ("active", "answered", "family", "head", "idle", "name", "port", "tls", "waiting")
+    __slots__ = (
+        "active", "answered", "family", "head", "idle", "name", "origin", "port", "proxy", "tls", "urgent", "waiting",
+    )  # fmt: skip
 
-    def __init__(self, name: str, port: int, family: int, *, tls: bool, head: str) -> None:
+    def __init__(
+        self, name: str, port: int, family: int, *, tls: bool, head: str, proxy: Proxy | None, origin: str
+    ) -> None:
         self.name = name
         self.port = port
         self.family = family
@@ -57,6 +66,9 @@ class _Host:
         self.head = head
         self.idle: list[Connection] = []
         self.active = 0
+        self.proxy = proxy
+        self.origin = origin  # what stands before the path when a proxy is asked
+        self.urgent: deque[asyncio.Future[None]] = deque()
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.answered = 0.0
 
@@ -68,18 +80,28 @@ class _Ask(NamedTuple):
     limit: int
     timeout: float
     deadline: asyncio.Timeout
+    urgent: bool
 
 
 class HttpClient:
     """GETs with shared connections. Made inside the running loop that it is used and closed in.
 
-    `bind`: the local address to connect from; hosts are then reached over its family alone.
+    `bind`: the local address to connect from; hosts are then reached over its family alone. `environment` may name
+    proxies: see http_proxy.
     """
 
-    def __init__(self, *, user_agent: str, bind: str = "", per_host: int = PER_HOST, in_all: int = IN_ALL) -> None:
+    def __init__(
+        self, *, user_agent: str, bind: str = "", environment: Mapping[str, str] = os.environ, per_host: int = PER_HOST,
+        in_all: int = IN_ALL,
+    ) -> None:  # fmt: skip
         self._loop = asyncio.get_running_loop()
         self._user_agent = user_agent
         self._bind = literal(bind)
+        self._proxies: Proxies | None = None
+        if any(name.lower().endswith("_proxy") for name in environment):
+            from btfast.engine.http_proxy import Proxies
+
+            self._proxies = Proxies(environment)
         self._per_host = per_host
         self._turns = asyncio.Semaphore(in_all)
         self._hosts: dict[tuple[str, int], _Host] = {}
@@ -90,17 +112,20 @@ class HttpClient:
         self._reaper: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def fetch(self, url: str, *, what: str, limit: int, timeout: float, family: int = 0) -> Response:  # noqa: ASYNC109
+    async def fetch(
+        self, url: str, *, what: str, limit: int, timeout: float, family: int = 0, urgent: bool = False  # noqa: ASYNC109
+    ) -> Response:  # fmt: skip
         """GET `url`, following up to 5 redirects; any other status is returned.
 
         `what` begins the message of errors. `limit` is the largest body in bytes, after decompression. `timeout`, in
         seconds, runs over all redirects, from leaving the queue. `family` (socket.AF_INET, AF_INET6) restricts the
-        addresses. Raises RemoteError, one line, when there is no whole answer; InputError for a URL that is none.
+        addresses. `urgent` ones do not wait behind others. Raises RemoteError, one line, when there is no whole
+        answer; InputError for a URL that is none.
         """
         before: Reach | None = None
         try:
             async with asyncio.timeout(None) as deadline:
-                ask = _Ask(what, limit, timeout, deadline)
+                ask = _Ask(what, limit, timeout, deadline, urgent)
                 for _ in range(REDIRECTS + 1):
                     host, target = self._locate(url, what, family)
                     response, before = await self._turn(host, target, ask, before)
@@ -115,6 +140,8 @@ class HttpClient:
     async def families(self, url: str, *, what: str) -> list[int]:
         """The address families in which the URL's host has an address. RemoteError when it has none."""
         host, _ = self._locate(url, what, 0)
+        if host.proxy is not None:
+            return [0]  # the proxy chooses
         found = await self._resolver.resolve(host.name, what)
         return sorted({address.family for address in found if self._bind is None or address.family == self._bind.family})
 
@@ -141,7 +168,7 @@ class HttpClient:
         host = self._hosts.get(key)
         if host is None:
             if len(self._hosts) >= MAX_HOSTS:
-                self._hosts = {k: h for k, h in self._hosts.items() if h.active or h.idle or h.waiting}
+                self._hosts = {k: h for k, h in self._hosts.items() if h.active or h.idle}
             host = self._hosts[key] = self._new_host(scheme.lower() == "https", authority, family, what)
         target = safe_url(target)
         return host, target if target.startswith("/") else f"/{target}"
@@ -166,11 +193,15 @@ class HttpClient:
 
             credentials = binascii.b2a_base64(unquote_to_bytes(parts["user"]), newline=False).decode()
             head += f"Authorization: Basic {credentials}\r\n"
-        return _Host(name, port, family, tls=tls, head=f"{head}\r\n")
+        proxy = self._proxies.of(name, port, tls=tls) if self._proxies is not None else None
+        if proxy is not None and not tls:
+            head += proxy.authorization
+        origin = f"http://{shown}" if proxy is not None and not tls else ""
+        return _Host(name, port, family, tls=tls, head=f"{head}\r\n", proxy=proxy, origin=origin)
 
     async def _turn(self, host: _Host, target: str, ask: _Ask, before: Reach | None) -> tuple[Response, Reach]:
         """One hop, in a turn of the host; also says how near the host is. `before`: how near the one was that led here."""
-        await self._enter(host)
+        await self._enter(host, urgent=ask.urgent)
         began = self._loop.time()
         try:
             async with self._turns:
@@ -185,7 +216,7 @@ class HttpClient:
             self._leave(host)
 
     async def _exchange(self, host: _Host, target: str, ask: _Ask, before: Reach | None) -> tuple[Response, Reach]:
-        data = f"GET {target}{host.head}".encode("ascii")
+        data = f"GET {host.origin}{target}{host.head}".encode("ascii")
         while True:
             connection = self._take_idle(host, before)
             reused = connection is not None
@@ -216,6 +247,8 @@ class HttpClient:
 
     async def _connect_any(self, host: _Host, what: str, before: Reach | None) -> Connection:
         tls = await self._tls_context() if host.tls else None
+        if host.proxy is not None:
+            return await self._connect_through(host.proxy, host, tls, what, before)
         found = await self._resolver.resolve(host.name, what)
         if self._bind is not None:
             found = tuple(address for address in found if address.family == self._bind.family)
@@ -257,20 +290,52 @@ class HttpClient:
             connection.abort()
         return connection
 
+    async def _connect_through(
+        self, proxy: Proxy, host: _Host, tls: ssl.SSLContext | None, what: str, before: Reach | None
+    ) -> Connection:
+        # What a name leads to is for the proxy to know; an address written out is held to the rule.
+        reach = reach_of(host.name) if literal(host.name) is not None else Reach.PUBLIC
+        if not _may_go(before, reach, host.port):
+            raise RemoteError(f"{what}: redirects to a local address, which it may not: check the address", what=what)
+        connection = Connection(self._loop, self._connections)
+        found = await self._resolver.resolve(proxy.host, f"{what}: {proxy}")
+        try:
+            transport, _ = await self._loop.create_connection(
+                (lambda: connection) if tls is None else asyncio.Protocol,
+                found[0].host,
+                proxy.port,
+                local_addr=(self._bind.host, 0) if self._bind is not None else None,
+            )
+        except OSError as error:
+            raise RemoteError(f"{what}: {proxy}: {_reason(error)}", what=what) from None
+        if tls is not None:
+            from btfast.engine.http_proxy import open_tunnel, start_tls
+
+            try:
+                await open_tunnel(self._loop, transport, proxy, host.name, host.port, what)
+                await start_tls(self._loop, transport, connection, tls, host.name)
+            except BaseException:
+                transport.abort()
+                raise
+        connection.reach = reach
+        if self._closed:
+            connection.abort()
+        return connection
+
     async def _tls_context(self) -> ssl.SSLContext:
         """Made once, in a thread: reading the system's certificates takes 20-30 ms."""
         if self._tls is None:
             self._tls = self._loop.create_task(asyncio.to_thread(ssl.create_default_context))
         return await asyncio.shield(self._tls)
 
-    async def _enter(self, host: _Host) -> None:
+    async def _enter(self, host: _Host, *, urgent: bool) -> None:
         if self._closed:
             raise RemoteError("HTTP client: closed: make a new one")
         if host.active < self._per_host:
             host.active += 1
             return
         turn = self._loop.create_future()
-        host.waiting.append(turn)
+        (host.urgent if urgent else host.waiting).append(turn)
         try:
             await turn  # the one who leaves hands its turn over: `active` stays as it is
         except asyncio.CancelledError:
@@ -279,8 +344,8 @@ class HttpClient:
             raise
 
     def _leave(self, host: _Host) -> None:
-        while host.waiting:
-            turn = host.waiting.popleft()
+        while host.urgent or host.waiting:
+            turn = (host.urgent or host.waiting).popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
@@ -324,7 +389,9 @@ def _may_go(before: Reach | None, after: Reach, port: int) -> bool:
 
 
 def _fail_waiting(host: _Host, error: Error) -> None:
-    waiting, host.waiting = host.waiting, deque()
+    waiting = [*host.urgent, *host.waiting]
+    host.urgent.clear()
+    host.waiting.clear()
     for turn in waiting:
         if not turn.done():
             turn.set_exception(error)
