@@ -211,8 +211,9 @@ class TrackerSchedule:
         return [t.url for t in self._by_url.values() if t.heard or t in flying]
 
     def owes_completed(self, url: str) -> bool:
-        """Whether this tracker is still to hear `completed`."""
-        return self._event(self._by_url[url]) == "completed"
+        """Whether this tracker is to hear `completed` before the end: not one that has just refused or missed it."""
+        tracker = self._by_url[url]
+        return self._event(tracker) == "completed" and not tracker.failures
 
     def _next(self, now: float) -> tuple[Tracker | None, float]:
         """The tracker whose turn is next, and when, not before `now`; (None, inf) when there is none."""
