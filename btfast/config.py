@@ -17,6 +17,8 @@ _UNITS = {
 }  # fmt: skip
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)(?:/s)?\s*\Z")
 
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}\Z")
+
 ARENA_MINIMUM = 16 << 20
 ARENA_DEFAULT = 256 << 20
 RATE_MINIMUM = 1 << 10  # bytes a second: a block would take longer than peers wait
@@ -56,6 +58,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seed_ratio: Annotated[float, msgspec.Meta(ge=0)] | None = None  # None = leave when done
     seed_time: Annotated[float, msgspec.Meta(ge=0)] | None = None  # seconds
     trackers: bool = True
+    dht: bool = True  # find peers in the DHT (BEP 5); never for private torrents
+    dht_bootstrap: tuple[str, ...] = ()  # host:port of nodes to begin with, instead of the public ones
     pex: bool = True  # peers may name other peers (BEP 11); never in private torrents
     lsd: bool = True  # ask the local network (BEP 14); never about private torrents
     check: bool = False  # hash what is there first, also under final names
@@ -72,6 +76,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         budget = parse_size(self.memory)
         if budget and budget < ARENA_MINIMUM:
             raise InputError(f"memory {self.memory}: too small: give at least {ARENA_MINIMUM >> 20} MiB")
+
+        for node in self.dht_bootstrap:
+            if not _HOST_PORT.match(node) or not 0 < int(node.rpartition(":")[2]) < 65536:
+                raise InputError(f"dht-bootstrap {node[:80]!r}: not understood: write host:port or [v6]:port")
 
     @property
     def seeds(self) -> bool:

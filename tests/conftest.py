@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio.runners
 import gc
+import itertools
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +34,8 @@ class _LoopErrors(logging.Handler):
         self.messages.append(record.getMessage())
 
 
+_states = tempfile.TemporaryDirectory(prefix="btfast-states-")
+_tests = itertools.count()
 _errors = _LoopErrors()
 _tasks_left: list[str] = []
 
@@ -56,11 +60,16 @@ def pytest_configure(config: pytest.Config) -> None:
     # libuv keeps one pipe of a process's first loop for ever: it must be there before the first test is measured.
     uvloop.run(_nothing())
     Processes.mark()
+    config.add_cleanup(_states.cleanup)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails the test after it has ended when it has left something."""
+    """Fails the test after it has ended when it has left something.
+
+    Each test has a state directory of its own: what a run of the developer's keeps is no business of a test's.
+    """
+    os.environ["XDG_STATE_HOME"] = f"{_states.name}/{next(_tests)}"
     processes, descriptors, shared = Processes(), Descriptors(), SharedMemory()
     _tasks_left.clear()
     _errors.messages.clear()

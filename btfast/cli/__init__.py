@@ -16,6 +16,7 @@ VERBS = {
     "info": "print what is in a .torrent",
     "magnet": "print the magnet link of a .torrent",
     "tracker": "run a tracker",
+    "dht": "run a DHT node, or look up the peers of an info-hash once",
     "demo": "prove this installation: tracker, seeder and download on this machine",
     "config": "print the settings in force and where each comes from",
     "completion": "print the completion script of a shell",

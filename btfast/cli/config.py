@@ -36,7 +36,7 @@ def _toml(option: Option, value: Value) -> str:
         text = "true" if value else "false"
     elif value is None:
         return f"# {option.name} is not set"
-    elif isinstance(value, list):
+    elif isinstance(value, (list, tuple)):
         text = f"[{', '.join(_quoted(item) for item in value)}]"
     elif isinstance(value, str):
         text = _quoted(value)

@@ -64,7 +64,7 @@ async def _demo(root: Path, size: int, options: Options) -> int:
         if not options["quiet"]:
             print(f"demo: {line}", file=sys.stderr, flush=True)
 
-    settings = msgspec.structs.replace(settings_of(options), bind=HOST, port=0)
+    settings = msgspec.structs.replace(settings_of(options), bind=HOST, port=0, dht=False)
     tracker = await serve(HOST)
     try:
         async with Session(settings) as seeder:

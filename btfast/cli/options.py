@@ -54,7 +54,8 @@ TABLE = (
     Option("port", "whole", "where peers reach us (default 6881, else a free one)", field="port", metavar="N"),
     Option("bind", "text", "local address of all sockets (default: any)", field="bind", metavar="ADDR"),
     Option("trackers", "flag", "ask the torrent's trackers for peers (default: yes)", field="trackers"),
-    Option("no-dht", "switch", "already so: this version has no DHT"),
+    Option("dht", "flag", "find peers in the DHT (default: yes)", field="dht"),
+    Option("dht-bootstrap", "list", "a DHT node to begin with; again for more", field="dht_bootstrap", metavar="HOST:PORT"),
     Option("pex", "flag", "exchange addresses with peers (default: yes)", field="pex"),
     Option("lsd", "flag", "look for peers in the local network (default: yes)", field="lsd"),
     Option("max-peers", "whole", "connected peers a torrent (default 200)", field="max_peers", metavar="N"),
@@ -93,7 +94,7 @@ BY_NAME = {option.name: option for option in TABLE}
 
 OUTPUT = ("json", "quiet", "verbose", "log", "config")
 NETWORK = (
-    "port", "bind", "trackers", "no-dht", "pex", "lsd", "max-peers", "max-time", "peer-timeout",
+    "port", "bind", "trackers", "dht", "dht-bootstrap", "pex", "lsd", "max-peers", "max-time", "peer-timeout",
     "max-up", "max-down", "max-up-torrent", "max-down-torrent", "encryption",
     "seed-ratio", "seed-time", "workers", "memory", "io", "state",
 )  # fmt: skip

@@ -37,7 +37,7 @@ class PeerConnection:
 
     __slots__ = (
         "_loop", "_paused", "_socket", "_writing", "address", "am_choking", "am_interested", "choked_at", "client",
-        "closed", "connected_at", "down", "encrypted", "excess", "extensions", "fast", "flooding", "greeted", "have",
+        "closed", "connected_at", "dht_owed", "down", "encrypted", "excess", "extensions", "fast", "flooding", "greeted", "have",
         "introduced", "is_seed", "last_payload", "last_received", "last_sent", "last_served", "listen_port", "metadata_asked",
         "number", "outgoing", "owner", "peer_choking", "peer_id", "peer_interested", "pipeline", "prefers_encryption",
         "rejects", "stream", "unchoked_at", "up", "upload_only",
@@ -67,6 +67,7 @@ class PeerConnection:
         self.peer_id = b""
         self.client = ""
         self.fast = False
+        self.dht_owed = False  # it speaks DHT, and was not told yet where our node is
         self.extensions: dict[str, int] | None = None  # LTEP: None when it does not speak it
         self.listen_port: int | None = address.port if outgoing else None
         self.introduced = False  # its extension handshake has come

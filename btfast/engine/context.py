@@ -10,13 +10,14 @@ from collections.abc import Callable
 
 from btfast._arena import Arena
 from btfast.config import Settings, parse_size
+from btfast.engine.dht import Dht
 from btfast.engine.resolve import Resolver
 from btfast.engine.served_files import ServedFiles
 from btfast.engine.throttle import Line, Throttle
 from btfast.engine.trackers import Trackers
 from btfast.engine.udp import UdpSockets
 from btfast.engine.workers import Workers
-from btfast.events import Event
+from btfast.events import Event, Warning
 from btfast.swarm.external import ExternalAddress
 from btfast.swarm.metadata import Room
 from btfast.wire.handshake import make_peer_id
@@ -42,6 +43,7 @@ class Context:
         self.external = ExternalAddress()
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
         self.trackers = Trackers(self.udp, self.resolver, settings.bind)
+        self.dht = Dht(self, lambda message: emit(Warning(id=None, message=message)))
         self.workers: Workers  # set by the engine before anything else runs
         self.starved: dict[object, Callable[[], bool]] = {}  # who waits for room in the arena
         self.full_since: float | None = None

@@ -54,6 +54,7 @@ class Conversation:
         self._serving = serving
         self._extended = extended
         self._owner = owner
+        self._dht = context.dht if context.dht.enabled and not torrent.private else None
         self._bitfield_bytes = -(-torrent.geometry.piece_count // 8)
         blocks = -(-torrent.piece_length // BLOCK)
         self._mean_block = max(1, torrent.piece_length // max(1, blocks))
@@ -72,6 +73,7 @@ class Conversation:
             ids.CANCEL: self._cancel,
             ids.REJECT: self._reject,
             ids.EXTENDED: extended.handle,
+            ids.PORT: self._port,
             BLOCK_EVENT: self._aside,
             CLOSED_EVENT: self._closed,
         }
@@ -86,7 +88,7 @@ class Conversation:
 
     def handshake(self) -> bytes:
         """What we say first."""
-        return encode_handshake(self._torrent.info_hash, self._context.peer_id)
+        return encode_handshake(self._torrent.info_hash, self._context.peer_id, dht=self._dht is not None)
 
     def adopt(self, peer: PeerConnection, said: list[tuple[Any, ...]], now: float) -> None:
         """Takes over a connection from before the torrent was known, with what the peer has said so far."""
@@ -167,6 +169,10 @@ class Conversation:
             self._judge_use(peer)
             if not peer.closed and self._extended.send(peer, "upload_only", encode_upload_only(True)):
                 peer.flush()
+
+    def _port(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        if self._dht is not None:
+            self._dht.handle_port(peer.address.host, event[1])
 
     def _dont_have(self, peer: PeerConnection, body: bytes, now: float) -> None:
         index = decode_dont_have(body)
@@ -287,6 +293,8 @@ class Conversation:
         for peer in peers:
             if not still_welcome(peer, self._explained(peer), seconds, now):
                 continue
+            if peer.dht_owed and self._dht is not None:
+                self._dht.introduce(peer)
             if peer.have is not None and not self._pieces.complete and peer.stream.outstanding == 0:
                 wanted = self._fetching.picker.interesting(peer.number)
                 if wanted != peer.am_interested:

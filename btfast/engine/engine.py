@@ -155,6 +155,7 @@ class Engine(asyncio.Protocol):
             context.up.close()
             context.down.close()
             await context.trackers.close()
+            await context.dht.close()
             context.udp.close()
             context.resolver.close()
             context.workers.close()

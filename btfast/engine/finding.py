@@ -1,4 +1,4 @@
-"""Where the peers of one info-hash come from: trackers, and those that the user or a magnet link names.
+"""Where the peers of one info-hash come from: trackers, the DHT, and who the user or a magnet link names.
 
 Needs nothing but the info-hash, so it can begin before the metadata is there and go on with another owner afterwards.
 """
@@ -13,6 +13,7 @@ from btfast.discovery.announce import AnnounceRequest
 from btfast.discovery.schedule import TrackerSchedule
 from btfast.engine.announcing import Announcing
 from btfast.engine.context import Context
+from btfast.engine.dht_finding import DhtFinding
 from btfast.engine.resolve import literal
 from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress
@@ -43,12 +44,14 @@ class Finding:
     """Runs from the start until `stop`.
 
     `named`: peers by host and port; a host name counts once it is an address. `complete`: nothing is missing at the start.
+    `nodes`: DHT nodes that the torrent names.
     `together`: all trackers are asked at the same time, as a magnet link's, which has nothing but a list of them.
     """
 
     def __init__(
         self, context: Context, owner: Owner, announce_list: Sequence[Sequence[str]], *,
         named: Iterable[tuple[str, int]] = (), complete: bool = False, together: bool = False,
+        nodes: Iterable[tuple[str, int]] = (),
     ) -> None:  # fmt: skip
         self._context = context
         self._owner = owner
@@ -61,6 +64,9 @@ class Finding:
             )
             for group in (_spread(tiers) if together else [tiers])
         ]
+        named = list(named)
+        alone = together or not (named or any(not announcing.without_trackers for announcing in self._announcing))
+        self._dht = DhtFinding(context, owner, alone=alone, nodes=nodes)
         self.add_named(named)
 
     def add_named(self, peers: Iterable[tuple[str, int]]) -> None:
@@ -90,6 +96,7 @@ class Finding:
         `complete`: all of it was there already.
         """
         self._owner = owner
+        self._dht.hand_over(owner)
         if complete:
             for announcing in self._announcing:
                 announcing.found_complete()
@@ -97,7 +104,9 @@ class Finding:
     @property
     def exhausted(self) -> bool:
         """Nobody is left who could name another peer."""
-        return all(announcing.without_trackers for announcing in self._announcing) and not self._named
+        if self._named or not self._dht.exhausted:
+            return False
+        return all(announcing.without_trackers for announcing in self._announcing)
 
     @property
     def last_error(self) -> str | None:
@@ -106,6 +115,7 @@ class Finding:
 
     def want_peers(self) -> None:
         """Those that are known are not enough."""
+        self._dht.want_peers()
         for announcing in self._announcing:
             announcing.want_peers()
 
@@ -116,6 +126,7 @@ class Finding:
 
     async def stop(self) -> None:
         """Ends it all; trackers are told."""
+        self._dht.stop()
         for task in self._named:
             task.cancel()
         await asyncio.gather(*[announcing.stop() for announcing in self._announcing])

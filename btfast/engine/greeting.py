@@ -28,6 +28,7 @@ def read_handshake(peer: PeerConnection, event: tuple[Any, ...], info_hash: byte
         return None
     peer.peer_id = handshake.peer_id
     peer.fast = handshake.fast
+    peer.dht_owed = handshake.dht
     return handshake
 
 

@@ -64,7 +64,7 @@ class Preface:
 
     def handshake(self) -> bytes:
         """What we say first."""
-        return encode_handshake(self._info_hash, self._context.peer_id)
+        return encode_handshake(self._info_hash, self._context.peer_id, dht=self._context.dht.enabled)
 
     def handle_events(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None:
         for event in events:
@@ -77,6 +77,8 @@ class Preface:
                 if event[1] == ids.EXT_HANDSHAKE:
                     self._of(peer).handle_extended(event[2])
                 self.extended.handle(peer, event, now)
+            elif kind == ids.PORT:
+                self._context.dht.handle_port(peer.address.host, event[1])
             elif peer.greeted:
                 try:
                     self._of(peer).handle(peer, event, now)

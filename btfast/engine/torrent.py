@@ -182,7 +182,7 @@ class ActiveTorrent:
         self._peers.talk = self._conversation
         self._finding = self._take_over() or Finding(
             context, self, torrent.announce_list, named=self._add.peers, complete=self._pieces.complete,
-            together=bool(self._add.magnet) and not torrent.private,
+            together=bool(self._add.magnet) and not torrent.private, nodes=torrent.nodes,
         )  # fmt: skip
         self._patience = Patience(context, torrent.name, self._peers, self._finding)
         self._early.release(self._peers, context.loop.time())

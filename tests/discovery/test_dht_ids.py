@@ -16,6 +16,7 @@ from btfast.discovery.dht.node_id import distance, fits, make_id
 from btfast.discovery.dht.votes import QUORUM, Votes
 from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.crc32c import crc32c
+from btfast.metainfo.reach import reach_of
 
 BEP42 = [
     ("124.31.75.21", 1, "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401"),
@@ -96,26 +97,28 @@ def test_a_mapped_address_is_an_ipv4_one_and_a_scope_is_nobodys_business() -> No
 
 
 @pytest.mark.parametrize(
-    ("host", "port", "by_public", "may"),
+    ("host", "port", "namer", "may"),
     [
-        ("81.2.69.142", 6881, True, True),
-        ("81.2.69.142", 53, True, False),
-        ("127.0.0.1", 6881, True, False),
-        ("10.0.0.1", 6881, True, False),
-        ("169.254.1.1", 6881, True, False),
-        ("::1", 6881, True, False),
-        ("fe80::1", 6881, True, False),
-        ("127.0.0.1", 6881, False, True),
-        ("192.168.1.1", 6881, False, True),
-        ("127.0.0.1", 22, False, False),
-        ("0.0.0.0", 6881, False, False),
-        ("224.0.0.1", 6881, False, False),
-        ("255.255.255.255", 6881, False, False),
-        ("ff02::1", 6881, False, False),
+        ("81.2.69.142", 6881, "81.2.69.7", True),
+        ("81.2.69.142", 53, "81.2.69.7", False),
+        ("127.0.0.1", 6881, "81.2.69.7", False),
+        ("10.0.0.1", 6881, "81.2.69.7", False),
+        ("169.254.1.1", 6881, "81.2.69.7", False),
+        ("::1", 6881, "81.2.69.7", False),
+        ("fe80::1", 6881, "81.2.69.7", False),
+        ("127.0.0.1", 6881, "127.0.0.1", True),
+        ("192.168.1.1", 6881, "127.0.0.1", True),
+        ("127.0.0.1", 6881, "192.168.1.1", False),
+        ("192.168.1.9", 6881, "192.168.1.1", True),
+        ("127.0.0.1", 22, "127.0.0.1", False),
+        ("0.0.0.0", 6881, "127.0.0.1", False),
+        ("224.0.0.1", 6881, "127.0.0.1", False),
+        ("255.255.255.255", 6881, "127.0.0.1", False),
+        ("ff02::1", 6881, "127.0.0.1", False),
     ],
 )
-def test_who_may_be_named(host: str, port: int, by_public: bool, may: bool) -> None:
-    assert may_be_named(at(host, port), by_public=by_public) is may
+def test_who_may_be_named(host: str, port: int, namer: str, may: bool) -> None:
+    assert may_be_named(at(host, port), reach_of(namer)) is may
 
 
 def test_nobody_speaks_from_port_0_or_a_group() -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 from btfast.config import Settings
 from btfast.engine.connection import PeerConnection
+from btfast.engine.dht import Dht
 from btfast.engine.resolve import Resolver
+from btfast.engine.udp import UdpSockets
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.external import ExternalAddress
 from btfast.wire.handshake import encode_handshake
@@ -51,11 +53,14 @@ class Owner:
 
 def small_context(**settings: Any) -> Any:
     """What the parts that deal with peers need of a Context."""
-    return SimpleNamespace(
-        loop=Clock(), settings=Settings(bind="127.0.0.1", port=0, **settings), peer_id=b"-XX0001-usususususus",
-        port=0, rng=random.Random(1), resolver=Resolver(asyncio.get_running_loop()),
-        external=ExternalAddress(),
+    settings = {"bind": "127.0.0.1", "port": 0, "dht": False} | settings
+    context = SimpleNamespace(
+        loop=Clock(), settings=Settings(**settings), peer_id=b"-XX0001-usususususus",
+        port=0, warnings=[], rng=random.Random(1), resolver=Resolver(asyncio.get_running_loop()), external=ExternalAddress(),
     )  # fmt: skip
+    context.udp = UdpSockets(context)
+    context.dht = Dht(context, context.warnings.append)
+    return context
 
 
 def handshake(peer_id: bytes = b"-XX0001-themthemthem") -> bytes:

@@ -61,11 +61,12 @@ def make(
     announce: Sequence[Sequence[str]] = (),
     private: bool = False,
     info_bytes: int = 0,
+    nodes: Sequence[tuple[str, int]] = (),
 ) -> Made:
     """A single-file torrent of that many bytes, or a directory `name` of files by path and length.
 
     The bytes are pseudo-random and the same each time. `announce` holds tiers of tracker URLs. `info_bytes`: how much
-    longer the info dict is to be than it needs to.
+    longer the info dict is to be than it needs to. `nodes`: DHT nodes.
     """
     lengths = {name: files} if isinstance(files, int) else {f"{name}/{path}": n for path, n in files.items()}
     data = random.Random(f"{name} {seed}").randbytes(sum(lengths.values()))
@@ -80,6 +81,8 @@ def make(
     else:
         info["files"] = [{"length": n, "path": path.split("/")} for path, n in files.items()]
     trackers: dict[str, object] = {"announce-list": [list(tier) for tier in announce]} if announce else {}
+    if nodes:
+        trackers["nodes"] = [list(node) for node in nodes]
     info_hash = hashlib.sha1(encode(info)).digest()
     return Made(name, encode({"info": info, **trackers}), info_hash, data, piece_length, lengths)
 

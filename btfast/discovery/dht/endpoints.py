@@ -9,6 +9,7 @@ import ipaddress
 from functools import lru_cache
 
 from btfast.metainfo.addresses import PeerAddress
+from btfast.metainfo.reach import Reach, reach_of
 
 Endpoint = bytes
 V4_BYTES = 6
@@ -50,39 +51,29 @@ def port_of(endpoint: Endpoint) -> int:
 
 
 @lru_cache(1 << 14)
+def reach(host: bytes) -> Reach:
+    """From where the host with these 4 or 16 bytes can be reached."""
+    if len(host) == 16 and host.startswith(_V4_MAPPED):
+        return Reach.NOWHERE  # no datagram carries it
+    return reach_of(_text(host))
+
+
 def is_public(host: bytes) -> bool:
-    """Whether the host's 4 or 16 bytes are an address of the open internet, and one host's."""
-    address = ipaddress.ip_address(host)
-    return address.is_global and not address.is_multicast
+    """Whether the host's 4 or 16 bytes are an address of the open internet."""
+    return reach(host) is Reach.PUBLIC
 
 
-@lru_cache(4096)
-def is_loopback(host: bytes) -> bool:
-    return ipaddress.ip_address(host).is_loopback
-
-
-@lru_cache(4096)
-def _is_nobody(host: bytes) -> bool:
-    address = ipaddress.ip_address(host)
-    if address.is_multicast or address.is_unspecified or (host[:1] == b"\0" and len(host) == 4):
-        return True
-    return host == b"\xff\xff\xff\xff" or (len(host) == 16 and host.startswith(_V4_MAPPED))
-
-
-def may_be_named(endpoint: Endpoint, *, by_public: bool) -> bool:
-    """Whether somebody may send us there.
+def may_be_named(endpoint: Endpoint, namer: Reach) -> bool:
+    """Whether somebody of reach `namer` may send us there.
 
     Who is on the open internet himself cannot know who is in our own network: such names are a way to make us talk to it.
     """
-    host = endpoint[:-2]
-    if endpoint[-2] << 8 < LOWEST_PORT or _is_nobody(host):
-        return False
-    return not by_public or is_public(host)
+    return endpoint[-2] << 8 >= LOWEST_PORT and namer <= reach(endpoint[:-2]) <= Reach.PUBLIC
 
 
 def may_speak(endpoint: Endpoint) -> bool:
     """Whether a datagram that claims to be from there is looked at."""
-    return endpoint[-2:] != b"\0\0" and not _is_nobody(endpoint[:-2])
+    return endpoint[-2:] != b"\0\0" and reach(endpoint[:-2]) is not Reach.NOWHERE
 
 
 def host_key(endpoint: Endpoint) -> bytes:
@@ -91,9 +82,10 @@ def host_key(endpoint: Endpoint) -> bytes:
     Nobody floods us from outside over the loopback, and there many nodes share an address.
     """
     host = endpoint[:-2]
-    if is_loopback(host):
+    where = reach(host)
+    if where is Reach.LOOPBACK:
         return endpoint
-    return host[:8] if len(host) == 16 and is_public(host) else host
+    return host[:8] if len(host) == 16 and where is Reach.PUBLIC else host
 
 
 def network_key(endpoint: Endpoint) -> bytes | None:

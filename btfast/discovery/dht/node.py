@@ -439,9 +439,15 @@ class DhtNode:
         family = self._families.get(v6)
         return family.votes.address if family is not None else b""
 
-    def is_ready(self, now: float) -> bool:
-        """Whether there is anybody to ask."""
+    @property
+    def is_ready(self) -> bool:
+        """Whether anybody has answered who is still there."""
         return any(len(family.table) for family in self._families.values())
+
+    @property
+    def has_anybody(self) -> bool:
+        """Whether there is anybody to ask."""
+        return any(len(family.table) or family.entrances or family.saved for family in self._families.values())
 
     def save(self) -> Saved:
         """What another run begins with."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from btfast.discovery.dht import krpc
 from btfast.discovery.dht.bloom import FILTER_BYTES, estimate, united
-from btfast.discovery.dht.endpoints import Endpoint, is_public, is_v6, may_be_named, unpack
+from btfast.discovery.dht.endpoints import Endpoint, is_v6, may_be_named, reach, unpack
 from btfast.discovery.dht.events import Event, HashesFound, ItemFound, PeersFound, SearchEnded
 from btfast.discovery.dht.items import Item, Refused, Signatures, decode_value, item_of_get
 from btfast.discovery.dht.krpc import Contact, Reply
@@ -129,11 +129,11 @@ class Search:
         else:
             candidate = question.about
             assert isinstance(candidate, Candidate)
-            by_public = is_public(contact.endpoint[:-2])
+            namer = reach(contact.endpoint[:-2])
             for v6, lookup in self.lookups.items():
                 named = [
                     other for other in krpc.decode_nodes(reply.values, v6=v6)
-                    if may_be_named(other.endpoint, by_public=by_public) and not self._network.is_own(other)
+                    if may_be_named(other.endpoint, namer) and not self._network.is_own(other)
                 ]  # fmt: skip
                 if v6 == is_v6(contact.endpoint):
                     token = krpc.decode_token(reply.values)
@@ -201,10 +201,10 @@ class PeerSearch(Search):
         return arguments
 
     def handle_values(self, contact: Contact, values: dict[bytes, Any], now: float) -> None:
-        by_public = is_public(contact.endpoint[:-2])
+        namer = reach(contact.endpoint[:-2])
         fresh = [
             endpoint for endpoint in dict.fromkeys(krpc.decode_values(values))
-            if endpoint not in self._told and may_be_named(endpoint, by_public=by_public)
+            if endpoint not in self._told and may_be_named(endpoint, namer)
         ][: MAX_PEERS - len(self._told)]  # fmt: skip
         if fresh:
             self._told.update(fresh)
