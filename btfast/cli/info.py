@@ -14,7 +14,7 @@ from btfast.errors import InputError
 if TYPE_CHECKING:
     from btfast.metainfo.torrent import Torrent
 
-OPTIONS = OUTPUT
+OPTIONS = ("scrape", *OUTPUT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,13 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace, options: Options) -> int:
     """Human-readable lines, or with --json one object with `"event":"info"`."""
     facts = magnet_facts(parsed.source) if parsed.source[:7].lower() == "magnet:" else torrent_facts(parsed.source)
+    if options["scrape"]:
+        from btfast.cli.scrape import scrape
+
+        facts["swarms"] = scrape(facts["trackers"], bytes.fromhex(str(facts["info_hash"])))  # type: ignore[arg-type]
     if options["json"]:
         import msgspec
 
         sys.stdout.buffer.write(msgspec.json.encode({"event": "info", "v": 1, **facts}) + b"\n")
         return 0
     for name, value in facts.items():
-        if name == "files":
+        if name == "swarms":
+            from btfast.cli.scrape import line
+
+            print("swarms:" + "".join(f"\n  {printable(line(swarm))}" for swarm in value))  # type: ignore[attr-defined]
+        elif name == "files":
             for file in value:  # type: ignore[attr-defined]
                 print(f"  {size(file['size']):>10}  {printable(file['path'])}")
         elif value not in (None, [], "", False):

@@ -76,6 +76,7 @@ TABLE = (
     Option("check", "flag", "hash what is there first", field="check"),
     Option("in-place", "flag", "write under the final names, without .part", field="in_place"),
     Option("metadata-only", "flag", "write no more than NAME.torrent: from a magnet link, an info-hash, a URL"),
+    Option("scrape", "flag", "ask the trackers how many seeds and leechers there are"),
     Option("dry-run", "flag", "say what would be downloaded, and where to; write nothing"),
     Option("tracker-port", "whole", "port (default 6969)", metavar="N", default=6969, spelling="port"),
     Option("tracker-bind", "text", "address (default: any)", metavar="ADDR", default="", spelling="bind"),

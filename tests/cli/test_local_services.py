@@ -78,6 +78,34 @@ def test_a_tracker_brings_seed_and_get_together(btfast_command: Command, tmp_pat
             assert json.loads(last)["event"] == "summary"
 
 
+def test_info_asks_the_trackers_how_the_swarm_stands(btfast_command: Command, tmp_path: Path) -> None:
+    make_data(tmp_path / "source", {"album/a.bin": 300_000})
+    with serving(tmp_path, "tracker", "--json", "--bind", "127.0.0.1", "--port", "0") as tracker:
+        assert tracker.stdout is not None
+        where = json.loads(tracker.stdout.readline())
+        (tmp_path / "album.torrent").write_bytes(make_torrent(tmp_path / "source", "album", announce=where["udp"]))
+        with serving(tmp_path, "seed", "--json", *NETWORK, "album.torrent", "--data", "source") as seed:
+            assert seed.stdout is not None
+            magnet = f"{btfast_command('magnet', 'album.torrent').out.strip()}&tr={where['url']}&tr=http://127.0.0.1:9/x&tr=wss://x"
+            found: list[dict[str, object]] = []
+
+            def known() -> bool:
+                found[:] = json.loads(btfast_command("info", "--scrape", "--json", magnet).out)["swarms"]
+                return found[0].get("complete") == 1
+
+            until(known, "the seeder is known")
+            name = f"127.0.0.1:{where['port']}"
+            counts = {"complete": 1, "incomplete": 0, "downloaded": 0}
+            assert found == [
+                {"tracker": f"udp://{name}", **counts},
+                {"tracker": f"http://{name}", **counts},
+                {"tracker": "http://127.0.0.1:9", "error": found[2]["error"]},
+            ]
+            assert "does not end in /announce" in str(found[2]["error"])
+            shown = btfast_command("info", "--scrape", "album.torrent")
+            assert f"\n  udp://{name}: 1 seed, 0 leechers, 0 downloads\n" in shown.out
+
+
 def test_a_private_tracker_over_udp_rereads_its_list(btfast_command: Command, tmp_path: Path) -> None:
     make_data(tmp_path / "source", {"album/a.bin": 300_000})
     (tmp_path / "list").write_text("# none yet\n")
