@@ -73,6 +73,7 @@ class Exchanges:
         self._connecting: int | None = None  # the transaction id of the question for a connection id
         self._connect_sent = -math.inf
         self._heard = -math.inf
+        self._earliest = math.inf  # nothing has to be done before
         self.ignored = 0  # datagrams that answer nothing that was asked
 
     @property
@@ -105,8 +106,18 @@ class Exchanges:
 
     def poll(self, now: float) -> list[bytes]:
         """The datagrams to send now."""
-        self._give_up(now)
-        self._refill(now)
+        if now >= self._earliest:
+            self._give_up(now)
+        fresh = self._refill(now)
+        if now >= self._earliest or (fresh and not self.connected(now)):
+            return self._look_through(now)
+        return [self._send(request, now) for request in fresh]
+
+    def next_deadline(self) -> float | None:
+        """When to poll again, if nothing happens before."""
+        return self._earliest if self._active and self._earliest < math.inf else None
+
+    def _look_through(self, now: float) -> list[bytes]:
         out: list[bytes] = []
         connected = self.connected(now)
         lacking = False
@@ -116,9 +127,7 @@ class Exchanges:
                     request.n += 1
                     request.sent = False
                 if connected:
-                    out.append(HEADER.pack(self._connection, request.action, request.tid) + request.body)
-                    request.sent = True
-                    request.again = now + FIRST_WAIT * 2.0**request.n
+                    out.append(self._send(request, now))
                 else:
                     request.again = math.inf
             lacking = lacking or request.again == math.inf
@@ -132,16 +141,16 @@ class Exchanges:
             out.append(HEADER.pack(PROTOCOL_ID, CONNECT, self._connecting))
         elif not lacking:
             self._connecting = None
+        self._earliest = self._connect_again() if self._connecting is not None else math.inf
+        for request in self._active.values():
+            self._earliest = min(self._earliest, request.again, request.gives_up_at)
         return out
 
-    def next_deadline(self) -> float | None:
-        """When to poll again, if nothing happens before."""
-        at = math.inf
-        for request in self._active.values():
-            at = min(at, request.again, request.gives_up_at)
-        if self._connecting is not None:
-            at = min(at, self._connect_again())
-        return None if at == math.inf else at
+    def _send(self, request: _Request, now: float) -> bytes:
+        request.sent = True
+        request.again = now + FIRST_WAIT * 2.0**request.n
+        self._earliest = min(self._earliest, request.again, request.gives_up_at)
+        return HEADER.pack(self._connection, request.action, request.tid) + request.body
 
     def handle_datagram(self, data: bytes, now: float) -> None:
         """Something came from the tracker's address; what does not answer a question is counted and ignored."""
@@ -163,7 +172,7 @@ class Exchanges:
             request.renewed = True
             request.sent = False
             request.again = -math.inf
-            self._connected_until = -math.inf
+            self._connected_until = self._earliest = -math.inf
             return
         self._end(request, action, body)
 
@@ -184,7 +193,7 @@ class Exchanges:
             self._connected_until = now + CONNECTION_SECONDS
             for request in self._active.values():
                 if request.again == math.inf:
-                    request.again = -math.inf
+                    request.again = self._earliest = -math.inf
         else:
             self.ignored += 1
 
@@ -204,13 +213,17 @@ class Exchanges:
                     while queue:
                         self._ended.append(Outcome(queue.popleft().key, NO_ANSWER, b""))
 
-    def _refill(self, now: float) -> None:
+    def _refill(self, now: float) -> list[_Request]:
+        """Takes as many as there is room for from those that wait."""
+        fresh = []
         while len(self._active) < self._window and (self._urgent or self._waiting):
             request = (self._urgent or self._waiting).popleft()
             request.tid = self._new_tid()
-            request.gives_up_at = now + FIRST_WAIT * (2.0**request.tries - 1)
             request.began = now
+            request.gives_up_at = now + FIRST_WAIT * (2.0**request.tries - 1)
             self._active[request.tid] = request
+            fresh.append(request)
+        return fresh
 
     def _end(self, request: _Request, action: int, body: bytes) -> None:
         del self._active[request.tid]

@@ -31,6 +31,7 @@ class _Line:
         self._exchanges = Exchanges(random.SystemRandom())
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
 
     @property
     def idle(self) -> bool:
@@ -71,9 +72,15 @@ class _Line:
             if answer is not None and not answer.done():
                 answer.set_result(outcome)
         deadline = exchanges.next_deadline()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._advance) if deadline is not None else None
+        if deadline != self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = deadline
+            self._timer = self._loop.call_at(deadline, self._tick) if deadline is not None else None
+
+    def _tick(self) -> None:
+        self._timer_at = None
+        self._advance()
 
 
 class UdpTrackers:
@@ -131,7 +138,9 @@ class UdpTrackers:
     async def _addresses(self, host: str, port: int, name: str) -> list[Address]:
         found = await self._resolver.resolve(host, name)
         usable = [address for address in found if self._sockets.has(v6=address.family == socket.AF_INET6)]
-        usable = [address for address in usable if _has_route(address, port)]
+        usable = [
+            address for address in usable if PeerAddress(address.host, port) in self._lines or _has_route(address, port)
+        ]
         if not usable:
             why = self._sockets.problem or "no route to it: check the network, or --bind"
             raise RemoteError(f"{name}: cannot be reached: {why}", tracker=name)

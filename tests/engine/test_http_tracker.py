@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import socket
 import ssl
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import pytest
+from msgspec.structs import replace
 from scripted_http import BODY, PEER_ID, REQUEST, Server, endless, failure, response
 
 from btfast._bencode import encode
+from btfast.engine.http_client import HttpClient
 from btfast.engine.http_tracker import HttpTrackers
 from btfast.engine.resolve import Address, literal
 from btfast.errors import RemoteError, SourceNotFoundError
@@ -227,3 +230,14 @@ def test_the_same_on_uvloop(certificate: tuple[Path, Path], monkeypatch: pytest.
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+async def test_events_do_not_wait_behind_periodic_announces(server: Server) -> None:
+    client = HttpClient(user_agent="btfast/test", per_host=1)
+    trackers = HttpTrackers(client)
+    events = ["started", None, None, "completed", None, "stopped"]
+    asked = [trackers.announce(f"{server.url}/announce", replace(REQUEST, event=event)) for event in events]
+    await asyncio.gather(*asked)
+    heard = [re.search(r"event=(\w+)", head) for head in server.requests]
+    assert [match[1] if match else None for match in heard] == ["started", "completed", "stopped", None, None, None]
+    await client.close()

@@ -48,6 +48,14 @@ def test_an_interrupt_says_stopped(tmp_path: Path) -> None:
     assert tracker.events() == ["started", "stopped"]
 
 
+def test_running_out_of_time_says_stopped(tmp_path: Path) -> None:
+    with ScriptedUdpTracker(lambda asked: [asked.reply(peers())]) as tracker:
+        made = make(SIZE, announce=[[tracker.url]])
+        done = run(tmp_path, *get(made.save(tmp_path), "--max-time", "1", trackers=True))
+    assert done.code == 8
+    assert tracker.events() == ["started", "stopped"]
+
+
 def silent(asked: Asked) -> list[bytes]:
     return []
 
