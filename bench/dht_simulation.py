@@ -40,7 +40,7 @@ class Scale(NamedTuple):
     liars: float = 0.1
     searches: int = 1000
     lifetime: float = 3600.0
-    wait: float = 600.0
+    wait: float = 300.0
     seed: int = 1
 
 

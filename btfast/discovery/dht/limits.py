@@ -77,7 +77,7 @@ class Limits(NamedTuple):
 
     host_packets: tuple[float, float] = (10.0, 100.0)  # looked at
     host_bytes: tuple[float, float] = (4096.0, 32768.0)  # answered
-    host_questions: tuple[float, float] = (5.0, 30.0)
+    host_questions: tuple[float, float] = (20.0, 100.0)
     packets: tuple[float, float] = (3000.0, 6000.0)
     bytes: tuple[float, float] = (1e6, 2e6)
     questions: tuple[float, float] = (300.0, 600.0)
