@@ -7,6 +7,7 @@ address has gone.
 
 from __future__ import annotations
 
+import ipaddress
 from heapq import heappop, heappush
 from typing import Final
 
@@ -55,7 +56,7 @@ class PexBook:
         slot = self._peers.get(number)
         if slot is None:
             reach = reach_of(address.host)
-            if address.port < LOWEST_PORT or reach is Reach.NOWHERE:
+            if address.port < LOWEST_PORT or reach is Reach.NOWHERE or ipaddress.ip_address(address.host).is_link_local:
                 return
             slot = self._slots.get(address)
             if slot is None:

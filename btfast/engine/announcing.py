@@ -29,6 +29,10 @@ class Owner(Protocol):
 
     def announce_request(self, event: str | None) -> AnnounceRequest: ...
 
+    def handle_answered(self, url: str) -> None:
+        """A tracker has taken the announce."""
+        ...
+
     def handle_peers(self, addresses: list[PeerAddress]) -> None: ...
 
     def handle_tracker_warning(self, message: str) -> None: ...
@@ -130,6 +134,7 @@ class Announcing:
             self._warn(f"tracker says: {response.failure_reason}")
             return
         self.last_error = None
+        self._owner.handle_answered(announce.url)
         if response.warning_message:
             self._warn(f"tracker warns: {response.warning_message}")
         if response.hostnames and self._naming is None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from btfast._arena import Arena
 from btfast.config import Settings, parse_size
 from btfast.engine.dht import Dht
+from btfast.engine.lsd import LocalDiscovery
 from btfast.engine.resolve import Resolver
 from btfast.engine.served_files import ServedFiles
 from btfast.engine.throttle import Line, Throttle
@@ -41,6 +42,7 @@ class Context:
         self.down = Throttle(self.loop, parse_size(settings.max_down))
         self.port = 0  # where we listen
         self.external = ExternalAddress()
+        self.lsd = LocalDiscovery(self)  # opens its sockets when a torrent is old enough
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
         self.trackers = Trackers(self.udp, self.resolver, settings.bind)
         self.dht = Dht(self, lambda message: emit(Warning(id=None, message=message)))

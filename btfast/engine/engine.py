@@ -157,6 +157,7 @@ class Engine(asyncio.Protocol):
             await context.trackers.close()
             await context.dht.close()
             context.udp.close()
+            context.lsd.close()
             context.resolver.close()
             context.workers.close()
             await context.workers.reap()
@@ -346,6 +347,7 @@ class Engine(asyncio.Protocol):
                 continue
             self._context.sample_load()
             self._listener.tick(now)
+            self._context.lsd.tick(now)
             if self._context.full_since is not None and now - self._context.full_since > FULL_TOO_LONG:
                 for torrent in self._torrents.values():
                     torrent.give_memory_back()

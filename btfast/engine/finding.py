@@ -1,4 +1,4 @@
-"""Where the peers of one info-hash come from: trackers, the DHT, and who the user or a magnet link names.
+"""Where the peers of one info-hash come from: trackers, the DHT, the local network, and who the user or a magnet names.
 
 Needs nothing but the info-hash, so it can begin before the metadata is there and go on with another owner afterwards.
 """
@@ -6,7 +6,7 @@ Needs nothing but the info-hash, so it can begin before the metadata is there an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Protocol
 
 from btfast.discovery.announce import AnnounceRequest
@@ -14,6 +14,7 @@ from btfast.discovery.schedule import TrackerSchedule
 from btfast.engine.announcing import Announcing
 from btfast.engine.context import Context
 from btfast.engine.dht_finding import DhtFinding
+from btfast.engine.lsd_finding import LsdFinding
 from btfast.engine.resolve import literal
 from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress
@@ -35,7 +36,12 @@ class Owner(Protocol):
 
     def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None: ...
 
+    def drop_peers(self, reason: str, keep: Container[Source]) -> None:
+        """Those that were found so far are not wanted any more, but for those of the sources `keep`."""
+        ...
+
     def handle_tracker_warning(self, message: str) -> None: ...
+
 
 AT_ONCE = 20  # trackers of one magnet link that are asked at the same time; the others follow where these fail
 
@@ -67,6 +73,9 @@ class Finding:
         named = list(named)
         alone = together or not (named or any(not announcing.without_trackers for announcing in self._announcing))
         self._dht = DhtFinding(context, owner, alone=alone, nodes=nodes)
+        self._answering = ""  # the tracker that answered last
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._lsd = LsdFinding(context, owner)
         self.add_named(named)
 
     def add_named(self, peers: Iterable[tuple[str, int]]) -> None:
@@ -97,14 +106,23 @@ class Finding:
         """
         self._owner = owner
         self._dht.hand_over(owner)
+        self._lsd.hand_over(owner)
         if complete:
             for announcing in self._announcing:
                 announcing.found_complete()
+        if owner.private:
+            owner.drop_peers("its torrent is private", (Source.OPTION, Source.TRACKER))
+            for announcing in self._announcing[1:]:
+                task = self._context.loop.create_task(announcing.stop())
+                self._retiring.add(task)
+                task.add_done_callback(self._retiring.discard)
+            del self._announcing[1:]
+            self.want_peers()
 
     @property
     def exhausted(self) -> bool:
         """Nobody is left who could name another peer."""
-        if self._named or not self._dht.exhausted:
+        if self._named or not (self._dht.exhausted and self._lsd.exhausted):
             return False
         return all(announcing.without_trackers for announcing in self._announcing)
 
@@ -116,6 +134,7 @@ class Finding:
     def want_peers(self) -> None:
         """Those that are known are not enough."""
         self._dht.want_peers()
+        self._lsd.want_peers()
         for announcing in self._announcing:
             announcing.want_peers()
 
@@ -129,12 +148,19 @@ class Finding:
         self._dht.stop()
         for task in self._named:
             task.cancel()
-        await asyncio.gather(*[announcing.stop() for announcing in self._announcing])
+        self._lsd.stop()
+        await asyncio.gather(*[announcing.stop() for announcing in self._announcing], *self._retiring)
 
     # announcing.Owner
 
     def announce_request(self, event: str | None) -> AnnounceRequest:
         return self._owner.announce_request(event)
+
+    def handle_answered(self, url: str) -> None:
+        before, self._answering = self._answering, url
+        if self._owner.private and before not in ("", url):
+            # BEP 27: the swarms of a private torrent's trackers do not mix.
+            self._owner.drop_peers("another tracker rules its torrent now", (Source.OPTION,))
 
     def handle_peers(self, addresses: list[PeerAddress]) -> None:
         self._owner.handle_peers(addresses, Source.TRACKER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING, Any, Protocol
 
 from btfast.engine.connecting import Connecting
@@ -83,6 +83,10 @@ class PeerSet:
 
     def handle_connected(self, address: PeerAddress, sock: socket.socket, secured: Secured | None) -> None:
         now = self._context.loop.time()
+        if self.known.source(address) is None:  # banned meanwhile, or not wanted any more
+            sock.close()
+            self._dialer.answered(address, None)
+            return
         try:
             peer = PeerConnection(self._context.loop, sock, address, self.talk, outgoing=True, secured=secured)
         except OSError as error:
@@ -226,6 +230,13 @@ class PeerSet:
                 self.known.banned(PeerAddress(address.host, peer.listen_port))
             self._report(peer, "banned", reason)
             peer.close(reason)
+
+    def drop(self, reason: str, keep: Container[Source]) -> None:
+        """Forgets who was found so far, connected or not, but for those that the sources `keep` named."""
+        self.known.forget_found(keep)
+        for peer in list(self.connections.values()):
+            if self.known.source(peer.address) not in keep:
+                peer.close(reason)
 
     def close(self, reason: str) -> None:
         self._closed = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
+from collections.abc import Container
 from typing import Any
 
 from btfast.discovery.announce import AnnounceRequest
@@ -130,6 +131,9 @@ class Resolving:
             if len(self._tried) <= NAMED_PEERS:
                 self._tried[address] = source
         self.peers.add(addresses, source)
+
+    def drop_peers(self, reason: str, keep: Container[Source]) -> None:
+        self.peers.drop(reason, keep)
 
     def handle_tracker_warning(self, message: str) -> None:
         self._context.emit(Warning(id=self._add.id, message=message))

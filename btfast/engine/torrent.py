@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from btfast._arena import Slot
@@ -352,6 +353,9 @@ class ActiveTorrent:
 
     def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:
         self._peers.add(addresses, source)
+
+    def drop_peers(self, reason: str, keep: Container[Source]) -> None:
+        self._peers.drop(reason, keep)
 
     def handle_tracker_warning(self, message: str) -> None:
         self._context.emit(Warning(id=self._add.id, message=message))

@@ -12,7 +12,7 @@ that failed comes before a fresh one, and a sender that only ever named bad ones
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from enum import IntEnum
 from heapq import heappop, heappush
 from typing import cast
@@ -217,6 +217,11 @@ class KnownPeers:
     def is_banned(self, address: PeerAddress) -> bool:
         """Whether it was banned."""
         return bool(self._banned) and (address in self._banned or host_group(address.host) in self._banned)
+
+    def forget_found(self, keep: Container[Source]) -> None:
+        """All but those that the sources `keep` named."""
+        for known in [known for known in self._known.values() if known.source not in keep]:
+            self._forget(known)
 
     def set_own(self, address: PeerAddress) -> None:
         """One of our own addresses: trackers and peers hand it to us."""

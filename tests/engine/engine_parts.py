@@ -12,6 +12,7 @@ from typing import Any
 from btfast.config import Settings
 from btfast.engine.connection import PeerConnection
 from btfast.engine.dht import Dht
+from btfast.engine.lsd import LocalDiscovery
 from btfast.engine.resolve import Resolver
 from btfast.engine.udp import UdpSockets
 from btfast.metainfo.addresses import PeerAddress
@@ -60,6 +61,7 @@ def small_context(**settings: Any) -> Any:
     )  # fmt: skip
     context.udp = UdpSockets(context)
     context.dht = Dht(context, context.warnings.append)
+    context.lsd = LocalDiscovery(context)
     return context
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 
 from engine_parts import small_context, until
 
@@ -41,6 +42,9 @@ class Item:
     def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:
         assert source is Source.OPTION
         self.peers += addresses
+
+    def drop_peers(self, reason: str, keep: Container[Source]) -> None:
+        raise AssertionError(reason)
 
     def handle_tracker_warning(self, message: str) -> None:
         self.warnings.append(message)
