@@ -21,6 +21,9 @@ class Rng(Protocol):
     def randrange(self, start: int, /) -> int: ...
 
 
+SEEDS_FOR_SEEDS = 3  # aria2 says that nothing is left while it has no metadata yet: it needs a seed to get it from
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How much is kept and given. `expiry` in seconds: a peer that did not announce for so long is forgotten."""
 
@@ -140,8 +143,8 @@ class TrackerStore:
     ) -> Announced:
         """A peer at `compact` (address and port, 6 or 18 bytes) says where it stands; returns others to connect to.
 
-        The peer itself is never among them (nor its other address, told by the peer id), seeds are not given to seeds,
-        and a peer that stopped gets none. `same_family`: only those whose address is of the same kind.
+        The peer itself is never among them (nor its other address, told by the peer id), a seed is given few seeds, and
+        a peer that stopped gets none. `same_family`: only those whose address is of the same kind.
         Raises RemoteError when the tracker is full.
         """
         self._expire(now)
@@ -199,6 +202,8 @@ class TrackerStore:
         chosen = self._draw(pools[:own], peer, wanted)
         if len(chosen) < wanted and not same_family:
             chosen += self._draw(pools[own:], peer, wanted - len(chosen))
+        if seed:
+            chosen += self._draw([swarm.seeds6 if v6 else swarm.seeds], peer, min(SEEDS_FOR_SEEDS, wanted - len(chosen)))
         return Announced(
             [(other.compact, other.peer_id) for other in chosen],
             swarm.complete,

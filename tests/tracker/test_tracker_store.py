@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from btfast.errors import RemoteError
-from btfast.tracker.store import Announced, Limits, Scraped, TrackerStore
+from btfast.tracker.store import SEEDS_FOR_SEEDS, Announced, Limits, Scraped, TrackerStore
 
 HASH = b"h" * 20
 
@@ -62,13 +62,19 @@ def test_a_peer_does_not_hear_of_its_other_address() -> None:
     assert addresses(t.announce(2)) == {v4(1), v6(1)}
 
 
-def test_seeds_are_not_given_to_seeds() -> None:
+def test_a_seed_hears_of_leechers_and_of_few_seeds() -> None:
+    """Not of none: aria2 says that nothing is left while it has not got the metadata of a magnet."""
     t = Tracker()
-    t.announce(1, left=0)
-    t.announce(2, left=0)
-    t.announce(3, left=5)
-    assert addresses(t.announce(1, left=0)) == {v4(3)}
-    assert addresses(t.announce(3, left=5)) == {v4(1), v4(2)}
+    for n in range(10):
+        t.announce(n, left=0)
+    seeds = {v4(n) for n in range(10)}
+    t.announce(20, left=5)
+    found = addresses(t.announce(1, left=0))
+    assert v4(20) in found
+    assert 1 <= len(found & seeds) <= SEEDS_FOR_SEEDS
+    assert v4(1) not in found
+    assert addresses(t.announce(20, left=5)) == seeds
+    assert addresses(t.announce(1, left=0, numwant=1)) == {v4(20)}
 
 
 def test_swarms_are_apart() -> None:
@@ -194,7 +200,15 @@ def test_any_sequence_agrees_with_a_plain_model(
                 for (swarm, address), (_, other_left, other) in model.items()
                 if swarm == info_hash and other != n and (left or other_left)
             }
-            assert addresses(announced) == expected
+            seeds = {
+                address
+                for (swarm, address), (_, other_left, other) in model.items()
+                if swarm == info_hash and other != n and not other_left and len(address) == len(compact)
+            }
+            more = addresses(announced) - expected
+            assert addresses(announced) >= expected
+            assert more <= (set() if left else seeds)
+            assert len(more) == (0 if left else min(SEEDS_FOR_SEEDS, len(seeds)))
         here = [value for (swarm, _), value in model.items() if swarm == info_hash]
         assert announced.complete == sum(1 for value in here if value[1] == 0)
         assert announced.incomplete == sum(1 for value in here if value[1])
