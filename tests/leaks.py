@@ -15,13 +15,13 @@ _PROC = Path("/proc")
 _FDS = Path("/proc/self/fd")
 
 
-def wait_until(condition: Callable[[], object], *, patience: float) -> bool:
-    """Whether the condition came true within `patience` seconds; looks at once and then a hundred times a second."""
+def wait_until(condition: Callable[[], object], *, patience: float, pause: float = 0.01) -> bool:
+    """Whether the condition came true within `patience` seconds; looks at once and then every `pause` seconds."""
     deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.01)
+        time.sleep(pause)
     return True
 
 

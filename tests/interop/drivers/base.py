@@ -15,6 +15,7 @@ from leaks import wait_until
 from support.torrents import Made, tree
 
 PATIENCE = 45.0  # seconds for what a client is to do; Transmission unchokes in rounds of 10 s
+PAUSE = 0.05  # seconds between two questions to a client
 
 
 class Habits(NamedTuple):
@@ -79,7 +80,7 @@ class Driver(ABC):
                 return condition()
             return False
 
-        assert wait_until(true, patience=PATIENCE), f"{self.name} did not {what}: {self.last_words()}"
+        assert wait_until(true, patience=PATIENCE, pause=PAUSE), f"{self.name} did not {what}: {self.last_words()}"
 
     def serves(self) -> None:
         """Waits until it has everything and takes connections."""
@@ -93,8 +94,8 @@ class Driver(ABC):
         def found() -> dict[str, bytes]:
             return {name: data for name, data in tree(self.folder).items() if not self.notes or not name.endswith(self.notes)}
 
-        wait_until(lambda: found() == expected, patience=5)
-        assert sorted(found()) == sorted(expected), self.name
+        wait_until(lambda: found() == expected, patience=5, pause=PAUSE)
+        assert sorted(found()) == sorted(expected), (self.name, set(found()) ^ set(expected))
         assert [name for name, data in found().items() if data != expected[name]] == [], self.name
 
     def __enter__(self) -> Self:

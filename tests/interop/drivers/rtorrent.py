@@ -13,6 +13,7 @@ class RTorrent(Program):
     name = "rTorrent"
     program = "rtorrent"
     package = "rtorrent"
+    notes = ".meta"
 
     def command(self) -> list[str]:
         (self.home / "session").mkdir()
@@ -58,7 +59,10 @@ class RTorrent(Program):
             connection.sendall(b"%d:%s,%s" % (len(headers), headers, body))
             while part := connection.recv(65536):
                 answer += part
-        (result,), _ = xmlrpc.client.loads(answer.partition(b"\r\n\r\n")[2])
+        try:
+            (result,), _ = xmlrpc.client.loads(answer.partition(b"\r\n\r\n")[2])
+        except xmlrpc.client.Fault as fault:  # what a magnet stands for is replaced by the torrent in between
+            raise LookupError(fault.faultString) from None
         return result
 
     def add(self) -> bool:
