@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from support.torrents import Made, assert_arrived, make
 
 FILES = {"a.bin": 700_001, "b/c.bin": 1}
 ALONE = ("--no-trackers", "--no-pex", "--no-dht", "--port", "0", "--memory", "32MiB", "--json")
+PATIENCE = 30.0
 HERE = Path(__file__).resolve().parent
 
 
@@ -30,17 +33,21 @@ def network() -> Iterator[Namespace]:
 
 
 @contextlib.contextmanager
-def libtorrent(network: Namespace, torrent: Path, folder: Path, address: str, role: str) -> Iterator[subprocess.Popen[str]]:
-    """libtorrent inside the network; it is there when this returns."""
-    script = str(HERE / "inside" / "libtorrent_alone.py")
-    words = [*network.prefix, sys.executable, script, str(torrent), str(folder), address, role]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+def inside(network: Namespace, script: str, *words: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """One of our scripts inside the network; it is ready when this returns."""
+    command = [*network.prefix, sys.executable, str(HERE / "inside" / script), *map(str, words)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
+            assert next_line(process) == "ready"
             yield process
         finally:
             process.communicate(timeout=20)
+
+
+def next_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    assert select.select([process.stdout], [], [], PATIENCE)[0], f"nothing was said for {PATIENCE} s"
+    return process.stdout.readline().rstrip()
 
 
 @pytest.mark.parametrize("v6", [False, True])
@@ -62,11 +69,10 @@ def test_libtorrent_finds_us(tmp_path: Path, made: Made, network: Namespace) -> 
     one, other = network.addresses
     serve = ("seed", torrent, "--data", tmp_path / "source", "--bind", one, *ALONE)
     with (
-        libtorrent(network, torrent, tmp_path / "out", other, "fetch") as peer,
+        inside(network, "libtorrent_alone.py", torrent, tmp_path / "out", other, "fetch") as peer,
         running(tmp_path, *serve, prefix=network.prefix),
     ):
-        assert peer.stdout is not None
-        assert peer.stdout.readline() == "done\n"
+        assert next_line(peer) == "done"
     assert_arrived(made, tmp_path / "out")
 
 
@@ -76,7 +82,7 @@ def test_we_find_libtorrent(tmp_path: Path, made: Made, network: Namespace) -> N
     one, other = network.addresses
     fetch = ("get", torrent, "-o", "out", "--bind", other, *ALONE)
     with (
-        libtorrent(network, torrent, tmp_path / "source", one, "seed"),
+        inside(network, "libtorrent_alone.py", torrent, tmp_path / "source", one, "seed"),
         running(tmp_path, *fetch, prefix=network.prefix) as command,
     ):
         outcome = command.end()
@@ -92,3 +98,22 @@ def test_nothing_is_asked_with_no_lsd(tmp_path: Path, made: Made, network: Names
     fetch = ("get", torrent, "-o", "out", "--bind", other, "--no-lsd", *ALONE)
     with running(tmp_path, *serve, prefix=network.prefix), running(tmp_path, *fetch, prefix=network.prefix) as command:
         command.end().error(3)
+
+
+def test_a_private_torrent_is_not_announced(tmp_path: Path, made: Made, network: Namespace) -> None:
+    """Served before an open one, which is."""
+    private = make(FILES, name="local", private=True)
+    made.lay_out(tmp_path / "source")
+    serve = [
+        ("seed", one.save(tmp_path, name), "--data", tmp_path / "source", "--bind", address, *ALONE)
+        for one, name, address in zip((private, made), ("private", "open"), network.addresses, strict=True)
+    ]
+    with (
+        inside(network, "hears_lsd.py") as ears,
+        running(tmp_path, *serve[0], prefix=network.prefix) as command,
+    ):
+        assert command.process.stdout is not None
+        while json.loads(command.process.stdout.readline()).get("state") != "seeding":
+            pass
+        with running(tmp_path, *serve[1], prefix=network.prefix):
+            assert next_line(ears) == made.info_hash.hex()
