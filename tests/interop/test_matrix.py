@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 import pytest
@@ -29,10 +30,12 @@ class Way(NamedTuple):
     magnet: bool = False
     encrypted: bool = False
 
-    def make(self, announce: str) -> Made:
+    def make(self, home: Path, announce: str) -> Made:
+        """A torrent that no other test has: what runs beside it must not find its peers."""
+        seed = zlib.crc32(bytes(home))
         if self.magnet:
-            return make(MANY, name="many", announce=[[announce]])
-        return make(FILES, name="matrix", piece_length=ODD, announce=[[announce]])
+            return make(MANY, name="many", seed=seed, announce=[[announce]])
+        return make(FILES, name="matrix", seed=seed, piece_length=ODD, announce=[[announce]])
 
     @property
     def habits(self) -> Habits:
@@ -40,7 +43,13 @@ class Way(NamedTuple):
 
     @property
     def settings(self) -> Settings:
-        return Settings(bind="127.0.0.1", port=0, workers=1, memory="32MiB")
+        encryption: Literal["require", "allow"] = "require" if self.encrypted else "allow"
+        return Settings(bind="127.0.0.1", port=0, workers=1, memory="32MiB", lsd=False, encryption=encryption)
+
+    @property
+    def words(self) -> list[str]:
+        """The same for the command line."""
+        return ["--no-dht", "--no-lsd", "--encryption", self.settings.encryption]
 
 
 def magnet_of(made: Made, *trackers: str) -> str:
@@ -49,19 +58,19 @@ def magnet_of(made: Made, *trackers: str) -> str:
 
 every_client = pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 every_way = pytest.mark.parametrize(
-    "way", [Way("plain"), Way("magnet", magnet=True)], ids=lambda way: way.name
+    "way", [Way("plain"), Way("magnet", magnet=True), Way("encrypted", encrypted=True)], ids=lambda way: way.name
 )
 
 
 @every_way
 @every_client
 def test_it_seeds_and_we_fetch(tmp_path: Path, client: type[Driver], way: Way) -> None:
-    made = way.make("http://127.0.0.1:1/announce")
+    made = way.make(tmp_path, "http://127.0.0.1:1/announce")
     made.lay_out(tmp_path / "source")
     torrent = made.save(tmp_path)
     with client(tmp_path / "peer", torrent, tmp_path / "source", way.habits) as peer:
         peer.serves()
-        outcome = run(tmp_path, *get(magnet_of(made) if way.magnet else torrent, peers=(peer.address,)))
+        outcome = run(tmp_path, *get(magnet_of(made) if way.magnet else torrent, *way.words, peers=(peer.address,)))
         assert outcome.code == 0, (outcome, peer.last_words())
     assert_arrived(made, tmp_path / "out")
 
@@ -70,7 +79,7 @@ def test_it_seeds_and_we_fetch(tmp_path: Path, client: type[Driver], way: Way) -
 @every_client
 async def test_we_seed_and_it_fetches(tmp_path: Path, client: type[Driver], way: Way) -> None:
     with tracker(tmp_path) as url:
-        made = way.make(url)
+        made = way.make(tmp_path, url)
         made.lay_out(tmp_path / "source")
         source = magnet_of(made, url) if way.magnet else made.save(tmp_path)
         peer = client(tmp_path / "peer", source, tmp_path / "out", way.habits)
