@@ -30,6 +30,7 @@ from btfast.storage.messages import Problem
 if TYPE_CHECKING:  # they are loaded when the first magnet link comes
     from btfast.engine.magnets import Magnets
     from btfast.engine.resolving import Resolving
+    from btfast.engine.torrent_file import TorrentFiles
 
 NUDGE = 0.1  # seconds
 NUDGES_A_TICK = 10
@@ -57,6 +58,7 @@ class Engine(asyncio.Protocol):
         self._resolving: dict[int, Resolving] = {}
         self._by_hash: ByHash[ActiveTorrent | Resolving] = ByHash()
         self._magnets: Magnets | None = None
+        self._files: TorrentFiles | None = None
         self._begun: set[int] = set()  # of the tasks, those that have taken a step
         self._limit: Error | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -240,16 +242,25 @@ class Engine(asyncio.Protocol):
             return add, known, None
         resolving = self._magnets.resolving(add, magnet)
         self._resolving[add.id] = self._by_hash[magnet.info_hash] = resolving
+        held = False
         try:
             meta = await resolving.run()
+            if add.metadata_only:
+                held = True  # until it is written
+                return add, meta, resolving
             self._magnets.keep(meta)
             if meta.private:  # peers that others than its trackers named are not for it (BEP 27)
                 await resolving.leave()
                 return add, meta, None
             return add, meta, resolving
         finally:
-            del self._resolving[add.id], self._by_hash[magnet.info_hash]
-            resolving.ended.set()
+            if not held:
+                self._resolved(add, resolving)
+
+    def _resolved(self, add: Add, resolving: Resolving) -> None:
+        """Its place is free for the torrent, or for another item with the same one."""
+        del self._resolving[add.id], self._by_hash[resolving.info_hash]
+        resolving.ended.set()
 
     async def _turn(self, add: Add, info_hash: bytes) -> None:
         """Waits until no other item has the same torrent."""
@@ -260,14 +271,20 @@ class Engine(asyncio.Protocol):
 
     async def _save(self, context: Context, add: Add, meta: Torrent, resolved: Resolving | None) -> None:
         """`--metadata-only`: the .torrent itself is what was wanted."""
-        from btfast.engine.torrent_file import save_torrent
+        if self._files is None:
+            from btfast.engine.torrent_file import TorrentFiles
 
+            self._files = TorrentFiles()
+        leaving = asyncio.ensure_future(resolved.leave()) if resolved is not None else None
         try:
             self._emit(metadata_of(add.id, meta))
-            name = await save_torrent(add.directory, meta)
+            keep = partial(self._magnets.keep, meta) if resolved is not None and self._magnets is not None else None
+            name = await self._files.save(add.directory, meta, keep)
         finally:
             if resolved is not None:
-                await resolved.leave()
+                self._resolved(add, resolved)
+            if leaving is not None:
+                await leaving
         received, seconds = (resolved.received, resolved.seconds) if resolved is not None else (0, 1e-6)
         self._emit(
             events.Complete(

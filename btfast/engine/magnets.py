@@ -54,12 +54,16 @@ class Magnets:
         return Resolving(self._context, self._dialer, add, magnet)
 
     def keep(self, torrent: Torrent) -> None:
-        """For later runs."""
-        if self._cache is None:
+        """For later runs. May be called in a thread."""
+        cache = self._cache
+        if cache is None:
             return
         try:
-            self._cache.save(torrent.info_hash, torrent.info_raw)
+            cache.save(torrent.info_hash, torrent.info_raw)
         except OSError as error:
             self._cache = None
             why = f"{error.filename or 'its directory'}: {error.strerror}: choose another with --state"
-            self._context.emit(Warning(id=None, message=f"metadata is not kept for later runs: {why}"))
+            self._context.loop.call_soon_threadsafe(self._warn, f"metadata is not kept for later runs: {why}")
+
+    def _warn(self, message: str) -> None:
+        self._context.emit(Warning(id=None, message=message))

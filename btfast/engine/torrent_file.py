@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import os
+from collections.abc import Callable
 
 from btfast._bencode import BencodeError, info_span
 from btfast.errors import StorageError
@@ -14,24 +16,67 @@ from btfast.metainfo.torrent import MAX_TORRENT_BYTES, Torrent
 from btfast.storage.finish import make_directory
 
 _SUFFIX = ".torrent"
+_BATCH = 64  # files
+
+Also = Callable[[], None]
+Outcome = str | OSError
 
 
-async def save_torrent(directory: str, torrent: Torrent) -> str:
-    """Writes the .torrent under a name that nothing else has, or finds it there; returns the name.
+class TorrentFiles:
+    """Writes them in one thread, each time all that wait: a thread for each would take longer to wake than to write."""
 
-    When this returns, it is on disk. Raises StorageError.
-    """
-    try:
-        return await asyncio.to_thread(_save, directory, torrent)
-    except OSError as error:
-        raise StorageError(
-            f"{directory}: {error.strerror or error}: choose another directory with -o",
-            errno=error.errno, path=directory,
-        ) from None  # fmt: skip
+    def __init__(self) -> None:
+        self._waiting: list[tuple[str, Torrent, Also | None, asyncio.Future[Outcome]]] = []
+        self._working: asyncio.Task[None] | None = None
+
+    async def save(self, directory: str, torrent: Torrent, also: Also | None = None) -> str:
+        """Writes the .torrent under a name that nothing else has, or finds it there; returns the name.
+
+        When this returns, it is on disk. `also` is called in the same thread. Raises StorageError.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Outcome] = loop.create_future()
+        self._waiting.append((directory, torrent, also, done))
+        if self._working is None:
+            self._working = loop.create_task(self._work())
+        outcome = await done
+        if isinstance(outcome, OSError):
+            raise StorageError(
+                f"{directory}: {outcome.strerror or outcome}: choose another directory with -o",
+                errno=outcome.errno, path=directory,
+            )  # fmt: skip
+        return outcome
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+                try:
+                    outcomes = await asyncio.to_thread(_save_all, [item[:3] for item in batch])
+                except BaseException:
+                    for *_, done in batch:
+                        done.cancel()
+                    raise
+                for (*_, done), outcome in zip(batch, outcomes, strict=True):
+                    if not done.done():  # it may have been cancelled
+                        done.set_result(outcome)
+        finally:
+            self._working = None
+
+
+def _save_all(items: list[tuple[str, Torrent, Also | None]]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    for directory, torrent, also in items:
+        try:
+            outcomes.append(_save(directory, torrent))
+        except OSError as error:
+            outcomes.append(error)
+        if also is not None:
+            also()
+    return outcomes
 
 
 def _save(directory: str, torrent: Torrent) -> str:
-    make_directory(directory)
     digits = torrent.info_hash.hex()
     draft = os.path.join(directory, f"{digits}{_SUFFIX}.part")
     written = False
@@ -39,12 +84,17 @@ def _save(directory: str, torrent: Torrent) -> str:
         for tail in (_SUFFIX, f".{digits[:12]}{_SUFFIX}", f".{digits}{_SUFFIX}"):
             stem = safe_name(torrent.name.encode(), digits, limit=ELEMENT_BYTES - len(tail))
             path = os.path.join(directory, stem + tail)
-            if _holds(path, torrent.info_hash):
+            there = _is_there(path, torrent.info_hash)
+            if there:
                 return stem + tail
-            if os.path.lexists(path):
+            if there is not None:
                 continue  # another torrent, or another file, has this name
             if not written:
-                _write(draft, torrent.raw)
+                try:
+                    _write(draft, torrent.raw)
+                except FileNotFoundError:
+                    make_directory(directory)
+                    _write(draft, torrent.raw)
                 written = True
             try:
                 os.link(draft, path)  # never in the place of another that came meanwhile
@@ -53,10 +103,11 @@ def _save(directory: str, torrent: Torrent) -> str:
             except OSError:
                 os.rename(draft, path)  # a file system without links
             return stem + tail
-        raise FileExistsError(17, "every name for it is taken")
+        raise FileExistsError(errno.EEXIST, "every name for it is taken")
     finally:
-        with contextlib.suppress(OSError):
-            os.unlink(draft)
+        if written:
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
 
 
 def _write(path: str, data: bytes) -> None:
@@ -66,12 +117,14 @@ def _write(path: str, data: bytes) -> None:
         os.fdatasync(file.fileno())
 
 
-def _holds(path: str, info_hash: bytes) -> bool:
-    """Whether there is a .torrent with this info-hash."""
+def _is_there(path: str, info_hash: bytes) -> bool | None:
+    """Whether the file is a .torrent with this info-hash; None when there is no file."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_TORRENT_BYTES + 1)
         start, end = info_span(data)
+    except FileNotFoundError:
+        return None  # a link that leads nowhere is found when the name is taken
     except (OSError, BencodeError):
         return False
     return hashlib.sha1(data[start:end]).digest() == info_hash
