@@ -164,15 +164,15 @@ class Resolving:
         if not len(self._fetch) and now - self._rechecked > RECHECK:
             self._rechecked = now
             finding.want_peers()
-        nobody = not len(self.peers.known) and not self.peers.connections and finding.exhausted
-        if nobody and self.peers.banned:
+        alone = not len(self.peers.known) and not self.peers.connections
+        nobody = alone and finding.exhausted
+        if now - self._fetch.progress_at <= patience and now - self._began <= AT_MOST * patience and not nobody:
+            return None
+        if alone and self.peers.banned:
             return VerificationError(
                 f"{self.name}: all sources are banned: {self.peers.banned} sent metadata of another hash and nobody else is "
                 "known: name another peer with --peer"
             )
-        idle = now - self._fetch.progress_at
-        if idle <= patience and now - self._began <= AT_MOST * patience and not nobody:
-            return None
         when = "" if nobody else f" within {now - self._began:.0f} s"
         why = f"no metadata came{when}: {self._peers_tried()}{self._trackers_tried(finding)}"
         return SourceNotFoundError(f"{self.name}: {why}: check the link, or name a peer with --peer")
