@@ -62,7 +62,8 @@ async def _serve(options: Options) -> int:
         except InputError as error:
             print(f"btfast: warning: {error}: the lists stay as they were", file=sys.stderr, flush=True)
 
-    loop.add_signal_handler(signal.SIGHUP, read_again)
+    if options["whitelist"] or options["keys"]:
+        loop.add_signal_handler(signal.SIGHUP, read_again)
     try:
         _announce(server, bind, options)
         while not stopped.is_set():

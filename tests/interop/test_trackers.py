@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from drivers.libtorrent import LibtorrentDriver
 from drivers.trackers import BittorrentTracker, OpenTracker, OtherTracker
+from real_peers import needs_ipv6
 from support.commands import LOCAL, get, run, running
 from support.torrents import Made, assert_arrived, make
 
@@ -142,3 +143,23 @@ def test_libtorrent_seeds_by_way_of_our_tracker(scheme: str, tmp_path: Path) -> 
         ours.process.wait(10)
     assert outcome.code == 0, outcome
     assert_arrived(made, tmp_path / "out")
+
+
+@SCHEMES
+def test_a_swarm_over_ipv6_alone(scheme: str, tmp_path: Path) -> None:
+    needs_ipv6()
+    made = make(SIZE)
+    made.lay_out(tmp_path / "source")
+    local = ("--bind", "::1", "--port", "0", "--json")
+    with running(tmp_path, "tracker", *local) as ours:
+        assert ours.process.stdout is not None
+        url = json.loads(ours.process.stdout.readline())["url" if scheme == "http" else "udp"]
+        torrent = tracked(made, url).save(tmp_path)
+        with running(tmp_path, "seed", torrent, "--data", "source", *local) as seed:
+            assert seed.process.stdout is not None
+            while json.loads(seed.process.stdout.readline()).get("state") != "seeding":
+                pass
+            outcome = run(tmp_path, "get", torrent, "-o", "out", "--workers", "1", *local)
+    assert outcome.code == 0, outcome
+    assert_arrived(made, tmp_path / "out")
+    assert {event["address"].rpartition(":")[0] for event in outcome.all("peer")} == {"[::1]"}
