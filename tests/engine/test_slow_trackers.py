@@ -43,6 +43,8 @@ class Torrent:
     def announce_request(self, event: str | None) -> AnnounceRequest:
         return AnnounceRequest(info_hash=bytes(20), peer_id=bytes(20), port=1, left=1, event=event)
 
+    def handle_answered(self, url: str) -> None: ...
+
     def handle_peers(self, addresses: list[PeerAddress]) -> None:
         self.answers += 1
 
