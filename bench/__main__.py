@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import msgspec
 
-from bench import chart, machine, report
+from bench import chart, dht_simulation, machine, report
 from bench.clients import ALL, Client
 from bench.loads import LOADS
 from bench.loads.base import Load, Scale
@@ -22,6 +22,7 @@ from bench.results import LoadResult, Sample, Summary
 from bench.tools import ROOT, ToolError, build, compiler
 
 CLIENTS: tuple[Client, ...] = tuple(dict.fromkeys((*ALL, *(client for load in LOADS.values() for client in load.clients))))
+SIMULATIONS = {"dht": dht_simulation}
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -41,7 +42,7 @@ def size(text: str) -> int:
 def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     names = ", ".join(dict.fromkeys(client.name for client in CLIENTS))
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures btfast beside other downloaders.")
-    parser.add_argument("loads", nargs="*", metavar="LOAD", help=f"which loads, default all: {' '.join(LOADS)}")
+    parser.add_argument("loads", nargs="*", metavar="LOAD", help=f"which loads, default all: {' '.join([*LOADS, *SIMULATIONS])}")
     parser.add_argument("--rounds", type=int, default=5, help="every client runs once a round (default 5)")
     parser.add_argument("--size", type=size, default=0, help="payload of flat, pipe and crowd instead of their own")
     parser.add_argument("--only", default="", metavar="CLIENT,...", help=f"only these: {names}")
@@ -51,8 +52,8 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     arguments = parser.parse_args(words)
     arguments.only = [name for name in arguments.only.split(",") if name]
     for name in arguments.loads:
-        if name not in LOADS:
-            parser.error(f"no load {name!r}: there are {', '.join(LOADS)}")
+        if name not in LOADS and name not in SIMULATIONS:
+            parser.error(f"no load {name!r}: there are {', '.join([*LOADS, *SIMULATIONS])}")
     for name in arguments.only:
         if name not in {client.name for client in CLIENTS}:
             parser.error(f"no client {name!r}: there are {names}")
@@ -85,6 +86,12 @@ def write_results(folder: Path, facts: dict[str, str], results: Sequence[LoadRes
     return path
 
 
+def run_simulation(name: str, quick: bool) -> None:
+    """Prints what a simulation on a virtual clock found."""
+    print(f"\n{name}: {SIMULATIONS[name].describe(quick)}", file=sys.stderr, flush=True)
+    print("\n" + "\n".join(SIMULATIONS[name].figures(quick)), flush=True)
+
+
 def end(number: int, _: object) -> NoReturn:
     """SIGTERM leaves through the context managers, as Ctrl-C does: nothing stays behind on disk."""
     raise SystemExit(128 + number)
@@ -94,6 +101,12 @@ def main(words: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 when a client failed or delivered wrong bytes. A missed goal is a finding, not a failure."""
     arguments = parse_arguments(words)
     signal.signal(signal.SIGTERM, end)
+    loads = [name for name in arguments.loads or LOADS if name in LOADS]
+    simulations = [name for name in arguments.loads or SIMULATIONS if name in SIMULATIONS]
+    if not loads:
+        for name in simulations:
+            run_simulation(name, arguments.quick)
+        return 0
     scale = Scale(quick=arguments.quick, size=arguments.size)
     rounds = 1 if arguments.quick and arguments.rounds == 5 else arguments.rounds
     try:
@@ -115,7 +128,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
 
     results: list[LoadResult] = []
-    for name in arguments.loads or LOADS:
+    for name in loads:
         load = LOADS[name](scale, arguments.dest)
         wanted = [client for client in load.clients if not arguments.only or client.name in arguments.only]
         missing = {client.name: reason for client in wanted if (reason := reasons[client.name])}
@@ -128,6 +141,8 @@ def main(words: Sequence[str] | None = None) -> int:
         picture = arguments.out / f"{load.name}.svg"
         picture.write_text(chart.draw(f"{load.name}: {load.describe()}", result.clients, columns))
         path = write_results(arguments.out, facts, results)
+    for name in simulations:
+        run_simulation(name, arguments.quick)
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     print(f"\nEvery sample is in {shown}, a chart of each load beside it.")
     return int(any(sample.failure for result in results for sample in result.samples))

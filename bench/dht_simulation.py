@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
+from math import log2
 from statistics import median
 from typing import NamedTuple
 
@@ -291,6 +292,23 @@ def simulate(scale: Scale) -> Outcome:
     )
 
 
+QUICK = Scale(nodes=300, searches=50, lifetime=900.0, wait=120.0)
+
+
+def describe(quick: bool) -> str:
+    """What is simulated."""
+    scale = QUICK if quick else Scale()
+    return (
+        f"{scale.nodes:,} DHT nodes on a virtual clock, {scale.liars:.0%} of them liars, each {scale.lifetime:.0f} s in the "
+        f"mean, {LOSS:.0%} of the datagrams lost; {scale.searches:,} announces, each looked up by another node later"
+    )
+
+
+def figures(quick: bool) -> list[str]:
+    """Simulates; the figures, a line each."""
+    return lines(simulate(QUICK if quick else Scale()))
+
+
 def lines(outcome: Outcome) -> list[str]:
     """The figures, for people."""
 
@@ -301,7 +319,7 @@ def lines(outcome: Outcome) -> list[str]:
     return [
         f"{outcome.nodes} nodes, {outcome.died} left meanwhile, {outcome.packets} packets",
         f"found the announced peer: {100 * outcome.success:.2f} % of {len(outcome.found)} searches",
-        f"hops: {spread(outcome.hops)}",
+        f"hops: {spread(outcome.hops)} (log2 of the nodes is {log2(outcome.nodes):.1f})",
         f"questions: {spread(outcome.questions)}",
         f"seconds to the first peer: {spread(outcome.first_peer)}",
         f"seconds to the end: {spread(outcome.seconds)}",

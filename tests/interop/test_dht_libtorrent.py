@@ -162,3 +162,12 @@ def test_without_the_dht_or_when_private_nobody_is_asked(
                 heard.append(node.recv(2000))
         assert bool(heard) is asked
         assert all(made.info_hash in data or b"find_node" in data for data in heard)
+
+
+def test_an_info_hash_and_a_bootstrap_node_are_enough(tmp_path: Path, made: Made) -> None:
+    with btfast_node(tmp_path) as (_, bootstrap), libtorrent_node(bootstrap) as seeder:
+        made.lay_out(tmp_path / "source")
+        seeder.add(made.torrent, tmp_path / "source", seed=True)
+        outcome = run(tmp_path, *get(f"magnet:?xt=urn:btih:{made.info_hash.hex()}", "--dht-bootstrap", bootstrap))
+        assert outcome.code == 0, outcome
+        assert_arrived(made, tmp_path / "out")

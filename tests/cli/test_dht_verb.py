@@ -1,0 +1,62 @@
+"""`btfast dht` as people type it: what it prints, how it ends, and what it says to nonsense."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from support.commands import run, running
+
+HASH = "0123456789012345678901234567890123456789"
+LOCAL = ("--bind", "127.0.0.1", "--port", "0")
+
+
+def test_it_says_where_it_is_and_runs_until_it_is_stopped(tmp_path: Path) -> None:
+    with running(tmp_path, "dht", *LOCAL) as command:
+        assert command.process.stdout is not None
+        assert command.process.stdout.readline().startswith("dht: 127.0.0.1:")
+        command.process.send_signal(signal.SIGTERM)
+        outcome = command.end()
+        assert (outcome.code, outcome.err) == (7, "")
+
+
+def test_one_node_begins_with_another_and_keeps_it(tmp_path: Path) -> None:
+    with running(tmp_path, "dht", *LOCAL, "--json") as first:
+        assert first.process.stdout is not None
+        started = json.loads(first.process.stdout.readline())
+        assert started["event"] == "dht"
+        (address,) = started["addresses"]
+        outcome = run(tmp_path, "dht", "get-peers", HASH, *LOCAL, "--json", "--dht-bootstrap", address)
+        assert outcome.code == 3
+        lookup = json.loads(outcome.out)
+        assert (lookup["event"], lookup["peers"], lookup["answers"]) == ("dht_lookup", 0, 1)
+        assert "nobody has announced" in outcome.err
+        with running(tmp_path, "dht", *LOCAL, "--state", "kept", "--dht-bootstrap", address) as second:
+            assert second.process.stdout is not None
+            second.process.stdout.readline()
+            lookup_through_it = run(tmp_path, "dht", "get-peers", HASH, *LOCAL, "--json", "--dht-bootstrap", address)
+            assert lookup_through_it.code == 3
+            second.process.send_signal(signal.SIGINT)
+            assert second.end().code == 7
+        host, port = address.split(":")
+        packed = bytes(map(int, host.split("."))) + int(port).to_bytes(2, "big")
+        assert packed in (tmp_path / "kept/dht.state").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("find",), 2, "dht: find: not understood"),
+        (("get-peers",), 2, "not understood"),
+        (("get-peers", "abc"), 2, "not 40 hexadecimal"),
+        (("get-peers", HASH, "--dht-bootstrap", "nonsense"), 2, "dht-bootstrap 'nonsense'"),
+        (("get-peers", HASH, "--dht-bootstrap", "127.0.0.1:99999"), 2, "dht-bootstrap"),
+        (("get-peers", HASH), 3, "no node has answered"),
+        (("--bind", "203.0.113.7"), 6, "choose another --bind or --port"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_line(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
+    outcome = run(tmp_path, "dht", *LOCAL, *words)
+    assert said in outcome.error(code)
