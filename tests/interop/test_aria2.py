@@ -32,7 +32,7 @@ def test_aria2_seeds_and_btfast_fetches(tmp_path: Path, made: Made) -> None:
     torrent = made.save(tmp_path)
     with Aria2(tmp_path / "aria2", torrent, tmp_path / "source") as peer:
         peer.serves()
-        outcome = run(tmp_path, *get(torrent, peers=(peer.address,)))
+        outcome = run(tmp_path, *get(torrent, "--no-dht", "--no-lsd", peers=(peer.address,)))
     assert outcome.code == 0, outcome
     assert_arrived(made, tmp_path / "out")
 
@@ -41,7 +41,7 @@ async def test_btfast_seeds_and_aria2_fetches(tmp_path: Path, made: Made) -> Non
     with tracker(tmp_path) as url:
         made.lay_out(tmp_path / "source")
         tracked = made._replace(torrent=make_tracked(made, url))
-        async with Session(Settings(bind="127.0.0.1", port=0, workers=1, memory="32MiB")) as session:
+        async with Session(Settings(bind="127.0.0.1", port=0, workers=1, memory="32MiB", dht=False, lsd=False)) as session:
             await session.add(tracked.torrent, tmp_path / "source", seed=True)
             with Aria2(tmp_path / "aria2", tracked.save(tmp_path), tmp_path / "out") as peer:
                 peer.delivers(made)

@@ -44,7 +44,7 @@ class Way(NamedTuple):
     @property
     def settings(self) -> Settings:
         encryption: Literal["require", "allow"] = "require" if self.encrypted else "allow"
-        return Settings(bind="127.0.0.1", port=0, workers=1, memory="32MiB", lsd=False, encryption=encryption)
+        return Settings(bind="127.0.0.1", port=0, workers=1, memory="32MiB", dht=False, lsd=False, encryption=encryption)
 
     @property
     def words(self) -> list[str]:

@@ -24,7 +24,7 @@ def test_the_tracker_leads_transmission_to_us(tmp_path: Path) -> None:
             made.lay_out(tmp_path / "source")
             torrent = made.save(tmp_path)
             serve = ("seed", torrent, "--data", tmp_path / "source", "--bind", seeds, "--port", "0", "--json", "-q")
-            with running(tmp_path, *serve, "--memory", "32MiB", prefix=network.prefix):
+            with running(tmp_path, *serve, "--memory", "32MiB", "--no-dht", "--no-lsd", prefix=network.prefix):
                 peer = TransmissionAlone(tmp_path / "peer", torrent, tmp_path / "out", prefix=network.prefix)
                 peer.host = fetches
                 with peer:
