@@ -35,6 +35,7 @@ ROUTERS = (
 )
 STATE_FILE = "dht.state"
 SAVE_INTERVAL = 600.0
+FAREWELL = 1.0  # seconds that the last save may take
 LONELY = 30.0  # seconds after which the public routers are asked although saved nodes were known
 MAX_NAMES = 64  # of bootstrap nodes that are looked up
 LOWEST_PORT = 1024  # of a node that a peer names
@@ -189,7 +190,9 @@ class Dht:
             self._alarm.cancel()
         if self._node is not None:
             self._process.udp.dht_handler = None
-            await self._save()
+            with contextlib.suppress(TimeoutError):  # a disk that hangs must not hold up the end
+                async with asyncio.timeout(FAREWELL):
+                    await self._save()
         listeners, self._listeners = self._listeners, {}
         for listener in listeners.values():
             listener.dht_ended(None)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from engine_parts import small_context, until
 
+from btfast.discovery.dht.items import Item, make_value
 from btfast.discovery.dht.krpc import Contact
 from btfast.discovery.dht.state import Saved, SavedFamily, decode_state, encode_state
 from btfast.engine.dht import STATE_FILE, Dht, write_whole
@@ -24,11 +25,11 @@ SAVED = Saved(SavedFamily(b"i" * 20, bytes([81, 2, 69, 142]), CONTACTS), SavedFa
 
 class Listener:
     def __init__(self) -> None:
-        self.found: list[PeerAddress] = []
+        self.events: list[Any] = []
         self.ended: list[Any] = []
 
     def dht_found(self, event: Any) -> None:
-        self.found += event.peers
+        self.events.append(event)
 
     def dht_ended(self, event: Any) -> None:
         self.ended.append(event)
@@ -125,6 +126,27 @@ async def test_nobody_is_asked_from_the_loopback_unless_somebody_was_named() -> 
     dht.handle_port("127.0.0.1", 5000)
     assert not dht.hopeless
     await close(context)
+
+
+async def test_items_and_samples_go_through_it_too(tmp_path: Path) -> None:
+    server, there = node(state=str(tmp_path / "a"))
+    there.start()
+    client, here = node(state=str(tmp_path / "b"), dht_bootstrap=(f"127.0.0.1:{server.udp.port()}",))
+    item = Item(make_value([b"kept", 5]))
+    stored, found, sampled = Listener(), Listener(), Listener()
+    assert here.put_item(item, stored)
+    await until(lambda: stored.ended, "it is stored")
+    assert stored.ended[0].stored == 1
+    assert here.find_item(item.target, found)
+    await until(lambda: found.ended, "it is found")
+    assert [event.item for event in found.events] == [item]
+    assert there.node is not None
+    there.node.peers.announce(b"h" * 20, CONTACTS[0].endpoint, 0.0)
+    assert here.sample_hashes(b"t" * 20, sampled)
+    await until(lambda: sampled.ended, "the samples are there")
+    assert [event.hashes for event in sampled.events] == [[b"h" * 20]]
+    await close(client)
+    await close(server)
 
 
 class Peer:

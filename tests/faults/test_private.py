@@ -29,3 +29,11 @@ def test_peers_are_not_asked_for_others_and_not_believed(tmp_path: Path, made: M
         (said,) = peer.introductions
     assert ("ut_pex" not in said.m) is private
     assert (not trap.links) is private
+
+
+@pytest.mark.parametrize(("made", "words"), [(PRIVATE, ()), (OPEN, ("--no-dht",)), (OPEN, ())], ids=["private", "off", "open"])
+def test_the_handshake_offers_the_dht_for_open_torrents_only(tmp_path: Path, made: Made, words: tuple[str, ...]) -> None:
+    with ScriptedPeer(made) as peer:
+        done = run(tmp_path, *get(made.save(tmp_path), *words, peers=(peer.address,)))
+        assert done.code == 0, done
+        assert [link.handshake.dht for link in peer.links if link.handshake is not None] == [made is OPEN and not words]
