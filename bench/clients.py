@@ -26,6 +26,7 @@ class Job(NamedTuple):
     announce: bool
     folder: Path
     magnets: bool = False  # only links are given, and .torrent files are wanted
+    encrypted: bool = False  # all is to be encrypted
 
 
 class Client(Protocol):
@@ -71,6 +72,8 @@ class Btfast:
 
     def command(self, job: Job) -> list[str]:
         command = [sys.executable, "-m", "btfast", "get", "-o", str(job.folder), "--no-dht", "-q", *self.options]
+        if job.encrypted:
+            command += ["--encryption", "require"]
         if job.magnets:
             command += ["--metadata-only", "--state", str(job.folder.with_name("state"))]
             shutil.rmtree(job.folder.with_name("state"), ignore_errors=True)  # it must not know them from before
@@ -96,7 +99,7 @@ class Libtorrent:
         return _first_line([sys.executable, "-c", asked]) or ""
 
     def command(self, job: Job) -> list[str]:
-        told: dict[str, object] = {"folder": str(job.folder), "tuned": self.tuned}
+        told: dict[str, object] = {"folder": str(job.folder), "tuned": self.tuned, "encrypted": job.encrypted}
         verb = "resolve" if job.magnets else "leech"
         told |= {"links": _listed(job)} if job.magnets else {"torrents": _announced(job)}
         return [sys.executable, str(PEER_SCRIPT), verb, msgspec.json.encode(told).decode()]
@@ -116,6 +119,8 @@ class Aria2:
         local = ["--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--disable-ipv6=true"]
         fast = ["--file-allocation=none", "--bt-max-peers=0", "--seed-time=0", f"-j{BULK_JOBS}"]
         # --bt-tracker takes the place of an announce key and leaves the info-hash alone.
+        if job.encrypted:
+            fast += ["--bt-require-crypto=true", "--bt-min-crypto-level=arc4"]
         where = [f"--dir={job.folder}", f"--bt-tracker={job.tracker}"]
         if job.magnets:
             only = ["--bt-metadata-only=true", "--bt-save-metadata=true", f"--input-file={_listed(job)}"]

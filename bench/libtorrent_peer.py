@@ -1,7 +1,7 @@
 """libtorrent as a downloader and as the seeder of many torrents: one process, one job, run by the bench.
 
-python libtorrent_peer.py leech JOB_JSON     JOB: {"torrents": [...], "folder": "...", "tuned": bool}
-python libtorrent_peer.py resolve JOB_JSON   JOB: {"links": "list.txt", "folder": "...", "tuned": bool}
+python libtorrent_peer.py leech JOB_JSON     JOB: {"torrents": [...], "folder": "...", "tuned": bool, "encrypted": bool}
+python libtorrent_peer.py resolve JOB_JSON   JOB: {"links": "list.txt", "folder": "...", "tuned": bool, "encrypted": bool}
 python libtorrent_peer.py seed JOB_JSON      JOB: {"torrents": [...], "folder": "...", "host": "127.0.0.2"}
 
 Neither talks to anything but the peers and trackers of the bench. Imports nothing of the bench, so that a start costs
@@ -28,6 +28,11 @@ PR_SET_PDEATHSIG = 1
 # first and loses about four seconds: that is left as it is, for it is what tuning turns off.)
 ISOLATED = {"enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False}
 PLAIN_TEXT = {"out_enc_policy": int(lt.enc_policy.pe_disabled)}
+RC4_ONLY = {
+    "out_enc_policy": int(lt.enc_policy.pe_forced),
+    "in_enc_policy": int(lt.enc_policy.pe_forced),
+    "allowed_enc_level": int(lt.enc_level.rc4),
+}
 
 TUNED = {
     "max_out_request_queue": 1500,
@@ -69,7 +74,7 @@ def listening(host: str) -> dict[str, Any]:
 def downloader(job: dict[str, Any]) -> Any:
     """A session with default settings, or with tuned ones."""
     settings: Any = {**lt.high_performance_seed(), **TUNED} if job["tuned"] else {}
-    settings |= {**ISOLATED, **PLAIN_TEXT, **listening("127.0.0.1")}
+    settings |= {**ISOLATED, **(RC4_ONLY if job["encrypted"] else PLAIN_TEXT), **listening("127.0.0.1")}
     return lt.session(settings)
 
 

@@ -91,8 +91,9 @@ def _kernel_objects(folder: Path) -> list[Path]:
 def build(name: str) -> Path:
     """Compiles the tool when it is older than its source; returns the program's path. Raises ToolError."""
     folder, source = _build_folder(), SOURCES / f"{name}.c"
-    target, inputs = folder / name, [source, *sorted(SOURCES.glob("*.h"))]
-    command = [compiler(), *CFLAGS, str(source)]
+    target, inputs = folder / name, [source, *sorted(SOURCES.glob("*.h")), KERNELS / "rc4.h"]
+    # Encryption is what an encrypted seed costs: it gets the flags of the core.
+    command = [compiler(), *CFLAGS, *(["-O3", f"-I{KERNELS}"] if name == "seed" else []), str(source)]
     if name == "floor":
         objects = _kernel_objects(folder)
         command += [f"-I{KERNELS}", *map(str, objects)]
@@ -173,11 +174,13 @@ class Tool:
 
 
 def start_seeds(
-    data: Path, info_hash: str, piece_length: int, count: int, *, first_host: int = 2, rate: float = 0, hold: bool = False
+    data: Path, info_hash: str, piece_length: int, count: int, *, first_host: int = 2, rate: float = 0, hold: bool = False,
+    encrypt: bool = False,
 ) -> Tool:
     """`count` cheap seeds on addresses of their own from 127.0.0.`first_host` up.
 
     `rate`: bytes/s that each gives a connection, 0: no cap. `hold`: they unchoke nobody until they are sent SIGUSR1.
+    `encrypt`: RC4 or nothing.
     """
     options = [
         "--data",
@@ -190,6 +193,7 @@ def start_seeds(
         str(count),
     ]
     options += ["--first-host", str(first_host), "--rate", str(rate), "--hold", str(int(hold))]
+    options += ["--encrypt", str(int(encrypt))]
     return Tool([build("seed"), *options])
 
 

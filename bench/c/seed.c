@@ -2,12 +2,15 @@
  * downloader. It unchokes everybody at once and takes up to 2000 requests (BEP 10 reqq).
  *
  * seed --data FILE --info-hash HEX --piece-length N --seeds COUNT [--first-host 2] [--rate BYTES_PER_SECOND] [--hold 1]
+ *      [--encrypt 1]
  *
  * COUNT seeds listen on 127.0.0.2, 127.0.0.3 and so on, one free port each. --rate caps each connection. With --hold
  * nobody is unchoked until SIGUSR1 comes, and after it everybody, until the last one has gone.
+ * With --encrypt they speak MSE with RC4 and nothing else.
  * Lines on stdout: "listening A:P" a seed, "ready", then "accept TIME SEED" and "close TIME SEED PAYLOAD_BYTES", and
  * "unchoke TIME PEERS" with --hold. */
 #include "common.h"
+#include "mse.h"
 
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -18,6 +21,7 @@
 #define HEADER 13u
 #define TICK_MS 50           /* how often a capped connection may send */
 #define INPUT (128u * 1024)
+#define SEALED (64u * 1024)  /* bytes encrypted at a time */
 #define UNCHOKE 5 /* bytes of the message that ends a greeting */
 
 struct request {
@@ -33,6 +37,9 @@ struct peer {
     size_t sent;          /* bytes of the first request's answer that are gone */
     uint64_t payload;
     double credit, refilled;
+    struct mse *mse; /* with --encrypt */
+    uint8_t *sealed;
+    size_t sealed_length, sealed_sent;
     size_t input_length;
     struct request queue[QUEUE];
     uint8_t input[INPUT];
@@ -49,7 +56,7 @@ static uint8_t info_hash[20];
 static double rate;
 static int poller;
 static struct peer *peers;
-static int hold, released = 1;
+static int hold, released = 1, encrypt;
 static volatile sig_atomic_t signalled;
 
 static void watch_writes(struct peer *peer, int wanted)
@@ -111,11 +118,45 @@ static void advance(struct peer *peer, size_t n)
     }
 }
 
+/* Encrypts what the parts hold, as far as there is room; returns how many bytes. */
+static size_t seal(struct peer *peer, const struct iovec *parts, int count)
+{
+    size_t n = 0;
+    for (int i = 0; i < count && n < SEALED; i++) {
+        size_t part = parts[i].iov_len < SEALED - n ? parts[i].iov_len : SEALED - n;
+        memcpy(peer->sealed + n, parts[i].iov_base, part);
+        n += part;
+    }
+    rc4_apply(&peer->mse->out, peer->sealed, n);
+    peer->sealed_length = n;
+    peer->sealed_sent = 0;
+    return n;
+}
+
+/* Sends what is encrypted. 0 when the connection is broken, -1 when the socket is full. */
+static int flush_sealed(struct peer *peer)
+{
+    while (peer->sealed_sent < peer->sealed_length) {
+        ssize_t written = write(peer->fd, peer->sealed + peer->sealed_sent, peer->sealed_length - peer->sealed_sent);
+        if (written < 0 && errno != EAGAIN)
+            return 0;
+        if (written < 0) {
+            watch_writes(peer, 1);
+            return -1;
+        }
+        peer->sealed_sent += (size_t)written;
+    }
+    return 1;
+}
+
 /* Sends until the socket is full, the credit is spent or nothing is asked for. False when the connection is broken. */
 static int flush(struct peer *peer)
 {
     static uint8_t headers[BATCH][HEADER];
     for (;;) {
+        int flushed = peer->mse ? flush_sealed(peer) : 1;
+        if (flushed <= 0)
+            return -flushed;
         struct iovec parts[2 * BATCH + 1];
         int count = 0, blocks = 0;
         size_t budget = SIZE_MAX, sent = peer->sent;
@@ -144,7 +185,7 @@ static int flush(struct peer *peer)
             watch_writes(peer, 0);
             return 1;
         }
-        ssize_t written = writev(peer->fd, parts, count);
+        ssize_t written = peer->mse ? (ssize_t)seal(peer, parts, count) : writev(peer->fd, parts, count);
         if (written < 0) {
             if (errno != EAGAIN)
                 return 0;
@@ -184,12 +225,29 @@ static void cancel_request(struct peer *peer, const uint8_t *body)
     peer->last--;
 }
 
+static int secure(struct peer *peer)
+{
+    uint8_t answer[128];
+    if (peer->mse && peer->mse->done)
+        return 1;
+    if (!memcmp(peer->input, "\x13" "BitT", peer->input_length < 5 ? peer->input_length : 5))
+        return 0;
+    if (!peer->mse) {
+        peer->mse = allocate(sizeof *peer->mse);
+        peer->sealed = allocate(SEALED);
+    }
+    int length = mse_answer(peer->mse, peer->input, &peer->input_length, info_hash, answer);
+    return length >= 0 && write(peer->fd, answer, (size_t)length) == length;
+}
+
 static int handle_input(struct peer *peer)
 {
     size_t at = 0;
     if (!peer->greeted) {
-        if (peer->input[0] != 19) /* an encrypted handshake: the client comes back in plain text */
+        if (encrypt ? !secure(peer) : peer->input[0] != 19) /* the client may come back in the other kind */
             return 0;
+        if (peer->mse && !peer->mse->done)
+            return 1;
         if (peer->input_length < 68)
             return 1;
         if (memcmp(peer->input + 28, info_hash, 20))
@@ -224,6 +282,8 @@ static void drop(struct peer *peer)
         peer->next->back = peer->back;
     close(peer->fd);
     free(peer->greeting);
+    free(peer->mse);
+    free(peer->sealed);
     free(peer);
     released = peers || !hold ? released : 0;
 }
@@ -306,6 +366,7 @@ int main(int argc, char **argv)
     uint32_t first_host = (uint32_t)atoi(option(argc, argv, "--first-host", "2"));
     rate = atof(option(argc, argv, "--rate", "0"));
     hold = atoi(option(argc, argv, "--hold", "0"));
+    encrypt = atoi(option(argc, argv, "--encrypt", "0"));
     released = !hold;
     signal(SIGUSR1, handle_signal);
     int fd = open(path, O_RDONLY);
@@ -341,6 +402,8 @@ int main(int argc, char **argv)
             if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
                 ssize_t got = read(peer->fd, peer->input + peer->input_length, INPUT - peer->input_length);
                 if (got > 0) {
+                    if (peer->mse && peer->mse->done)
+                        rc4_apply(&peer->mse->in, peer->input + peer->input_length, (size_t)got);
                     peer->input_length += (size_t)got;
                     alive = handle_input(peer);
                 } else if (got == 0 || errno != EAGAIN) {

@@ -9,6 +9,7 @@ from bench.loads.idle import Idle
 from bench.loads.long_pipes import Crowd, Pipe
 from bench.loads.magnets import Magnets
 from bench.loads.memory import Memory
+from bench.loads.rc4 import Rc4
 from bench.loads.tracker import Tracker
 
-LOADS: dict[str, type[Load]] = {load.name: load for load in (Flat, Pipe, Crowd, Bulk, Magnets, Memory, Idle, Tracker)}
+LOADS: dict[str, type[Load]] = {load.name: load for load in (Flat, Rc4, Pipe, Crowd, Bulk, Magnets, Memory, Idle, Tracker)}
