@@ -42,21 +42,21 @@ static inline uint8_t rc4_next(struct rc4_state *state)
 
 /* One step of eight: `x` is what stood at from[K] before the step, and then what stands at from[K + 1]. */
 #define RC4_STEP(K)                                                                                                    \
-    j = (j + x) & 255;                                                                                                 \
+    j = (uint8_t)(j + x);                                                                                              \
     y = table[j];                                                                                                      \
     next = from[(K) + 1];                                                                                              \
     from[K] = y;                                                                                                       \
     table[j] = x;                                                                                                      \
     next = table + j == from + (K) + 1 ? x : next;                                                                     \
-    stream |= (uint64_t)(uint8_t)table[(x + y) & 255] << (8 * (K));                                                    \
+    stream |= (uint64_t)table[(uint8_t)(x + y)] << (8 * (K));                                                          \
     x = next;
 
 #define RC4_LAST_STEP(K)                                                                                               \
-    j = (j + x) & 255;                                                                                                 \
+    j = (uint8_t)(j + x);                                                                                              \
     y = table[j];                                                                                                      \
     from[K] = y;                                                                                                       \
     table[j] = x;                                                                                                      \
-    stream |= (uint64_t)(uint8_t)table[(x + y) & 255] << (8 * (K));
+    stream |= (uint64_t)table[(uint8_t)(x + y)] << (8 * (K));
 
 /* Encrypts or decrypts N bytes in place. */
 static inline void rc4_apply(struct rc4_state *state, uint8_t *p, size_t n)
@@ -68,7 +68,7 @@ static inline void rc4_apply(struct rc4_state *state, uint8_t *p, size_t n)
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     uint32_t *table = state->table, j = state->j, i = state->i, x, y, next;
     for (; n >= 8; n -= 8, p += 8, i += 8) {
-        uint32_t *from = table + ((i + 1) & 255);
+        uint32_t *from = table + (uint8_t)(i + 1);
         uint64_t stream = 0, data;
         x = from[0];
         RC4_STEP(0) RC4_STEP(1) RC4_STEP(2) RC4_STEP(3) RC4_STEP(4) RC4_STEP(5) RC4_STEP(6) RC4_LAST_STEP(7)

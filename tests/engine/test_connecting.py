@@ -217,11 +217,11 @@ STALLS = [
 async def test_a_stall_at_each_step_has_its_reason(
     swarms: Callable[[str], Swarm], monkeypatch: pytest.MonkeyPatch, life: Life, step: str
 ) -> None:
-    monkeypatch.setattr(securing, "STEP_TIMEOUT", 0.05)
+    monkeypatch.setattr(securing, "STEP_TIMEOUT", 0.8)
     swarm = swarms("require")
     swarm.connecting.dial(await swarm.peer(life))
     await ends(swarm)
-    assert swarm.torrent.failed == [f"encryption: {step} did not come in 0.05 s"]
+    assert swarm.torrent.failed == [f"encryption: {step} did not come in 0.8 s"]
     assert swarm.met == 1
 
 
@@ -248,10 +248,10 @@ async def test_garbage_has_its_reason(swarms: Callable[[str], Swarm], life: Life
 async def test_a_peer_that_drips_is_let_go_at_the_step_it_is_in(
     swarms: Callable[[str], Swarm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(securing, "STEP_TIMEOUT", 0.1)
+    monkeypatch.setattr(securing, "STEP_TIMEOUT", 0.8)
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for _ in range(40):
+        for _ in range(200):
             writer.write(b"x")
             await writer.drain()
             await asyncio.sleep(0.01)
@@ -259,7 +259,7 @@ async def test_a_peer_that_drips_is_let_go_at_the_step_it_is_in(
     swarm = swarms("require")
     swarm.connecting.dial(await swarm.peer(drip))
     await ends(swarm)
-    assert swarm.torrent.failed == [f"encryption: {KEY} did not come in 0.1 s"]
+    assert swarm.torrent.failed == [f"encryption: {KEY} did not come in 0.8 s"]
 
 
 async def test_closing_calls_nobody_and_leaves_nothing(swarms: Callable[[str], Swarm]) -> None:
