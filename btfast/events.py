@@ -38,7 +38,7 @@ class Progress(_Event, frozen=True, kw_only=True, tag="progress"):
     """Where an item stands, about once a second."""
 
     id: int
-    state: str  # "queued", "checking", "downloading", "finishing", "seeding"
+    state: str  # "queued", "metadata" (a magnet link's is sought), "checking", "downloading", "finishing", "seeding"
     done: int  # verified and written
     total: int
     rate_down: float  # payload
