@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from leaks import wait_until
+from real_peers import needs_ipv6
 from support.commands import Running, get, run, running
 from support.libtorrent_peer import Libtorrent
 from support.torrents import Made, assert_arrived, make
@@ -71,6 +72,16 @@ def test_a_torrent_without_trackers_arrives_by_a_libtorrent_bootstrap_node_alone
         assert outcome.code == 0, outcome
         assert_arrived(made, tmp_path / "out")
         assert outcome.warnings == []
+
+
+def test_the_same_over_ipv6(tmp_path: Path, made: Made) -> None:
+    needs_ipv6()
+    with libtorrent_node(host="::1") as middle, libtorrent_node(middle.address, host="::1") as seeder:
+        made.lay_out(tmp_path / "source")
+        seeder.add(made.torrent, tmp_path / "source", seed=True)
+        outcome = run(tmp_path, *get("--bind", "::1", "--dht-bootstrap", middle.address, made.save(tmp_path)))
+        assert outcome.code == 0, outcome
+        assert_arrived(made, tmp_path / "out")
 
 
 def test_a_torrents_own_nodes_are_enough(tmp_path: Path) -> None:
