@@ -61,6 +61,8 @@ class Announcing:
             if context.trackers.first_mention(name):
                 self._warn(f"tracker {name}: only http, https and udp trackers can be asked: it is left out")
         self._task = context.loop.create_task(self._run()) if len(schedule) else None
+        if self._task is not None:
+            self._task.add_done_callback(self._ended)
 
     @property
     def without_trackers(self) -> bool:
@@ -106,7 +108,13 @@ class Announcing:
         if deadline is not None and deadline <= self._context.loop.time():
             task = self._context.loop.create_task(self._run_helper())
             self._helpers.add(task)
-            task.add_done_callback(self._helpers.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A bug is at once to be seen, and not when the task is forgotten."""
+        self._helpers.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._context.loop.call_exception_handler({"message": "announcing broke", "exception": error, "task": task})
 
     async def _run_helper(self) -> None:
         loop = self._context.loop
