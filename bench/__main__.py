@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import msgspec
 
-from bench import chart, dht_simulation, machine, report
+from bench import chart, choking, dht_simulation, machine, report
 from bench.clients import ALL, Client
 from bench.loads import LOADS
 from bench.loads.base import Load, Scale
@@ -22,7 +22,7 @@ from bench.results import LoadResult, Sample, Summary
 from bench.tools import ROOT, ToolError, build, compiler
 
 CLIENTS: tuple[Client, ...] = tuple(dict.fromkeys((*ALL, *(client for load in LOADS.values() for client in load.clients))))
-SIMULATIONS = {"dht": dht_simulation}
+SIMULATIONS = {"dht": dht_simulation, "choking": choking}
 UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 

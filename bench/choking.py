@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import statistics
-import time
 
 from bench.swarm_simulation import SEED, Plan, Swarm
 
@@ -31,7 +30,7 @@ def plans(leechers: int, seed: int, *, up: float = 100 * KIB, spread: float = 60
     return found
 
 
-def figures(swarm: Swarm) -> dict[str, float]:
+def found_in(swarm: Swarm) -> dict[str, float]:
     """What the bars are about: copies that the seed sent for the first whole copy, who finished when, rarity."""
     spent = {True: [], False: []}  # type: dict[bool, list[float]]
     for node in swarm.nodes[1:]:
@@ -48,25 +47,26 @@ def figures(swarm: Swarm) -> dict[str, float]:
     }
 
 
-def main(quick: bool = False) -> None:
-    leechers, pieces = (40, 100) if quick else (200, 400)
-    print(f"choking: 1 seed of 100 KiB/s, {leechers} leechers of 20-300 KiB/s, 10 % free riders, churn; simulated")
-    print("  seed    seeding  done  copies sent by the seed  first copy  contributors      free riders  longest with")
-    print("                         for the first whole one           s  median s (last)      median s  one holder, s")
+def describe(quick: bool) -> str:
+    """What is simulated."""
+    return f"1 seed of 100 KiB/s, {40 if quick else 200} leechers of 20-300 KiB/s, 10 % free riders, churn"
+
+
+def figures(quick: bool) -> list[str]:
+    """Simulates with and without super-seeding; the figures, a line each."""
+    leechers, pieces = (40, 200) if quick else (200, 800)
+    lines = []
     for super_seeding in (False, True):
-        for seed in (1, 2, 3):
-            began = time.process_time()
-            swarm = Swarm(
-                plans(leechers, seed), pieces=pieces, piece_length=64 * KIB, seed=seed, super_seeding=super_seeding
-            ).run()
-            found = figures(swarm)
-            print(
-                f"  {seed:<7} {'super' if super_seeding else 'usual':8} {found['finished']:4.0f}  {found['seed_copies']:23.3f}"
-                f"  {found['first_copy_s']:10.0f}  {found['contributors_s']:8.0f} ({found['last_contributor_s']:.0f})"
-                f"  {found['free_riders_s']:12.0f}  {found['longest_single_s']:13.0f}   [{time.process_time() - began:.0f} s]",
-                flush=True,
-            )
-
-
-if __name__ == "__main__":
-    main()
+        swarm = Swarm(
+            plans(leechers, 1), pieces=pieces, piece_length=32 * KIB, links=leechers // 2, super_seeding=super_seeding
+        ).run()
+        found = found_in(swarm)
+        lines += [
+            f"{'super-seeding' if super_seeding else 'the usual seed'}: {found['finished']:.0f} of {leechers} have finished",
+            f"  copies that the seed had sent when the leechers held one whole: {found['seed_copies']:.3f}",
+            f"  which was after {found['first_copy_s']:.0f} s",
+            f"  the longest time that a piece had one holder: {found['longest_single_s']:.0f} s",
+            f"  seconds from joining to the end, median: contributors {found['contributors_s']:.0f}"
+            f" (the last {found['last_contributor_s']:.0f}), free riders {found['free_riders_s']:.0f}",
+        ]
+    return lines

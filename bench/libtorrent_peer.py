@@ -2,6 +2,7 @@
 
 python libtorrent_peer.py leech JOB_JSON     JOB: {"torrents": [...], "folder": "...", "tuned": bool, "encrypted": bool}
 python libtorrent_peer.py resolve JOB_JSON   JOB: {"links": "list.txt", "folder": "...", "tuned": bool, "encrypted": bool}
+python libtorrent_peer.py node JOB_JSON      JOB: {"torrent", "folder", "host", "port", "seed": bool, "rate", "peer"}
 python libtorrent_peer.py seed JOB_JSON      JOB: {"torrents": [...], "folder": "...", "host": "127.0.0.2"}
 
 Neither talks to anything but the peers and trackers of the bench. Imports nothing of the bench, so that a start costs
@@ -143,7 +144,39 @@ def seed(job: dict[str, Any]) -> None:
         session.pop_alerts()
 
 
+def node(job: dict[str, Any]) -> None:
+    """One member of a swarm, to the end of its input: serves what it has, at no more than `rate` bytes/s where that is set.
+
+    With `peer` it knows that one and neither asks trackers nor takes part in peer exchange.
+    """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    settings: Any = {**lt.high_performance_seed(), **TUNED, **SEEDING, **ISOLATED, **PLAIN_TEXT, **listening(job["host"])}
+    settings |= {"listen_interfaces": f"{job['host']}:{job['port']}"}
+    session = lt.session(settings, 0 if job["peer"] else 1)  # 1: with the usual extensions
+    parameters = add_parameters(job["torrent"], job["folder"])
+    if job["seed"]:
+        parameters.flags |= lt.torrent_flags.seed_mode
+    handle = session.add_torrent(parameters)
+    if job["rate"]:
+        handle.set_upload_limit(job["rate"])  # a limit of the session leaves out peers on this machine
+    while not session.listen_port():
+        session.wait_for_alert(10)
+        session.pop_alerts()
+    print("ready", flush=True)
+    if job["peer"]:
+        handle.connect_peer((job["peer"][0], job["peer"][1]))
+    while not job["seed"]:
+        session.wait_for_alert(1000)
+        kinds = [type(alert) for alert in session.pop_alerts()]
+        if lt.torrent_finished_alert in kinds:
+            handle.flush_cache()
+        if lt.cache_flushed_alert in kinds and handle.status().is_seeding:
+            print("finished", flush=True)
+            break
+    sys.stdin.read()
+
+
 if __name__ == "__main__":
-    job_of = {"leech": leech, "resolve": resolve, "seed": seed}
+    job_of = {"node": node, "leech": leech, "resolve": resolve, "seed": seed}
     job_of[sys.argv[1]](json.loads(sys.argv[2]))
     os._exit(0)  # the data is flushed: the time that a session takes to close is not counted against libtorrent

@@ -23,7 +23,7 @@ from btfast.swarm.picker import Picker
 from btfast.swarm.pieces import Pieces
 from btfast.swarm.super_seeding import Shown, SuperSeeding
 
-DEPTH = 6  # blocks asked of a peer at once
+DEPTH = 4  # blocks asked of a peer at once: what Pipeline asks of a slow one
 LATENCY = 0.05
 TICK = 1.0
 SEED = 0
@@ -243,6 +243,8 @@ class Swarm:
         if not node.online:
             return
         if node.finished < 0 and node.number != SEED:
+            others = [number for number in node.links if not self.nodes[number].pieces.complete]
+            node.picker.share(sum(other < node.number for other in others), len(others) + 1)
             for number, link in list(node.links.items()):
                 if link.asked == 0:
                     self._interest(node, self.nodes[number])

@@ -10,6 +10,9 @@ from bench.loads.long_pipes import Crowd, Pipe
 from bench.loads.magnets import Magnets
 from bench.loads.memory import Memory
 from bench.loads.rc4 import Rc4
+from bench.loads.swarms import Seed, Swarm
 from bench.loads.tracker import Tracker
 
-LOADS: dict[str, type[Load]] = {load.name: load for load in (Flat, Rc4, Pipe, Crowd, Bulk, Magnets, Memory, Idle, Tracker)}
+LOADS: dict[str, type[Load]] = {
+    load.name: load for load in (Flat, Rc4, Pipe, Crowd, Bulk, Magnets, Memory, Idle, Tracker, Seed, Swarm)
+}

@@ -54,6 +54,7 @@ class Fetching:
         self._suspects = BadBlocks()
         self._paused = False
         self._arena_full = False  # the last pick wanted a slot and got none
+        self._parts = 1  # downloaders that divide the pieces, we among them
         self._freed = False  # blocks that were asked for are free again: idle peers may take them
         self.pieces = pieces
         self.picker = Picker(self._geometry, pieces, context.rng, self, pace=self._pace, rescue=True)
@@ -227,6 +228,7 @@ class Fetching:
 
     def tick(self, now: float) -> None:
         """Once a second: slow peers give back what they will not deliver soon, silent ones everything."""
+        self._share()
         for peer in list(self._peers.values()):
             if peer.have is None or not peer.greeted:
                 continue
@@ -243,6 +245,15 @@ class Fetching:
                     self._give_surplus_back(peer, now)
             self.fill(peer, now)
             peer.flush()
+
+    def _share(self) -> None:
+        """Divides the pieces among the downloaders that are connected: they know one another by their peer ids."""
+        own = self._context.peer_id
+        others = {peer.peer_id for peer in self._peers.values() if peer.have is not None and not peer.is_seed} - {own}
+        parts = len(others) + 1
+        if parts > 1 or self._parts > 1:
+            self._parts = parts
+            self.picker.share(sum(other < own for other in others), parts)
 
     def give_memory_back(self) -> None:
         """Other torrents wait for memory: drops pieces that were begun and that nobody is being asked for."""

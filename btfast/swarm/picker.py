@@ -27,6 +27,7 @@ RANDOM_FIRST = 4  # pieces opened at random before rarest first begins
 EXTENT = 16 << 20  # bytes of neighbouring pieces that one peer takes in a row where they are equally rare
 EXTENTS = 64  # at least so many in a torrent, so that downloaders still have different ones to trade
 STARVED_LIMIT = 256  # picks in vain before a piece that somebody may still serve is given up
+SHARERS = 20  # downloaders among whom the pieces are divided at most
 RETRY_SHARE = 1 / 64  # of the times when a peer is asked again for a piece that failed with its help
 RESCUE_SHARE = 1 / 16  # of the picks in vain that look for hanging peers
 
@@ -88,6 +89,13 @@ class Picker:
         self._extent = max(1, min(EXTENT, total // EXTENTS) // geometry.piece_length)  # pieces
         self._random_left = 0 if sequential else RANDOM_FIRST
         self._starved = 0  # picks in vain since a block came
+
+    def share(self, part: int, parts: int) -> None:
+        """We are the `part`th of `parts` downloaders, counted in an order that all of them know: each asks for pieces of
+        its own part first, where they are equally rare. They cannot see what the others are fetching at the moment, and
+        would fetch much twice from a slow seed. Of many downloaders each knows others, and the parts would not fit.
+        """
+        self._rarity.prefer(part, parts if parts <= SHARERS else 1)
 
     # Peers
 

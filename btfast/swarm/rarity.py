@@ -29,7 +29,9 @@ def mask_of(field: Bitfield) -> int:
 class Rarity:
     """Availability of pieces among the peers that lack some, and the choice among WANTED ones."""
 
-    __slots__ = ("_cursor", "_list", "_pieces", "_planes", "_revision", "_rng", "_sequential", "_top", "_wanted")
+    __slots__ = (
+        "_cursor", "_list", "_pieces", "_planes", "_region", "_revision", "_rng", "_sequential", "_top", "_wanted",
+    )  # fmt: skip
 
     def __init__(self, pieces: Pieces, rng: Rng, *, sequential: bool = False) -> None:
         self._pieces = pieces
@@ -41,6 +43,13 @@ class Rarity:
         self._wanted: int | None = None  # mask of WANTED pieces; made when the first partial peer asks
         self._list: list[int] | None = None  # WANTED pieces, and some that no longer are, for draws among seeds
         self._cursor = 0
+        self._region = 0  # mask of the pieces that come first among equally rare ones
+
+    def prefer(self, part: int, parts: int) -> None:
+        """Among equally rare pieces those of the `part`th of `parts` equal parts come first; none do where parts < 2."""
+        count = self._top + 1
+        first, end = part * count // max(parts, 1), (part + 1) * count // max(parts, 1)
+        self._region = (1 << (count - first)) - (1 << (count - end)) if parts > 1 else 0
 
     def bit(self, index: int) -> int:
         """The mask of one piece."""
@@ -83,7 +92,7 @@ class Rarity:
 
     def choose(self, mask: int | None, *, rarest: bool = True) -> int:
         """A WANTED piece out of `mask` (None: a seed, out of all), or -1. It stays WANTED: see taken()."""
-        if mask is None and not self._planes:
+        if mask is None and not self._planes and not self._region:
             return self._draw()
         candidates = self.wanted if mask is None else self.wanted & mask
         if not candidates:
@@ -95,6 +104,8 @@ class Rarity:
                 rarer = candidates ^ (candidates & plane)
                 if rarer:
                     candidates = rarer
+        if self._region & candidates:
+            return self._top + 1 - (self._region & candidates).bit_length()
         cut = int(self._rng.random() * (self._top + 1))
         below = candidates & ((1 << cut) - 1)
         return self._top + 1 - (below or candidates).bit_length()
