@@ -2,38 +2,98 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.commands import get, run
+from support.commands import get, running
 from support.gossip import Gossip
-from support.scripted_peer import ScriptedPeer
-from support.torrents import Made, assert_arrived, make
+from support.scripted_peer import Gone, Link, ScriptedPeer
+from support.torrents import Made, make
 
 from btfast.metainfo.addresses import PeerAddress
+from btfast.wire import ids
 
-PRIVATE = make(300_001, private=True)
-OPEN = make(300_001)
-
-
-@pytest.mark.parametrize("made", [PRIVATE, OPEN], ids=["private", "open"])
-def test_peers_are_not_asked_for_others_and_not_believed(tmp_path: Path, made: Made) -> None:
-    """The open torrent shows that the way is there."""
-    private = made is PRIVATE
-    trap = ScriptedPeer(made)
-    with trap, Gossip(made, [PeerAddress("127.0.0.1", trap.port)]) as peer:
-        peer.rate = 150_000  # it lasts two seconds
-        done = run(tmp_path, *get(made.save(tmp_path), peers=(peer.address,)))
-        assert done.code == 0, done
-        assert_arrived(made, tmp_path / "out")
-        (said,) = peer.introductions
-    assert ("ut_pex" not in said.m) is private
-    assert (not trap.links) is private
+PRIVATE = make(300_001, name="private.bin", private=True)
+OPEN = make(300_001, name="open.bin")
+BYTE, DHT = ids.RESERVED_DHT
 
 
-@pytest.mark.parametrize(("made", "words"), [(PRIVATE, ()), (OPEN, ("--no-dht",)), (OPEN, ())], ids=["private", "off", "open"])
-def test_the_handshake_offers_the_dht_for_open_torrents_only(tmp_path: Path, made: Made, words: tuple[str, ...]) -> None:
-    with ScriptedPeer(made) as peer:
-        done = run(tmp_path, *get(made.save(tmp_path), *words, peers=(peer.address,)))
-        assert done.code == 0, done
-        assert [link.handshake.dht for link in peer.links if link.handshake is not None] == [made is OPEN and not words]
+class Tempting(Gossip):
+    """Offers everything: PEX, the DHT, and its own port as a node. Notes what it is offered."""
+
+    reserved = b""
+
+    def __init__(self, made: Made, names: list[PeerAddress], node: int) -> None:
+        super().__init__(made, names, have=set(range(made.pieces - 1)))  # so nobody is done
+        self.node = node
+
+    @property
+    def ports(self) -> int:
+        """How often it was told where our node is."""
+        return sum(link.count(ids.PORT) for link in self.links)
+
+    def handshake(self) -> bytes:
+        whole = bytearray(super().handshake())
+        whole[20 + BYTE] |= DHT
+        return bytes(whole)
+
+    def on_handshake(self, link: Link) -> None:
+        said = link.read(68)
+        if said[28:48] != self.made.info_hash:
+            raise Gone  # every peer is asked for both torrents
+        self.reserved = said[20:28]
+        link.send(self.handshake())
+
+    def on_greeted(self, link: Link) -> None:
+        super().on_greeted(link)
+        link.send(b"\0\0\0\3" + bytes([ids.PORT]) + self.node.to_bytes(2, "big"))
+
+
+@pytest.fixture
+def node() -> Iterator[socket.socket]:
+    """Where a DHT node could be."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.setblocking(False)
+        yield sock
+
+
+def received(sock: socket.socket) -> list[bytes]:
+    found = []
+    while True:
+        try:
+            found.append(sock.recv(2000))
+        except BlockingIOError:
+            return found
+
+
+def test_nobody_but_its_trackers_hears_of_it(tmp_path: Path, node: socket.socket) -> None:
+    """Beside an open torrent, of which the DHT, the peers and whom they name all hear."""
+    port: int = node.getsockname()[1]
+    with ScriptedPeer(PRIVATE) as trap, ScriptedPeer(OPEN, have=set()) as named:
+        closed = Tempting(PRIVATE, [PeerAddress("127.0.0.1", trap.port)], port)
+        open_ = Tempting(OPEN, [PeerAddress("127.0.0.1", named.port)], port)
+        words = get(
+            PRIVATE.save(tmp_path), OPEN.save(tmp_path), "--dht-bootstrap", f"127.0.0.1:{port}",
+            peers=(closed.address, open_.address),
+        )  # fmt: skip
+        datagrams: list[bytes] = []
+
+        def heard() -> bool:
+            datagrams.extend(received(node))
+            return bool(open_.ports and named.links and datagrams)
+
+        with closed, open_, running(tmp_path, *words) as command:
+            command.until(lambda: closed.blocks_sent and heard(), "everybody has heard of the open torrent")
+            command.process.terminate()
+            command.end()
+    (private_said,), (open_said,) = closed.introductions, open_.introductions
+    assert "ut_pex" not in private_said.m
+    assert "ut_pex" in open_said.m
+    assert not closed.reserved[BYTE] & DHT
+    assert open_.reserved[BYTE] & DHT
+    assert not closed.ports
+    assert not trap.links
+    assert not [data for data in datagrams if PRIVATE.info_hash in data]
