@@ -20,7 +20,13 @@ from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.torrent import Torrent
 from btfast.swarm.pieces import Pieces
 from btfast.wire import ids, messages
-from btfast.wire.extensions import ExtendedHandshake, decode_dont_have, decode_upload_only, encode_upload_only
+from btfast.wire.extensions import (
+    ExtendedHandshake,
+    decode_dont_have,
+    decode_upload_only,
+    encode_dont_have,
+    encode_upload_only,
+)
 from btfast.wire.handshake import encode_handshake
 
 ADOPTED_HAVES = 100_000  # pieces that are told one by one to a peer that was greeted before we knew of them
@@ -141,7 +147,7 @@ class Conversation:
         peer.greeted = True
         if handshake.extensions:
             self._extended.greet(peer)
-        have = self._pieces.have if self._serving.revealing is None else Bitfield(len(self._pieces))
+        have = self._serving.offered
         if peer.fast and have.all():
             peer.send(messages.HAVE_ALL)
         elif peer.fast and have.none():
@@ -240,6 +246,12 @@ class Conversation:
         for peer in peers:
             if peer.greeted and not peer.is_seed:
                 peer.send(everyone)
+                peer.flush()
+
+    def announce_lost(self, index: int, peers: list[PeerConnection]) -> None:
+        """A piece that we have told of is not there any more (BEP 54)."""
+        for peer in peers:
+            if peer.greeted and self._extended.send(peer, "lt_donthave", encode_dont_have(index)):
                 peer.flush()
 
     # who may ask whom

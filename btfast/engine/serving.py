@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from btfast._bitfield import Bitfield
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.revealing import Revealing
@@ -24,6 +27,8 @@ class Serving:
         self._geometry = geometry
         self._pieces = pieces
         self._revealing = revealing
+        self._unreadable: set[int] = set()  # pieces that were verified, and whose files have gone since
+        self.handle_lost: Callable[[int, str], None] = lambda index, why: None
         self._uploaded_gone = 0  # by peers that have left
         self.rate = Rate(context.loop.time())
 
@@ -34,7 +39,7 @@ class Serving:
             peer.close(f"it asked for bytes {begin}+{length} of piece {index}, which do not exist")
             return
         hidden = self._revealing is not None and not self._revealing.may_ask(peer, index)
-        if peer.am_choking or hidden or not self._pieces.have[index]:
+        if peer.am_choking or hidden or not self._pieces.have[index] or index in self._unreadable:
             peer.reject(index, begin, length)
             return
         if peer.stream.uploads >= OUR_REQQ:
@@ -49,9 +54,27 @@ class Serving:
             peer.reject(index, begin, length)  # it may ask again when some of what waits has left
             return
         except OSError as error:
-            peer.close(f"the data to serve cannot be read: {error.strerror}")
+            first = not self._unreadable
+            self._unreadable.add(index)
+            self.handle_lost(index, f"piece {index} cannot be served any more: {error.strerror or error}" if first else "")
+            if peer.fast:
+                peer.reject(index, begin, length)
+            else:
+                peer.close("the data to serve cannot be read")
             return
         peer.stream.send_block(index, begin, length, segments)
+
+    @property
+    def offered(self) -> Bitfield:
+        """What a new peer is told that we have."""
+        if self.revealing is not None:
+            return Bitfield(len(self._pieces))
+        if not self._unreadable:
+            return self._pieces.have
+        have = self._pieces.have.copy()
+        for index in self._unreadable:
+            have.clear(index)
+        return have
 
     @property
     def revealing(self) -> Revealing | None:

@@ -170,6 +170,7 @@ class ActiveTorrent:
             context, torrent, self._pieces, self._fetching, self._serving, self._extended,
             _PeerEvents(self._peers, self._unchoking, self._exchange),
         )  # fmt: skip
+        self._serving.handle_lost = self._piece_lost
         MetadataServing(torrent, self._extended)
         self._state = "downloading"
         starting = asyncio.ensure_future(self._finishing.start(*self._found))
@@ -262,6 +263,11 @@ class ActiveTorrent:
         self._left -= self.torrent.geometry.piece_size(index)
         self._haves.append(index)
         self._finishing.handle_verified(index)
+
+    def _piece_lost(self, index: int, why: str) -> None:
+        if why:
+            self._context.emit(Warning(id=self._add.id, message=f"{self.torrent.name}: {why}"))
+        self._conversation.announce_lost(index, list(self._peers.connections.values()))
 
     def handle_batch_end(self) -> None:
         """The completions of one wake-up have been handled."""

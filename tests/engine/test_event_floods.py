@@ -60,7 +60,7 @@ class Said:
         torrent = Torrent.parse(made.torrent, what="test")
         self.context = small_context()
         nothing = SimpleNamespace(
-            revealing=None,
+            revealing=None, offered=Bitfield(pieces),
             fill=lambda *_: None, peer_left=lambda *_: None, greeted=lambda *_: None, dropped=lambda *_: None,
             handle_interested=lambda *_: None, introduced=lambda *_: None,
             picker=SimpleNamespace(
