@@ -88,6 +88,7 @@ class Dht:
         self._held: list[tuple[Callable[[DhtNode, float], int], Listener]] = []
         self._listeners: dict[int, Listener] = {}
         self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0.0
         self._saver: asyncio.Task[None] | None = None
         self._failed = False
         self._closed = False
@@ -247,9 +248,10 @@ class Dht:
         if deadline is None:
             return
         if self._alarm is not None:
-            if self._alarm.when() <= deadline:
+            if self._alarm_at <= deadline:
                 return
             self._alarm.cancel()
+        self._alarm_at = deadline
         self._alarm = self._process.loop.call_at(deadline, self._wake)
 
     # peers

@@ -44,12 +44,13 @@ class DhtFinding:
         self._complete = False
         self._retry = FIRST_RETRY
         self._ended_at = float("-inf")
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None  # of the next search
+        self._due = 0.0  # when it is
         self._nodes = tuple(nodes)
         self._stopped = owner.private or not context.dht.enabled
         if self._stopped:
             return
-        self._timer = context.loop.call_later(0 if alone else GRACE, self._search)
+        self._schedule(0.0 if alone else GRACE)
 
     @property
     def exhausted(self) -> bool:
@@ -77,14 +78,16 @@ class DhtFinding:
             self._context.dht.forget(self)
 
     def _schedule(self, wait: float) -> None:
-        loop = self._context.loop
+        due = self._context.loop.time() + wait
         if self._timer is not None:
-            if not self._timer.cancelled() and loop.time() <= self._timer.when() <= loop.time() + wait:
+            if self._due <= due:
                 return
             self._timer.cancel()
-        self._timer = loop.call_later(wait, self._search)
+        self._due = due
+        self._timer = self._context.loop.call_later(wait, self._search)
 
     def _search(self) -> None:
+        self._timer = None
         if self._stopped or self._searching:
             return
         nodes, self._nodes = self._nodes, ()

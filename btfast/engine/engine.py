@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 from collections import deque
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -125,6 +127,8 @@ class Engine(asyncio.Protocol):
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None and not self.finished.done():
+            # What is cancelled because of it ends with the reason, not as if somebody had interrupted it.
+            self._limit = InternalError(f"network process: {type(error).__name__}: {error}: please report this")
             self.finished.set_exception(error)
 
     def stop(self) -> None:
@@ -359,7 +363,8 @@ class Engine(asyncio.Protocol):
             await asyncio.sleep(NUDGE)
             now = loop.time()
             for torrent in list(self._torrents.values()):
-                torrent.nudge(now)
+                with self._to_blame(torrent):
+                    torrent.nudge(now)
             if beat % NUDGES_A_TICK:
                 continue
             self._context.sample_load()
@@ -370,6 +375,17 @@ class Engine(asyncio.Protocol):
                     torrent.give_memory_back()
                 self._context.room_freed()
             for torrent in list(self._torrents.values()):
-                torrent.tick(now)
+                with self._to_blame(torrent):
+                    torrent.tick(now)
             for resolving in list(self._resolving.values()):
-                resolving.tick(now)
+                with self._to_blame(resolving):
+                    resolving.tick(now)
+
+    @contextlib.contextmanager
+    def _to_blame(self, item: ActiveTorrent | Resolving) -> Iterator[None]:
+        """A bug ends its item, says so, and leaves the others alone."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - see above
+            item.fail(InternalError(f"{item.name}: {type(error).__name__}: {error}: please report this"))
+            asyncio.get_running_loop().call_exception_handler({"message": f"{item.name} broke", "exception": error})

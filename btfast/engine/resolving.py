@@ -152,7 +152,11 @@ class Resolving:
             )
         )  # fmt: skip
         error = self._verdict(now)
-        if error is not None and not self._arrived.done():
+        if error is not None:
+            self.fail(error)
+
+    def fail(self, error: Error) -> None:
+        if not self._arrived.done():
             self._arrived.set_exception(error)
 
     def _verdict(self, now: float) -> Error | None:

@@ -100,6 +100,11 @@ class ActiveTorrent:
         self._seeding_since: float | None = None
 
     @property
+    def name(self) -> str:
+        """For messages."""
+        return self.torrent.name
+
+    @property
     def seeds(self) -> bool:
         """Whether it serves complete data and does not end by itself."""
         return self._add.seed
