@@ -37,7 +37,7 @@ demo: $(VENV)/.built
 	$(PY) -m btfast demo $(DEMO_ARGS)
 
 test: $(VENV)/.built $(VENV)/.test
-	$(PY) -m pytest -n $(TEST_JOBS) $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(TEST_JOBS) --dist worksteal $(PYTEST_ARGS)
 
 lint: $(VENV)/.built $(VENV)/.lint
 	$(PY) -m ruff check

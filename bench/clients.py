@@ -14,7 +14,7 @@ from bench.payload import Payload
 from bench.tools import ROOT, ToolError, build
 
 PEER_SCRIPT = Path(__file__).with_name("libtorrent_peer.py")
-BULK_JOBS = 200  # torrents at once, for btfast and aria2
+BULK_JOBS = 200  # torrents at once, for aria2; btfast has a default that suits
 
 
 class Job(NamedTuple):
@@ -78,7 +78,7 @@ class Btfast:
             command += ["--metadata-only", "--state", str(job.folder.with_name("state"))]
             shutil.rmtree(job.folder.with_name("state"), ignore_errors=True)  # it must not know them from before
         if job.announce:
-            return [*command, "-i", _listed(job), "-j", str(BULK_JOBS)]
+            return [*command, "-i", _listed(job)]
         for peer in job.peers:
             command += ["--peer", peer]
         return [*command, "--no-trackers", *(str(payload.torrent) for payload in job.payloads)]
