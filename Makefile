@@ -84,6 +84,7 @@ $(VENV)/.installed: $(VENV)/.venv pyproject.toml
 
 $(VENV)/.built: $(VENV)/.installed $(SOURCES)
 	$(PY) setup.py -q build_ext --inplace --parallel $(JOBS)
+	$(PY) -m compileall -q btfast
 	@touch $@
 
 $(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.venv pyproject.toml

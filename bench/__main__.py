@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import signal
 import sys
@@ -101,6 +102,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Returns 0, or 1 when a client failed or delivered wrong bytes. A missed goal is a finding, not a failure."""
     arguments = parse_arguments(words)
     signal.signal(signal.SIGTERM, end)
+    # As where it was installed: with bytecode, also where Python is told to write none.
+    compileall.compile_dir(ROOT / "btfast", quiet=1)
     loads = [name for name in arguments.loads or LOADS if name in LOADS]
     simulations = [name for name in arguments.loads or SIMULATIONS if name in SIMULATIONS]
     if not loads:
