@@ -7,7 +7,7 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from btfast._bencode import BencodeError, info_span
 from btfast.errors import StorageError
@@ -19,7 +19,7 @@ _SUFFIX = ".torrent"
 _BATCH = 64  # files
 
 Also = Callable[[], None]
-Outcome = str | OSError
+Outcome = str | Exception
 
 
 class TorrentFiles:
@@ -45,18 +45,19 @@ class TorrentFiles:
                 f"{directory}: {outcome.strerror or outcome}: choose another directory with -o",
                 errno=outcome.errno, path=directory,
             )  # fmt: skip
+        if isinstance(outcome, Exception):
+            raise outcome
         return outcome
 
     async def _work(self) -> None:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+                outcomes: Sequence[Outcome]
                 try:
                     outcomes = await asyncio.to_thread(_save_all, [item[:3] for item in batch])
-                except BaseException:
-                    for *_, done in batch:
-                        done.cancel()
-                    raise
+                except Exception as error:  # noqa: BLE001 - a bug: every item that waits for the batch hears of it
+                    outcomes = [error] * len(batch)
                 for (*_, done), outcome in zip(batch, outcomes, strict=True):
                     if not done.done():  # it may have been cancelled
                         done.set_result(outcome)
@@ -73,7 +74,21 @@ def _save_all(items: list[tuple[str, Torrent, Also | None]]) -> list[Outcome]:
             outcomes.append(error)
         if also is not None:
             also()
+    for directory in {item[0] for item, outcome in zip(items, outcomes, strict=True) if isinstance(outcome, str)}:
+        try:
+            _sync_directory(directory)
+        except OSError as error:
+            outcomes = [error if item[0] == directory else outcome for item, outcome in zip(items, outcomes, strict=True)]
     return outcomes
+
+
+def _sync_directory(path: str) -> None:
+    """The names in it survive a power cut from here on. OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _save(directory: str, torrent: Torrent) -> str:
@@ -90,12 +105,12 @@ def _save(directory: str, torrent: Torrent) -> str:
             if there is not None:
                 continue  # another torrent, or another file, has this name
             if not written:
+                written = True  # or in part, when this fails
                 try:
                     _write(draft, torrent.raw)
                 except FileNotFoundError:
                     make_directory(directory)
                     _write(draft, torrent.raw)
-                written = True
             try:
                 os.link(draft, path)  # never in the place of another that came meanwhile
             except FileExistsError:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.disks import permissions_bind
 
 from btfast import errors
 from btfast.client import sources
@@ -84,12 +85,11 @@ async def test_what_cannot_be_used_says_why(source: str, cls: type[errors.Error]
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 async def test_a_file_without_permission_is_a_storage_error(tmp_path: Path) -> None:
     path = tmp_path / "a.torrent"
     path.write_bytes(b"de")
     path.chmod(0)
-    with pytest.raises(errors.StorageError, match="check its permissions"):
+    with permissions_bind(), pytest.raises(errors.StorageError, match="check its permissions"):
         await read_source(path)
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.disks import permissions_bind
 
 from btfast.storage.metadata_cache import MetadataCache
 
@@ -91,8 +92,7 @@ def test_what_is_used_is_kept(tmp_path: Path) -> None:
     assert cache.load(digest(every[1])) is None
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_where_nothing_can_be_written_it_says_so(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(OSError, match="denied"):
+    with permissions_bind(), pytest.raises(OSError, match="denied"):
         MetadataCache(str(tmp_path / "metadata")).save(digest(b"info"), b"info")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 _PR_CAPBSET_DROP = 24
+_CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 _OVERRIDES = (1, 2, 3)  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
 
 
@@ -42,6 +43,29 @@ def bound_by_permissions() -> dict[str, object]:
             libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
 
     return {"preexec_fn": drop}
+
+
+@contextlib.contextmanager
+def permissions_bind() -> Iterator[None]:
+    """This process's permissions bind it as long as the block lasts, also where root started it; else a visible skip."""
+    if os.geteuid():
+        yield
+        return
+    if not sys.platform.startswith("linux"):
+        pytest.skip("root ignores permissions, and there are no capabilities to take from it here")
+    # Capabilities are a thread's own: this one's effective set loses the overrides and gets them back.
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    before = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice 32 bits
+    assert libc.capget(header, before) == 0, os.strerror(ctypes.get_errno())
+    bound = (ctypes.c_uint32 * 6)(*before)
+    for capability in _OVERRIDES:
+        bound[0] &= ~(1 << capability)
+    assert libc.capset(header, bound) == 0, os.strerror(ctypes.get_errno())
+    try:
+        yield
+    finally:
+        assert libc.capset(header, before) == 0, os.strerror(ctypes.get_errno())
 
 
 def fill(path: Path) -> None:

@@ -101,8 +101,8 @@ class BittorrentTracker(OtherTracker):
         return None
 
     def command(self) -> list[str]:
-        library = str(modules() / "bittorrent-tracker" / "index.js")
-        options = {"library": library, "port": self.port, "allowed": self.info_hashes}
+        module = str(modules() / "bittorrent-tracker" / "index.js")
+        options = {"module": module, "port": self.port, "allowed": self.info_hashes}
         return ["node", str(HERE / "tracker.mjs"), json.dumps(options)]
 
     def events(self) -> list[str]:

@@ -31,7 +31,7 @@ class WebTorrent(Program):
 
     def command(self) -> list[str]:
         options = {
-            "library": str(modules() / "webtorrent" / "index.js"), "source": str(self.source), "folder": str(self.folder),
+            "webtorrent": str(modules() / "webtorrent" / "index.js"), "source": str(self.source), "folder": str(self.folder),
             "port": self.port, "encrypted": self.habits.encrypted, "dht": self.habits.dht, "pex": self.habits.pex,
         }  # fmt: skip
         return [self.program, str(HERE / "peer.mjs"), json.dumps(options)]

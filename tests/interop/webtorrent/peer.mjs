@@ -1,9 +1,9 @@
 // One WebTorrent client with one torrent, over TCP alone; what is in the folder is looked at first.
-// The one argument is a JSON object: library source folder port encrypted dht pex. Says "complete" on stdout.
+// The one argument is a JSON object: webtorrent source folder port encrypted dht pex. Says "complete" on stdout.
 import fs from 'node:fs'
 
 const options = JSON.parse(process.argv[2])
-const { default: WebTorrent } = await import(options.library)
+const { default: WebTorrent } = await import(options.webtorrent)
 const client = new WebTorrent({
   torrentPort: options.port,
   dht: options.dht ? { bootstrap: [options.dht], host: '127.0.0.1' } : false,

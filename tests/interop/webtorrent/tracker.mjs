@@ -1,7 +1,7 @@
 // bittorrent-tracker on one port of the loopback for HTTP and UDP. Says "ready", then each event with its info-hash.
-// Argument: { library, port, allowed } as JSON; `allowed` are the info-hashes that it takes.
-const { library, port, allowed } = JSON.parse(process.argv[2])
-const { Server } = await import(library)
+// Argument: { module, port, allowed } as JSON; `allowed` are the info-hashes that it takes.
+const { module, port, allowed } = JSON.parse(process.argv[2])
+const { Server } = await import(module)
 
 const server = new Server({
   http: true,
