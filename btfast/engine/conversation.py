@@ -240,14 +240,6 @@ class Conversation:
         elif not peer.am_interested and self._fetching.picker.interesting(peer.number):
             peer.interested(True)
 
-    def announce_haves(self, indexes: list[int], peers: list[PeerConnection]) -> None:
-        """Pieces have been verified: those who lack them hear of it."""
-        everyone = messages.encode_haves(indexes)
-        for peer in peers:
-            if peer.greeted and not peer.is_seed:
-                peer.send(everyone)
-                peer.flush()
-
     def announce_lost(self, index: int, peers: list[PeerConnection]) -> None:
         """A piece that we have told of is not there any more (BEP 54)."""
         for peer in peers:

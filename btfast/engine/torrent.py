@@ -25,9 +25,11 @@ from btfast.engine.limits import Stopwatch
 from btfast.engine.metadata_serving import MetadataServing
 from btfast.engine.opening import hold_place, survey_and_check
 from btfast.engine.patience import Patience
+from btfast.engine.peer_events import PeerEvents
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.revealing import Revealing
 from btfast.engine.serving import Serving
+from btfast.engine.telling import Telling
 from btfast.engine.unchoking import Unchoking
 from btfast.engine.worker_process import Job
 from btfast.errors import Error, InputError, StorageError, VerificationError
@@ -43,7 +45,6 @@ from btfast.swarm.pieces import Pieces
 if TYPE_CHECKING:  # it is loaded when the first magnet link comes
     from btfast.engine.resolving import Resolving
 
-HAVE_PAUSE = 0.0005  # seconds for each peer between two rounds of HAVEs: 2,000 idle peers hear of new pieces once a second
 SETTLE = 2.0  # seconds that the workers have to end what they were given
 SAME_PIECE_FAILURES = 20  # hosts of which each sent the whole of one piece wrong: then the torrent itself is in doubt
 
@@ -90,8 +91,7 @@ class ActiveTorrent:
         self._finishing = Finishing(context, self._layout, geometry, self._file_finished)
         self._problem: Problem | None = None
         self._failures: dict[int, set[str]] = {}
-        self._haves: list[int] = []  # verified, and the peers have not been told
-        self._told_at = 0.0
+        self._telling = Telling(self._peers.connections)
         self._fetching: Fetching | None = None
         self._finding: Finding | None = None
         self._place: PlaceLock | None = None
@@ -175,7 +175,7 @@ class ActiveTorrent:
             self._exchange = PeerExchange(self._extended, self._peers)
         self._conversation = Conversation(
             context, torrent, self._pieces, self._fetching, self._serving, self._extended,
-            _PeerEvents(self._peers, self._unchoking, self._exchange),
+            PeerEvents(self._peers, self._unchoking, self._exchange),
         )  # fmt: skip
         self._serving.handle_lost = self._piece_lost
         MetadataServing(torrent, self._extended)
@@ -268,7 +268,7 @@ class ActiveTorrent:
 
     def handle_verified(self, index: int) -> None:
         self._left -= self.torrent.geometry.piece_size(index)
-        self._haves.append(index)
+        self._telling.add(index)
         self._finishing.handle_verified(index)
 
     def _piece_lost(self, index: int, why: str) -> None:
@@ -278,15 +278,7 @@ class ActiveTorrent:
 
     def handle_batch_end(self) -> None:
         """The completions of one wake-up have been handled."""
-        self._tell_haves(self._context.loop.time())
-
-    def _tell_haves(self, now: float) -> None:
-        """At once while the peers are few; a message to each of many costs more than the piece that it tells of."""
-        peers = list(self._peers.connections.values())
-        if self._haves and now - self._told_at >= HAVE_PAUSE * len(peers):
-            haves, self._haves = self._haves, []
-            self._told_at = now
-            self._conversation.announce_haves(haves, peers)
+        self._telling.tell(self._context.loop.time())
 
     def handle_completed(self, job: Job, status: int, errno: int) -> None:
         """A worker has answered."""
@@ -413,7 +405,7 @@ class ActiveTorrent:
         """Ten times a second."""
         if self._finding is not None and self._fetching is not None:
             self._fetching.nudge(now)
-            self._tell_haves(now)
+            self._telling.tell(now)
 
     def tick(self, now: float) -> None:
         """Once a second."""
@@ -452,38 +444,6 @@ class ActiveTorrent:
                 uploaded=self._uploaded,
             )
         )  # fmt: skip
-
-
-class _PeerEvents:
-    """What a conversation has to tell about peers goes to the peer set, to the choker, and to others by PEX."""
-
-    def __init__(self, peers: PeerSet, unchoking: Unchoking, exchange: PeerExchange | None) -> None:
-        self._peers = peers
-        self._unchoking = unchoking
-        self._exchange = exchange
-
-    def greeted(self, peer: PeerConnection) -> str | None:
-        refused = self._peers.greeted(peer)
-        if refused is None and self._exchange is not None:
-            self._exchange.changed(peer)
-        return refused
-
-    def introduced(self, peer: PeerConnection) -> None:
-        self._peers.introduced(peer)
-        if self._exchange is not None:
-            self._exchange.changed(peer)
-
-    def handle_interested(self, peer: PeerConnection, now: float) -> None:
-        self._unchoking.handle_interested(peer, now)
-
-    def handle_not_interested(self, peer: PeerConnection) -> None:
-        self._unchoking.handle_not_interested(peer)
-
-    def dropped(self, peer: PeerConnection, reason: str) -> None:
-        self._unchoking.dropped(peer)
-        if self._exchange is not None:
-            self._exchange.left(peer)
-        self._peers.dropped(peer, reason)
 
 
 def metadata_of(number: int, torrent: Torrent) -> Metadata:
