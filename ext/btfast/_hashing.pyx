@@ -7,9 +7,10 @@ none but the portable kernel."""
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.pyport cimport PY_SSIZE_T_MAX
+from libc.string cimport memcpy
 
 
 cdef extern from "kernels.h" nogil:
@@ -24,6 +25,9 @@ cdef extern from "kernels.h" nogil:
 
 
 btfast_kernels_init()
+
+cdef enum:
+    SPANS_AT_ONCE = 256
 
 cdef dict ALGORITHMS = {"sha1": SHA1, "sha256": SHA256}
 # Best first. Eight lanes of AVX2 only equal the instructions made for the job at SHA-1 and are slower at SHA-256.
@@ -146,6 +150,47 @@ def hash_many(str algorithm not None, buffers, *, kernel=None):
         return [PyBytes_FromStringAndSize(<char*>jobs[i].digest, length) for i in range(n)]
     finally:
         PyMem_Free(jobs)
+
+
+def hash_spans(str algorithm not None, const unsigned char[::1] buffer not None, size_t length, *, kernel=None):
+    """The digests, one after the other, of a buffer's consecutive spans of `length` bytes; the last may be shorter.
+
+    An object a span costs more than hashing it where spans are as short as the pairs of a merkle tree. Raises
+    ValueError for a length of 0, and as hash_many does."""
+    cdef int number = algorithm_number(algorithm)
+    cdef int chosen = kernel_number(number, kernel)
+    cdef size_t total = buffer.shape[0], done = 0, size = digest_length(number), n, i
+    cdef HashJob* jobs
+    cdef const unsigned char* data
+    cdef char* out
+    if length == 0:
+        raise ValueError("spans of 0 bytes: give a length of at least 1")
+    cdef size_t count = total // length + (total % length != 0)
+    if chosen == -1 or (kernel is None and count <= <size_t>OPENSSL_UP_TO):
+        import hashlib  # here: only where the CPU runs none of ours
+
+        return b"".join([hashlib.new(algorithm, buffer[done:min(done + length, total)], usedforsecurity=False).digest()
+                         for done in range(0, total, length)])
+    if count == 0:
+        return b""
+    data = &buffer[0]
+    digests = PyBytes_FromStringAndSize(NULL, count * size)
+    out = PyBytes_AS_STRING(digests)
+    jobs = <HashJob*>PyMem_Calloc(min(count, <size_t>SPANS_AT_ONCE), sizeof(HashJob))
+    if jobs is NULL:
+        raise MemoryError
+    with nogil:
+        while done < count:
+            n = min(count - done, <size_t>SPANS_AT_ONCE)
+            for i in range(n):
+                jobs[i].data = data + (done + i) * length
+                jobs[i].length = min(length, total - (done + i) * length)
+            btfast_hash_jobs(number, jobs, n, chosen)
+            for i in range(n):
+                memcpy(out + (done + i) * size, jobs[i].digest, size)
+            done += n
+    PyMem_Free(jobs)
+    return digests
 
 
 @cython.final

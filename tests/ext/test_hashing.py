@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from btfast._hashing import Hasher, hash_many, kernels, update_many
+from btfast._hashing import Hasher, hash_many, hash_spans, kernels, update_many
 
 ALGORITHMS = ("sha1", "sha256")
 EVERY_KERNEL = [(a, k) for a in ALGORITHMS for k in (None, *kernels(a))]
@@ -74,6 +74,26 @@ def test_a_batch_with_one_long_buffer_among_short_ones_equals_hashlib(algorithm,
     for place in (0, 7, 19):
         buffers = cut([200_000 if i == place else 100 * i for i in range(20)], random.Random(place))
         assert hash_many(algorithm, buffers, kernel=kernel) == expected(algorithm, buffers)
+
+
+@each_kernel
+@pytest.mark.parametrize(("total", "length"), [(0, 64), (1, 64), (64, 64), (6400, 64), (64_001, 64), (100_000, 16384), (7, 1)])
+def test_spans_of_one_buffer_equal_hashlib(algorithm, kernel, total, length):
+    data = memoryview(DATA)[3 : 3 + total]
+    wanted = b"".join(expected(algorithm, [data[i : i + length] for i in range(0, total, length)]))
+    assert hash_spans(algorithm, data, length, kernel=kernel) == wanted
+    assert hash_spans(algorithm, data.tobytes(), length, kernel=kernel) == wanted
+
+
+def test_spans_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="0 bytes"):
+        hash_spans("sha256", b"abc", 0)
+    with pytest.raises(ValueError, match="unknown algorithm"):
+        hash_spans("md5", b"abc", 1)
+    with pytest.raises((TypeError, ValueError)):
+        hash_spans("sha256", None, 1)
+    with pytest.raises((BufferError, ValueError)):
+        hash_spans("sha256", memoryview(DATA)[::2], 1)
 
 
 @settings(max_examples=150, deadline=None)
