@@ -45,13 +45,19 @@ class Handshake(NamedTuple):
         return _has(self.reserved, RESERVED_V2)
 
 
-def encode_handshake(info_hash: bytes, peer_id: bytes, *, dht: bool = False) -> bytes:
-    """68 bytes with the LTEP and Fast bits set, and the DHT bit when `dht`. Raises ValueError on a wrong length."""
+def encode_handshake(info_hash: bytes, peer_id: bytes, *, dht: bool = False, v2_upgrade: bool = False) -> bytes:
+    """68 bytes with the LTEP and Fast bits set, and the DHT bit when `dht`. Raises ValueError on a wrong length.
+
+    `v2_upgrade`: for the v1 hash of a hybrid torrent alone, whose v2 half we have as well. Whoever gets it may answer with
+    the other hash (BEP 52).
+    """
     if len(info_hash) != 20 or len(peer_id) != 20:
         raise ValueError(f"info_hash and peer_id are 20 bytes each, not {len(info_hash)} and {len(peer_id)}")
     reserved = bytearray(8)
-    for byte, mask in (RESERVED_EXTENSIONS, RESERVED_FAST, *((RESERVED_DHT,) if dht else ())):
-        reserved[byte] |= mask
+    wanted = ((RESERVED_EXTENSIONS, True), (RESERVED_FAST, True), (RESERVED_DHT, dht), (RESERVED_V2, v2_upgrade))
+    for (byte, mask), said in wanted:
+        if said:
+            reserved[byte] |= mask
     return b"".join((PROTOCOL, reserved, info_hash, peer_id))
 
 

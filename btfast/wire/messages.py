@@ -15,7 +15,7 @@ from btfast.wire import ids
 MAX_BLOCK: Final = 1 << 17  # no client serves longer requests; longer ones are hostile
 MAX_EXTENDED: Final = 1 << 20  # bytes of one LTEP body
 MAX_BITFIELD: Final = 1 << 26  # bytes; half a billion pieces
-MAX_HASHES: Final = 8192 + 64  # hashes in one HASHES message: 8,192 and the uncles
+MAX_HASHES: Final = 512 + 64  # in one HASHES message: we never ask for more than 512 at a time, and a tree has no more uncles
 
 KEEP_ALIVE: Final = b"\0\0\0\0"
 CHOKE: Final = b"\0\0\0\1\x00"

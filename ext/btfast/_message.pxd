@@ -7,6 +7,8 @@ cdef enum Shape:  # what a message holds after its id
     PORT
     BITFIELD
     EXTENDED
+    HASH_RANGE  # pieces root, base layer, index, length, proof layers
+    HASHES  # the same, and the hashes
     UNKNOWN
 
 

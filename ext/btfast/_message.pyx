@@ -1,5 +1,6 @@
 # One message that is not a block: the lengths it may have, its bytes while they come in, and the event that it becomes.
-# https://www.bittorrent.org/beps/bep_0003.html, bep_0005 (port), bep_0006 (fast), bep_0010 (extensions).
+# https://www.bittorrent.org/beps/bep_0003.html, bep_0005 (port), bep_0006 (fast), bep_0010 (extensions),
+# bep_0052 (hashes).
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -12,6 +13,8 @@ from btfast.framing cimport read32
 cdef enum:
     LONGEST_EXTENDED = 1 << 20
     LONGEST_UNKNOWN = 1 << 20
+    HASH_HEAD = 48  # pieces root, base layer, index, length, proof layers
+    MOST_HASHES = 512 + 64  # we never ask for more than 512 at a time, and a tree has no more uncles
     KEPT = 512  # bytes of room that stay for the next message
 
 
@@ -28,6 +31,10 @@ cdef Shape shape_of(uint8_t kind) noexcept:
         return PORT
     if kind == 20:
         return EXTENDED
+    if kind == 21 or kind == 23:  # hash request, hash reject
+        return HASH_RANGE
+    if kind == 22:
+        return HASHES
     return UNKNOWN
 
 
@@ -60,6 +67,10 @@ cdef class Message:
             return length <= bitfield_limit
         if self.shape == EXTENDED:
             return 1 <= length <= LONGEST_EXTENDED
+        if self.shape == HASH_RANGE:
+            return length == HASH_HEAD
+        if self.shape == HASHES:
+            return HASH_HEAD <= length <= HASH_HEAD + 32 * MOST_HASHES and length % 32 == HASH_HEAD % 32
         return length <= LONGEST_UNKNOWN
 
     cdef int append(self, const uint8_t* p, size_t n) except -1:
@@ -93,6 +104,11 @@ cdef class Message:
             return None
         if self.shape == BITFIELD:
             event = (self.kind, PyBytes_FromStringAndSize(<const char*>m, self.length))
+        elif self.shape == HASH_RANGE or self.shape == HASHES:
+            root = PyBytes_FromStringAndSize(<const char*>m, 32)
+            event = (self.kind, root, read32(m + 32), read32(m + 36), read32(m + 40), read32(m + 44))
+            if self.shape == HASHES:
+                event += (PyBytes_FromStringAndSize(<const char*>m + HASH_HEAD, self.length - HASH_HEAD),)
         else:
             event = (self.kind, m[0], PyBytes_FromStringAndSize(<const char*>m + 1, self.length - 1))
         if self.room > KEPT:

@@ -115,7 +115,8 @@ class Model:
                 self.arriving = (key, mode, bytearray())
                 return True
             return False
-        right = {0: [1], 1: [1], 4: [5], 5: range(1, 102), 6: [13], 16: [13], 20: range(2, 1 << 20)}
+        hashes = range(49, 49 + 32 * 576 + 1, 32)
+        right = {0: [1], 1: [1], 4: [5], 5: range(1, 102), 6: [13], 16: [13], 20: range(2, 1 << 20), 21: [49], 22: hashes}
         if length not in right.get(kind, range(1, 1 << 20)):
             self.closed = True
             return False
@@ -133,6 +134,8 @@ class Model:
             events.append((kind, *struct.unpack(">III", body)))
         elif kind == 20:
             events.append((20, body[0], body[1:]))
+        elif kind in (21, 22):
+            events.append((kind, body[:32], *struct.unpack(">IIII", body[32:48]), *([body[48:]] if kind == 22 else [])))
         return True
 
 
@@ -239,7 +242,9 @@ class Script:
             triple(16, 0, b, BLOCK),
             message(20, bytes(1 + b % 3000)),
             message(77, bytes(b % 3000)),
-        ][a % 9]
+            message(21, bytes(48)),
+            message(22, bytes(48 + 32 * (b % 100))),
+        ][a % 11]
 
     def misbehave(self, a: int, b: int) -> None:
         self.on_the_way += [
@@ -250,7 +255,8 @@ class Script:
             b"\xff\xff\xff\xff\x07",
             b"\xff\xff\xff\xff\x4d",
             struct.pack(">IB", 8, 7),
-        ][a % 7]
+            message(22, bytes(50)),
+        ][a % 8]
 
     def arrive(self, a: int, b: int) -> None:
         size = [1, 5, 13, 17, 1 + b % 100, 1 + b, 3 * b, 1 << 20][a % 8]

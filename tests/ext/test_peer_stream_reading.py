@@ -32,6 +32,7 @@ from btfast._arena import Arena
 from btfast._peer_stream import BLOCK_EVENT, CLOSED_EVENT, HANDSHAKE_EVENT, INFO_HASH_EVENT, PeerStream
 
 SMALL = 60  # a piece of one short block: streams short enough to be cut at every byte
+ROOT = bytes(range(100, 132))
 EVENTS_OF_SMALL: list[tuple[bytes, Event]] = [
     (message(0), (0,)),
     (message(1), (1,)),
@@ -50,6 +51,10 @@ EVENTS_OF_SMALL: list[tuple[bytes, Event]] = [
     (message(17, struct.pack(">I", 6)), (17, 6)),
     (message(20, b"\0d1:ai1ee"), (20, 0, b"d1:ai1ee")),
     (message(20, b"\3"), (20, 3, b"")),
+    (message(21, ROOT + struct.pack(">IIII", 0, 512, 4, 2**32 - 1)), (21, ROOT, 0, 512, 4, 2**32 - 1)),
+    (message(22, ROOT + struct.pack(">IIII", 2, 0, 2, 1) + bytes(range(96))), (22, ROOT, 2, 0, 2, 1, bytes(range(96)))),
+    (message(22, ROOT + bytes(16)), (22, ROOT, 0, 0, 0, 0, b"")),
+    (message(23, ROOT + struct.pack(">IIII", 1, 2, 3, 4)), (23, ROOT, 1, 2, 3, 4)),
 ]
 
 
@@ -104,7 +109,7 @@ def small_cases() -> list[Case]:
         small("an empty block after a good one", 2, s[0] + block(1, 0, 0) + s[1], [landed(0), landed(1)], [0, 1]),
         small("keep-alives", 2, KEEP_ALIVE * 3 + s[0] + KEEP_ALIVE + s[1] + KEEP_ALIVE, [landed(0), landed(1)], [0, 1]),
         small("every message", 0, every_message, [event for _, event in EVENTS_OF_SMALL], []),
-        small("unknown messages", 1, message(99, bytes(50)) + message(21, bytes(48)) + message(255) + message(10)
+        small("unknown messages", 1, message(99, bytes(50)) + message(24, bytes(48)) + message(255) + message(10)
               + s[0],
               [landed(0)], [0]),
     ]  # fmt: skip
@@ -197,6 +202,12 @@ def bad_cases() -> list[Case]:
         "a long bitfield": struct.pack(">IB", 1 + 11, 5),
         "an extended message without its id": message(20),
         "an extended message of more than 1 MiB": struct.pack(">IB", (1 << 20) + 2, 20),
+        "a short hash request": message(21, bytes(47)),
+        "a long hash reject": message(23, bytes(49)),
+        "hashes without all of their head": message(22, bytes(47)),
+        "hashes that are not whole": message(22, bytes(48 + 33)),
+        "hashes of 4 GiB": b"\xff\xff\xff\xf1\x16",
+        "more hashes than we ever ask for": struct.pack(">IB", 1 + 48 + 32 * 577, 22),
         "an unknown message of more than 1 MiB": struct.pack(">IB", (1 << 20) + 2, 98),
     }
     return [

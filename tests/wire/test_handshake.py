@@ -19,10 +19,10 @@ def test_handshake_sets_the_bits_that_we_speak(dht: bool, last: int) -> None:
     assert (read.extensions, read.fast, read.dht, read.v2_upgrade) == (True, True, dht, False)
 
 
-def test_a_hybrid_upgrade_bit_is_seen() -> None:
-    data = bytearray(encode_handshake(HASH, PEER))
-    data[27] |= 0x10
-    assert decode_handshake(bytes(data)).v2_upgrade
+def test_a_hybrid_upgrade_bit_is_said_and_seen() -> None:
+    data = encode_handshake(HASH, PEER, dht=True, v2_upgrade=True)
+    assert data[20:28].hex() == "0000000000100015"
+    assert decode_handshake(data).v2_upgrade
 
 
 @pytest.mark.parametrize("data", [b"", b"HTTP/1.1 400 Bad Request", encode_handshake(HASH, PEER)[:-1], bytes(68)])

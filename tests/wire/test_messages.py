@@ -93,6 +93,7 @@ def test_encoders_give_the_bytes_of_the_protocol() -> None:
         b"\x14",
         b"\x15" + bytes(47),
         b"\x16" + bytes(49),
+        b"\x16" + bytes(48 + 32 * 577),
         b"\x63",
     ],
 )
