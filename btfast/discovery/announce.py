@@ -12,6 +12,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -83,6 +84,7 @@ class ScrapedSwarm(msgspec.Struct, frozen=True, kw_only=True):
     incomplete: int | None = None
 
 
+@lru_cache(maxsize=1024)  # a torrent's announces repeat all but their figures
 def quote(data: bytes) -> str:
     """Percent-encode raw bytes for a query (RFC 3986's unreserved characters stay)."""
     return "".join([_QUOTED[byte] for byte in data])

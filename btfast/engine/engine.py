@@ -57,6 +57,7 @@ class Engine(asyncio.Protocol):
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._waiting: deque[Add] = deque()
         self._torrents: dict[int, ActiveTorrent] = {}
+        self._answered: set[ActiveTorrent] = set()  # those of which workers have done something in this batch
         self._resolving: dict[int, Resolving] = {}
         self._by_hash: ByHash[ActiveTorrent | Resolving] = ByHash()
         self._magnets: Magnets | None = None
@@ -334,14 +335,16 @@ class Engine(asyncio.Protocol):
         torrent = self._torrents.get(job.torrent)
         if torrent is None:
             return
+        self._answered.add(torrent)
         try:
             torrent.handle_completed(job, status, errno)
         except Exception as error:  # noqa: BLE001 - a bug ends its item, and not the handling of the other completions
             torrent.fail(InternalError(f"{torrent.torrent.name}: {type(error).__name__}: {error}: please report this"))
 
     def _batch_ended(self) -> None:
-        for torrent in self._torrents.values():
+        for torrent in self._answered:
             torrent.handle_batch_end()
+        self._answered.clear()
         assert self._context is not None
         if self._context.starved:
             self._context.room_freed()
