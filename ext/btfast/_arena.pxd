@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, uint8_t, uint64_t
 
 
 cdef class Arena:
@@ -20,5 +20,11 @@ cdef class Slot:
     cdef readonly Arena arena
     cdef readonly size_t offset
     cdef readonly size_t length
+    cdef readonly size_t first
     cdef int32_t page
     cdef uint8_t* data
+
+
+cdef inline uint8_t* place(Slot slot, uint64_t begin) noexcept:
+    """Where byte `begin` of the piece lies; the caller has checked that the slot holds it."""
+    return slot.data + (begin - slot.first)

@@ -120,8 +120,11 @@ cdef class Arena:
         arena.owns_fd = True
         return arena
 
-    def allocate(self, size_t length, size_t file_offset=0):
-        """A Slot of `length` bytes whose address is congruent to `file_offset` modulo 4096, or None when there is no room."""
+    def allocate(self, size_t length, size_t file_offset=0, size_t first=0):
+        """A Slot of `length` bytes whose address is congruent to `file_offset` modulo 4096, or None when there is no room.
+
+        `first`: which byte of its piece the slot begins with.
+        """
         cdef size_t lead = file_offset % PAGE
         cdef int32_t page, run, need, rest
         if not self.owner or length == 0:
@@ -163,6 +166,7 @@ cdef class Arena:
         slot.page = page
         slot.offset = <size_t>page * PAGE + lead
         slot.length = length
+        slot.first = first
         slot.data = self.base + slot.offset
         self.used += <size_t>need * PAGE
         return slot
@@ -229,9 +233,9 @@ cdef class _Window:
 @cython.final
 @cython.no_gc
 cdef class Slot:
-    """Room for one piece, made by `Arena.allocate`; a writable buffer that keeps it held while it is exported.
+    """Room for a piece or a part of one, made by `Arena.allocate`; a writable buffer that keeps it held while it is exported.
 
-    `offset`: where its first byte lies in the arena; `length`: bytes.
+    `offset`: where its first byte lies in the arena; `length`: bytes; `first`: which byte of the piece that is.
     """
 
     def __init__(self):
@@ -248,9 +252,9 @@ cdef class Slot:
         return self.length
 
     def write(self, size_t begin, const uint8_t[::1] data):
-        """Copies `data` to `begin`. ValueError outside the slot."""
+        """Copies `data` to byte `begin` of the piece. ValueError outside the slot."""
         cdef size_t length = data.shape[0]
-        if length > self.length or begin > self.length - length:
-            raise ValueError(f"slot write {begin}+{length}: outside {self.length} bytes")
+        if length > self.length or begin < self.first or begin - self.first > self.length - length:
+            raise ValueError(f"slot write {begin}+{length}: outside {self.first}+{self.length}")
         if length:
-            memcpy(self.data + begin, &data[0], length)
+            memcpy(place(self, begin), &data[0], length)

@@ -26,7 +26,7 @@ from libc.string cimport memcmp, memcpy
 
 import os
 
-from btfast._arena cimport Slot
+from btfast._arena cimport Slot, place
 from btfast._message cimport Message
 from btfast._outbox cimport FAILED, HELD, SENT, Flush, Outbox
 from btfast._rc4 cimport Rc4
@@ -149,7 +149,7 @@ cdef class PeerStream:
     cdef int _place_rest(self, iovec* v) except -1:
         cdef size_t left = self.block.length - self.block.got
         if self.block.mode == DIRECT:
-            v[0].iov_base = (<Slot>self.block.slot).data + self.block.begin + self.block.got
+            v[0].iov_base = place(<Slot>self.block.slot, self.block.begin) + self.block.got
         elif self.block.mode == ASIDE:
             v[0].iov_base = PyBytes_AS_STRING(<object>self.block.aside) + self.block.got
         else:
@@ -184,7 +184,7 @@ cdef class PeerStream:
                     memcpy(headers[0], self.head, skip)
                 v[2 * blocks].iov_base = headers[blocks] + skip
                 v[2 * blocks].iov_len = PIECE_HEADER - skip
-                v[2 * blocks + 1].iov_base = (<Slot>run.slot).data + begin
+                v[2 * blocks + 1].iov_base = place(<Slot>run.slot, begin)
                 v[2 * blocks + 1].iov_len = lengths[blocks]
                 wanted[0] += PIECE_HEADER - skip + lengths[blocks]
                 begin += <uint32_t>lengths[blocks]
@@ -251,7 +251,7 @@ cdef class PeerStream:
             if self.state == IN_PAYLOAD:
                 take = min(n, <size_t>(self.block.length - self.block.got))
                 if self.block.mode == DIRECT:
-                    memcpy((<Slot>self.block.slot).data + self.block.begin + self.block.got, p, take)
+                    memcpy(place(<Slot>self.block.slot, self.block.begin) + self.block.got, p, take)
                 elif self.block.mode == ASIDE:
                     memcpy(PyBytes_AS_STRING(<object>self.block.aside) + self.block.got, p, take)
                 self.block.got += <uint32_t>take
@@ -386,8 +386,8 @@ cdef class PeerStream:
         `direct`: no other stream may write these bytes. ValueError when the run does not fit the slot or is cut amiss.
         """
         cdef uint64_t end = <uint64_t>begin + length
-        if length == 0 or begin % BLOCK or end > slot.length or end > 0xFFFFFFFF:
-            raise ValueError(f"run {begin}+{length} of a slot of {slot.length} bytes")
+        if length == 0 or begin % BLOCK or begin < slot.first or end > slot.first + slot.length or end > 0xFFFFFFFF:
+            raise ValueError(f"run {begin}+{length} of a slot of {slot.first}+{slot.length}")
         self.asked.reserve(1)
         self.out.put_requests(6, index, begin, end)
         self.asked.add(index, begin, <uint32_t>end, DIRECT if direct else ASIDE, slot)

@@ -284,3 +284,17 @@ def test_any_sequence_of_operations_keeps_slots_apart(operations: list[tuple[str
     slots.clear()
     assert arena.used == 0
     assert free_runs(arena) == [(0, PAGES)]
+
+
+def test_a_part_of_a_piece_is_written_by_its_places_in_the_piece() -> None:
+    arena = Arena.create(PAGE)
+    slot = arena.allocate(100, 0, 5000)
+    assert slot is not None
+    assert (slot.first, len(slot)) == (5000, 100)
+    slot.write(5000, b"ab")
+    slot.write(5099, b"z")
+    assert bytes(slot) == b"ab" + bytes(97) + b"z"
+    for begin, data in ((4999, b"x"), (5099, b"xx"), (0, b"x"), (5100, b"x")):
+        with pytest.raises(ValueError, match="outside"):
+            slot.write(begin, data)
+    assert bytes(arena.view(100, PAGE - 100)) == bytes(PAGE - 100)

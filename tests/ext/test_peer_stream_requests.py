@@ -13,6 +13,7 @@ from stream_harness import (
     block,
     blocks_of,
     content,
+    cuts,
     expand,
     have,
     message,
@@ -277,3 +278,29 @@ def test_streams_do_not_disturb_one_another() -> None:
                 pair.feed(data[at : at + 777])
         assert [pair.stream.payload for pair in pairs] == [LENGTH] * 3
     assert {bytes(slot) for slot in slots} == {b"".join(content(1, at, n) for at, n in blocks_of(0, LENGTH))}
+
+
+def test_parts_of_one_piece_land_in_slots_of_their_own() -> None:
+    data = b"".join(block(7, at, n) for at, n in blocks_of(2 * BLOCK, 3 * BLOCK + 200))
+    for name, sizes in cuts(len(data)):
+        arena = Arena.create(32 * 4096)
+        one, two = arena.allocate(2 * BLOCK, 0, 2 * BLOCK), arena.allocate(BLOCK + 200, 0, 4 * BLOCK)
+        assert one is not None
+        assert two is not None
+        with Pair() as pair:
+            pair.stream.request(7, 2 * BLOCK, 2 * BLOCK, one)
+            pair.stream.request(7, 4 * BLOCK, BLOCK, two, direct=False)
+            pair.stream.request(7, 5 * BLOCK, 200, two)
+            events = expand(pair.feed_cut(data, sizes))
+        assert events[:2] == [(7, 7, 2 * BLOCK, BLOCK), (7, 7, 3 * BLOCK, BLOCK)], name
+        assert events[2] == (BLOCK_EVENT, 7, 4 * BLOCK, content(7, 4 * BLOCK, BLOCK)), name
+        assert bytes(one) == content(7, 2 * BLOCK, BLOCK) + content(7, 3 * BLOCK, BLOCK), name
+        assert bytes(two) == bytes(BLOCK) + content(7, 5 * BLOCK, 200), name
+
+
+@pytest.mark.parametrize(("begin", "length"), [(0, BLOCK), (BLOCK, 2 * BLOCK), (3 * BLOCK, 2 * BLOCK), (5 * BLOCK, 1)])
+def test_a_run_outside_its_part_of_the_piece_is_refused(begin: int, length: int) -> None:
+    slot = Arena.create(16 * 4096).allocate(2 * BLOCK, 0, 2 * BLOCK)
+    assert slot is not None
+    with Pair() as pair, pytest.raises(ValueError, match="slot"):
+        pair.stream.request(0, begin, length, slot)
