@@ -17,7 +17,7 @@ from itertools import count
 
 from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import BLOCK, Geometry
-from btfast.swarm.blocks import BlockRun
+from btfast.swarm.blocks import ALL_BLOCKS, BlockRun
 from btfast.swarm.choker import ROUND, SNUBBED, Choker, PeerStats
 from btfast.swarm.picker import Picker
 from btfast.swarm.pieces import Pieces
@@ -84,8 +84,8 @@ class Node:
         self.choker = Choker(self.rng)
         self.next_round = self.swarm.now + self.rng.random() * ROUND
 
-    def open_piece(self, index: int) -> bool:
-        return True
+    def open_piece(self, index: int) -> int:
+        return ALL_BLOCKS
 
 
 class Swarm:

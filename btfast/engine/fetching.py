@@ -14,7 +14,7 @@ from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.torrent import Torrent
-from btfast.swarm.blocks import BlockRun
+from btfast.swarm.blocks import ALL_BLOCKS, BlockRun
 from btfast.swarm.picker import Picker
 from btfast.swarm.pieces import Pieces
 from btfast.swarm.rates import Rate
@@ -64,8 +64,8 @@ class Fetching:
 
     # SlotSource
 
-    def open_piece(self, index: int) -> bool:
-        """Gives a piece its slot, congruent with the largest part of a file in it. False when the arena is full."""
+    def open_piece(self, index: int) -> int:
+        """Gives a piece its slot, congruent with the largest part of a file in it. 0 when the arena is full."""
         lead = 0
         largest = 0
         at = 0
@@ -76,9 +76,9 @@ class Fetching:
         slot = self._context.workers.allocate(self._geometry.piece_size(index), lead)
         if slot is None:
             self._arena_full = True
-            return False
+            return 0
         self._slots[index] = slot
-        return True
+        return ALL_BLOCKS
 
     def _pace(self, peer: int) -> tuple[float, float]:
         now = self._context.loop.time()

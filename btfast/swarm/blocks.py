@@ -7,6 +7,7 @@ from typing import NamedTuple
 from btfast._bitfield import Bitfield
 
 NOBODY = -1
+ALL_BLOCKS = 1 << 30  # more than any piece has
 
 
 class BlockRun(NamedTuple):
@@ -17,14 +18,30 @@ class BlockRun(NamedTuple):
     count: int  # type: ignore[assignment]
 
 
+class Received(NamedTuple):
+    """What a run brought: blocks that were new, whether the piece is whole now, and whom to cancel what."""
+
+    new: int
+    whole: bool
+    cancel: list[tuple[int, BlockRun]]
+
+
+NOTHING_NEW = Received(0, False, [])
+
+
 class OpenPiece:
-    """A piece with a slot: which blocks came, which are asked of whom, which of nobody, and who sent what."""
+    """A piece with room: which blocks came, which are asked of whom, which of nobody, and who sent what.
 
-    __slots__ = ("doubled", "free", "full", "holders", "index", "levels", "owner", "received", "sent", "solo")
+    `room`: for so many of its blocks, from the first on, there is memory; the others are locked until there is.
+    """
 
-    def __init__(self, index: int, blocks: int, owner: int, *, solo: bool = False) -> None:
+    __slots__ = ("doubled", "free", "full", "holders", "index", "levels", "locked", "owner", "received", "sent", "solo")
+
+    def __init__(self, index: int, blocks: int, owner: int, *, room: int = ALL_BLOCKS, solo: bool = False) -> None:
         self.index = index
-        self.full = self.free = (1 << blocks) - 1
+        self.full = (1 << blocks) - 1
+        self.free = (1 << min(room, blocks)) - 1
+        self.locked = self.full ^ self.free
         self.received = 0
         self.holders: dict[int, int] = {}  # peer: mask of blocks asked of it, never 0
         self.owner = owner  # the peer that draws from it; NOBODY when it is drained or loose

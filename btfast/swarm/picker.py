@@ -1,7 +1,8 @@
 """Which blocks to ask of which peer.
 
 Theory of operation. A piece with a slot is *open*. Three masks of blocks say all about it: `received`, `free`
-(asked of nobody), and for each holder the blocks asked of it. Outside endgame they are disjoint and make up the piece.
+(asked of nobody), and for each holder the blocks asked of it. Outside endgame they are disjoint and make up the piece;
+a piece that is too large for memory has a fourth, the blocks that are *locked* until those before them are written.
 A peer owns at most one open piece that has free blocks and draws from it alone: a fast peer gets long runs and
 whole pieces of its own, and a bad piece usually has one sender. When its own piece is drained it takes, in this order:
 a *loose* open piece (free blocks, no owner: somebody returned them), a new piece, or, when there is no slot for one or
@@ -14,11 +15,11 @@ end, as many blocks as it will deliver sooner; whoever delivers first cancels th
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import BLOCK, Geometry
-from btfast.swarm.blocks import NOBODY, BlockRun, OpenPiece, PeerWork, runs_of
+from btfast.swarm.blocks import NOBODY, NOTHING_NEW, BlockRun, OpenPiece, PeerWork, Received, runs_of
 from btfast.swarm.endgame import SOLO_PATIENCE, STALLED, Pace, take_over
 from btfast.swarm.pieces import RECEIVING, WANTED, Pieces
 from btfast.swarm.rarity import Rarity, Rng, mask_of
@@ -32,22 +33,14 @@ RETRY_SHARE = 1 / 64  # of the times when a peer is asked again for a piece that
 RESCUE_SHARE = 1 / 16  # of the picks in vain that look for hanging peers
 
 
-class Received(NamedTuple):
-    """What a run brought: blocks that were new, whether the piece is whole now, and whom to cancel what."""
-
-    new: int
-    whole: bool
-    cancel: list[tuple[int, BlockRun]]
-
-
 class SlotSource(Protocol):
     """Gives memory for pieces."""
 
-    def open_piece(self, index: int) -> bool:
-        """Allocates a slot for piece `index`; False when there is none to be had now."""
+    def open_piece(self, index: int) -> int:
+        """Allocates room for piece `index`; for how many of its blocks, from the first on: 0 when there is none now.
 
-
-NOTHING_NEW = Received(0, False, [])
+        ALL_BLOCKS, or more than it has: for the whole piece. When there is less, `unlock` follows.
+        """
 
 
 class Picker:
@@ -83,6 +76,7 @@ class Picker:
         self._open: dict[int, OpenPiece] = {}  # RECEIVING and HASHING pieces
         self._free: dict[int, OpenPiece] = {}  # open pieces with free blocks, oldest first
         self._loose: dict[int, OpenPiece] = {}  # those of them without an owner
+        self._locked: set[int] = set()  # open pieces with blocks for which there is no room yet
         self._failed: dict[int, set[int]] = {}  # pieces that failed, and who took part
         self._abandoned: list[int] = []
         total = geometry.total_length
@@ -177,7 +171,7 @@ class Picker:
     def endgame(self) -> bool:
         """Every wanted block is received or asked for, and some are not received."""
         count = self._pieces.count
-        return not self._free and count(WANTED) == 0 and count(RECEIVING) > 0
+        return not self._free and not self._locked and count(WANTED) == 0 and count(RECEIVING) > 0
 
     def pick(self, peer: int, blocks: int) -> list[BlockRun]:
         """At most `blocks` blocks to ask of a peer, as few and long runs as possible; they count as asked from here on.
@@ -271,6 +265,15 @@ class Picker:
 
     # Pieces
 
+    def unlock(self, index: int, room: int) -> None:
+        """There is memory for the first `room` blocks of an open piece now (or was: they may have come already)."""
+        piece = self._open[index]
+        more = piece.locked & ((1 << room) - 1)
+        piece.locked ^= more
+        if not piece.locked:
+            self._locked.discard(index)
+        self._set_free(piece, more)
+
     def senders(self, index: int) -> list[tuple[int, BlockRun]]:
         """Who sent which blocks of an open piece."""
         piece = self._open.get(index)
@@ -314,8 +317,9 @@ class Picker:
             if not self._trusted(me, index):
                 index = self._rarity.choose(self._trusted_mask(me))
             if index >= 0:
-                if self._slots.open_piece(index):
-                    return self._opened(me, index)
+                room = self._slots.open_piece(index)
+                if room:
+                    return self._opened(me, index, room)
                 piece = self._shared(me, have)
                 if piece is None:
                     self._starve()
@@ -332,12 +336,15 @@ class Picker:
             return -1
         return index if me.have[index] and self._rarity.none_rarer(index, me.mask) else -1
 
-    def _opened(self, me: PeerWork, index: int) -> OpenPiece:
+    def _opened(self, me: PeerWork, index: int, room: int) -> OpenPiece:
         me.last = index
         self._random_left -= 1
         self._pieces.open(index)
         self._rarity.taken(index)
-        piece = OpenPiece(index, self._geometry.block_count(index), me.number, solo=index in self._failed)
+        blocks = self._geometry.block_count(index)
+        piece = OpenPiece(index, blocks, me.number, room=room, solo=index in self._failed)
+        if piece.locked:
+            self._locked.add(index)
         self._open[index] = self._free[index] = piece
         me.own = piece
         return piece
@@ -395,6 +402,7 @@ class Picker:
 
     def _abandon(self, index: int) -> None:
         del self._loose[index], self._free[index], self._open[index]
+        self._locked.discard(index)
         self._pieces.abandon(index)
         self._rarity.back(index)
         self._abandoned.append(index)
@@ -445,6 +453,9 @@ class Picker:
         if piece.doubled:
             for mask in piece.holders.values():
                 bits &= ~mask
+        self._set_free(piece, bits)
+
+    def _set_free(self, piece: OpenPiece, bits: int) -> None:
         if not bits:
             return
         if not piece.free:

@@ -15,7 +15,7 @@ from itertools import count
 
 from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import BLOCK, Geometry
-from btfast.swarm.blocks import BlockRun
+from btfast.swarm.blocks import ALL_BLOCKS, BlockRun
 from btfast.swarm.picker import Picker
 from btfast.swarm.pieces import Pieces
 from btfast.swarm.pipeline import Pipeline
@@ -94,13 +94,13 @@ class Model:
 
     # SlotSource
 
-    def open_piece(self, index: int) -> bool:
+    def open_piece(self, index: int) -> int:
         if len(self.slots) >= self.slot_limit:
-            return False
+            return 0
         assert index not in self.slots
         self.slots.add(index)
         self.most_slots = max(self.most_slots, len(self.slots))
-        return True
+        return ALL_BLOCKS
 
     def run(self, limit: float = 3600.0) -> Model:
         while not self.pieces.complete:

@@ -6,23 +6,25 @@ import pytest
 
 from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import BLOCK, Geometry
+from btfast.swarm.blocks import ALL_BLOCKS
 from btfast.swarm.picker import BlockRun, Picker
 from btfast.swarm.pieces import HASHING, HAVE, RECEIVING, WANTED, Pieces
 
 
 class Slots:
-    """A fake arena: `limit` pieces at a time."""
+    """A fake arena: `limit` pieces at a time, of each the first `room` blocks."""
 
     def __init__(self, limit: int = 1 << 30) -> None:
         self.limit = limit
+        self.room = ALL_BLOCKS  # of each piece
         self.used: set[int] = set()
 
-    def open_piece(self, index: int) -> bool:
+    def open_piece(self, index: int) -> int:
         if len(self.used) >= self.limit:
-            return False
+            return 0
         assert index not in self.used
         self.used.add(index)
-        return True
+        return self.room
 
 
 class Swarm:
@@ -407,3 +409,23 @@ def test_pieces_of_every_size_complete(blocks: int) -> None:
         swarm.fetch(2, 77)
     assert swarm.pieces.have.all()
     assert swarm.pieces.bytes_left == 0
+
+
+def test_locked_blocks_are_asked_for_once_there_is_room() -> None:
+    swarm = Swarm(1, blocks=8)
+    swarm.slots.room = 3
+    swarm.seed(1)
+    swarm.seed(2)
+    assert swarm.picker.pick(1, 8) == [BlockRun(0, 0, 3)]
+    assert swarm.picker.pick(2, 8) == []  # and nothing is taken over: this is no endgame
+    assert not swarm.picker.endgame
+    swarm.picker.received(1, BlockRun(0, 0, 3))
+    swarm.picker.unlock(0, 6)
+    assert swarm.picker.pick(2, 8) == [BlockRun(0, 3, 3)]
+    swarm.picker.unlock(0, 8)
+    assert swarm.picker.pick(1, 1) == [BlockRun(0, 6, 1)]
+    assert not swarm.picker.received(2, BlockRun(0, 3, 3)).whole
+    assert swarm.picker.pick(2, 8) == [BlockRun(0, 7, 1)]
+    assert swarm.picker.endgame
+    swarm.picker.received(1, BlockRun(0, 6, 1))
+    assert swarm.picker.received(2, BlockRun(0, 7, 1)).whole

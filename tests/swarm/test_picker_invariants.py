@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import BLOCK, Geometry
-from btfast.swarm.blocks import NOBODY, mask_of_run
+from btfast.swarm.blocks import ALL_BLOCKS, NOBODY, mask_of_run
 from btfast.swarm.picker import BlockRun, Picker
 from btfast.swarm.pieces import HASHING, RECEIVING, WANTED, Pieces, PieceState
 
@@ -23,15 +23,19 @@ class PickerMachine(RuleBasedStateMachine):
         blocks=st.integers(1, 9),
         tail=st.integers(0, BLOCK * 3),
         slots=st.integers(1, 4),
+        room=st.sampled_from([1, 3, ALL_BLOCKS]),
         sequential=st.booleans(),
         paced=st.booleans(),
         seed=st.integers(0, 1000),
     )
-    def begin(self, pieces: int, blocks: int, tail: int, slots: int, sequential: bool, paced: bool, seed: int) -> None:
+    def begin(
+        self, pieces: int, blocks: int, tail: int, slots: int, room: int, sequential: bool, paced: bool, seed: int
+    ) -> None:
         total = max(pieces * blocks * BLOCK - tail, 1)
         self.geometry = Geometry(blocks * BLOCK, [total])
         self.pieces = Pieces(self.geometry)
         self.limit = slots
+        self.room = room
         self.slots: set[int] = set()
         self.peers: dict[int, Bitfield] = {}
         self.next_peer = 0
@@ -41,12 +45,12 @@ class PickerMachine(RuleBasedStateMachine):
             self.geometry, self.pieces, random.Random(seed), self, sequential=sequential, pace=pace, rescue=True
         )
 
-    def open_piece(self, index: int) -> bool:
+    def open_piece(self, index: int) -> int:
         if len(self.slots) >= self.limit:
-            return False
+            return 0
         assert index not in self.slots
         self.slots.add(index)
-        return True
+        return self.room
 
     def poll(self) -> None:
         for index in self.picker.poll_abandoned():
@@ -167,6 +171,11 @@ class PickerMachine(RuleBasedStateMachine):
             else:
                 self.picker.piece_failed(index)
 
+    @rule(data=st.data(), room=st.integers(1, 9))
+    def finds_room(self, data: st.DataObject, room: int) -> None:
+        if self.picker._open:
+            self.picker.unlock(data.draw(st.sampled_from(sorted(self.picker._open))), room)
+
     @rule(data=st.data())
     def choose_files(self, data: st.DataObject) -> None:
         index = data.draw(st.integers(0, self.geometry.piece_count - 1))
@@ -183,7 +192,8 @@ class PickerMachine(RuleBasedStateMachine):
             held = sum_of(piece.holders.values())
             assert piece.received & (held | piece.free) == 0
             assert piece.free & held == 0
-            assert piece.received | held | piece.free == piece.full
+            assert piece.locked & (piece.received | held | piece.free) == 0
+            assert piece.received | held | piece.free | piece.locked == piece.full
             if not piece.doubled:
                 assert sum(mask.bit_count() for mask in piece.holders.values()) == held.bit_count()
             for peer, mask in piece.holders.items():
@@ -200,6 +210,8 @@ class PickerMachine(RuleBasedStateMachine):
         assert set(picker._free) <= set(picker._open)
         assert set(picker._loose) <= set(picker._free)
         assert set(picker._open) == self.slots
+        assert picker._locked == {index for index, piece in picker._open.items() if piece.locked}
+        assert not picker.endgame or not picker._locked
         assert len(picker._open) == self.pieces.count(RECEIVING) + self.pieces.count(HASHING)
         for peer, count in outstanding.items():
             assert picker.outstanding(peer) == count
@@ -239,6 +251,8 @@ class PickerMachine(RuleBasedStateMachine):
             assert rounds < 2000, "the seed gets nothing and the torrent is not complete"
             while self.hashing:
                 self.hashed(True)
+            for index in sorted(self.picker._locked):
+                self.picker.unlock(index, self.geometry.block_count(index))
             runs = self.picker.pick(seed, 7)
             self.poll()
             for run in runs:
