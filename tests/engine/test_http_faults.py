@@ -220,7 +220,7 @@ async def test_a_redirect_from_a_public_host_never_leads_to_a_local_address(
     port = target.sockets[0].getsockname()[1]
     server.always(response(b"", f"Location: http://127.0.0.1:{port}/admin", status="302 Found"))
     answers = iter([Reach.PUBLIC] * 2)
-    monkeypatch.setattr("btfast.engine.http_client.reach_of", lambda host: next(answers, Reach.LOOPBACK))
+    monkeypatch.setattr("btfast.engine.http_hosts.reach_of", lambda host: next(answers, Reach.LOOPBACK))
     client = HttpClient(user_agent="x")
     with pytest.raises(RemoteError, match="local address"):
         await client.fetch(server.url, what="it", limit=10, timeout=5.0)
