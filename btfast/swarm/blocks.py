@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from btfast._bitfield import Bitfield
 
@@ -24,6 +24,16 @@ class Received(NamedTuple):
     new: int
     whole: bool
     cancel: list[tuple[int, BlockRun]]
+
+
+class SlotSource(Protocol):
+    """Gives memory for pieces."""
+
+    def open_piece(self, index: int) -> int:
+        """Allocates room for piece `index`; for how many of its blocks, from the first on: 0 when there is none now.
+
+        ALL_BLOCKS, or more than it has: for the whole piece. When there is less, `unlock` follows.
+        """
 
 
 NOTHING_NEW = Received(0, False, [])

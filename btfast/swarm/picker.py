@@ -15,32 +15,18 @@ end, as many blocks as it will deliver sooner; whoever delivers first cancels th
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import BLOCK, Geometry
-from btfast.swarm.blocks import NOBODY, NOTHING_NEW, BlockRun, OpenPiece, PeerWork, Received, runs_of
+from btfast.swarm.blocks import NOBODY, NOTHING_NEW, BlockRun, OpenPiece, PeerWork, Received, SlotSource, runs_of
+from btfast.swarm.choice import Choice
 from btfast.swarm.endgame import SOLO_PATIENCE, STALLED, Pace, take_over
 from btfast.swarm.pieces import RECEIVING, WANTED, Pieces
 from btfast.swarm.rarity import Rarity, Rng, mask_of
+from btfast.swarm.trust import Trust
 
-RANDOM_FIRST = 4  # pieces opened at random before rarest first begins
-EXTENT = 16 << 20  # bytes of neighbouring pieces that one peer takes in a row where they are equally rare
-EXTENTS = 64  # at least so many in a torrent, so that downloaders still have different ones to trade
 STARVED_LIMIT = 256  # picks in vain before a piece that somebody may still serve is given up
 SHARERS = 20  # downloaders among whom the pieces are divided at most
-RETRY_SHARE = 1 / 64  # of the times when a peer is asked again for a piece that failed with its help
 RESCUE_SHARE = 1 / 16  # of the picks in vain that look for hanging peers
-
-
-class SlotSource(Protocol):
-    """Gives memory for pieces."""
-
-    def open_piece(self, index: int) -> int:
-        """Allocates room for piece `index`; for how many of its blocks, from the first on: 0 when there is none now.
-
-        ALL_BLOCKS, or more than it has: for the whole piece. When there is less, `unlock` follows.
-        """
 
 
 class Picker:
@@ -72,16 +58,15 @@ class Picker:
         self.took_over = False  # whether the last pick gave blocks that another peer is asked for as well
         self._rarity = Rarity(pieces, rng, sequential=sequential)
         self._peers: dict[int, PeerWork] = {}
+        self._web: set[int] = set()  # those of the peers that are web seeds
         self._seeds = 0
         self._open: dict[int, OpenPiece] = {}  # RECEIVING and HASHING pieces
         self._free: dict[int, OpenPiece] = {}  # open pieces with free blocks, oldest first
         self._loose: dict[int, OpenPiece] = {}  # those of them without an owner
         self._locked: set[int] = set()  # open pieces with blocks for which there is no room yet
-        self._failed: dict[int, set[int]] = {}  # pieces that failed, and who took part
+        self._trust = Trust(self._peers, self._rarity, rng)
+        self._choice = Choice(geometry, pieces, self._rarity, self._trust, rng, sequential=sequential)
         self._abandoned: list[int] = []
-        total = geometry.total_length
-        self._extent = max(1, min(EXTENT, total // EXTENTS) // geometry.piece_length)  # pieces
-        self._random_left = 0 if sequential else RANDOM_FIRST
         self._starved = 0  # picks in vain since a block came
 
     def share(self, part: int, parts: int) -> None:
@@ -93,8 +78,11 @@ class Picker:
 
     # Peers
 
-    def peer_joined(self, peer: int, have: Bitfield) -> None:
-        """A peer and what it has; the object is kept, and kept current by peer_has and peer_lacks."""
+    def peer_joined(self, peer: int, have: Bitfield, *, web: bool = False) -> None:
+        """A peer and what it has; the object is kept, and kept current by peer_has and peer_lacks. `web`: a web seed."""
+        if web:
+            self._web.add(peer)
+            self._choice.web = True
         if have.all():
             self._seeds += 1
             self._peers[peer] = PeerWork(peer, have, None)
@@ -140,6 +128,8 @@ class Picker:
         """Forgets a peer; the blocks that were asked of it, which can be picked again."""
         returned = self.returned_all(peer)
         me = self._peers.pop(peer)
+        self._web.discard(peer)
+        self._choice.web = bool(self._web)
         if me.mask is None:
             self._seeds -= 1
         else:
@@ -198,6 +188,30 @@ class Picker:
                 runs = take_over(me, blocks, self._peers.values(), self._pace, gain=STALLED)
             self.took_over = bool(runs)
         return runs
+
+    def pick_range(self, peer: int, blocks: int) -> list[BlockRun]:
+        """`pick` for a web seed: blocks that follow one another through as many pieces as possible."""
+        me = self._peers[peer]
+        self.took_over = False
+        runs: list[BlockRun] = []
+        left = blocks
+        piece = me.own or self._loose_for(me)
+        index = -1
+        if piece is None:
+            index = self._choice.range_for(me, alone=len(self._peers) == len(self._web))
+        while left > 0:
+            if piece is None:
+                if not self._choice.may_follow(me, index):
+                    break
+                room = self._slots.open_piece(index)
+                if not room:
+                    break
+                piece = self._opened(me, index, room)
+            left -= self._take(me, piece, left, runs)
+            if piece.locked:
+                break
+            index, piece = piece.index + 1, None
+        return runs or self.pick(peer, blocks)
 
     def received(self, peer: int, run: BlockRun) -> Received:
         """Blocks that arrived, asked for or not. Whole pieces turn HASHING."""
@@ -283,14 +297,14 @@ class Picker:
         """The hash of a whole piece was wrong: HASHING back to WANTED. The caller frees its slot."""
         self._pieces.failed(index)
         piece = self._open.pop(index)
-        self._failed.setdefault(index, set()).update(peer for peer, _, _ in piece.sent)
+        self._trust.failed(index, (peer for peer, _, _ in piece.sent))
         self._rarity.back(index)
 
     def piece_done(self, index: int) -> None:
         """A piece is verified and written: HASHING or WRITING to HAVE."""
         self._pieces.written(index)
         del self._open[index]
-        self._failed.pop(index, None)
+        self._trust.done(index)
 
     def poll_abandoned(self) -> list[int]:
         """Pieces given up since the last call because no peer serves them and slots were short: free their slots."""
@@ -303,19 +317,11 @@ class Picker:
 
     def _next_piece(self, me: PeerWork) -> OpenPiece | None:
         have = None if me.mask is None else me.have
-        piece: OpenPiece | None
-        for piece in self._loose.values():
-            if (have is None or have[piece.index]) and self._trusted(me, piece.index):
-                del self._loose[piece.index]
-                piece.owner = me.number
-                me.own = piece
-                return piece
+        piece = self._loose_for(me)
+        if piece is not None:
+            return piece
         if self._pieces.count(WANTED):
-            index = self._beside(me)
-            if index < 0:
-                index = self._rarity.choose(me.mask, rarest=self._random_left <= 0)
-            if not self._trusted(me, index):
-                index = self._rarity.choose(self._trusted_mask(me))
+            index = self._choice.piece_for(me, len(self._peers))
             if index >= 0:
                 room = self._slots.open_piece(index)
                 if room:
@@ -326,23 +332,21 @@ class Picker:
                 return piece
         return self._shared(me, have)
 
-    def _beside(self, me: PeerWork) -> int:
-        """The piece behind the one that the peer opened last, if it is as rare as any and in the same extent; else -1.
-
-        Disks and file systems like runs; buffered writes of single scattered MiB cost twice the system time.
-        """
-        index = me.last + 1
-        if index % self._extent == 0 or index >= len(self._pieces) or not self._pieces.is_wanted(index):
-            return -1
-        return index if me.have[index] and self._rarity.none_rarer(index, me.mask) else -1
+    def _loose_for(self, me: PeerWork) -> OpenPiece | None:
+        """An open piece without an owner, for a peer to go on with."""
+        for piece in self._loose.values():
+            if (me.mask is None or me.have[piece.index]) and self._trust.allows(me, piece.index):
+                del self._loose[piece.index]
+                piece.owner = me.number
+                me.own = piece
+                return piece
+        return None
 
     def _opened(self, me: PeerWork, index: int, room: int) -> OpenPiece:
-        me.last = index
-        self._random_left -= 1
         self._pieces.open(index)
-        self._rarity.taken(index)
+        self._choice.opened(me, index)
         blocks = self._geometry.block_count(index)
-        piece = OpenPiece(index, blocks, me.number, room=room, solo=index in self._failed)
+        piece = OpenPiece(index, blocks, me.number, room=room, solo=index in self._trust)
         if piece.locked:
             self._locked.add(index)
         self._open[index] = self._free[index] = piece
@@ -352,7 +356,7 @@ class Picker:
     def _shared(self, me: PeerWork, have: Bitfield | None) -> OpenPiece | None:
         """Free blocks of a piece that another peer owns."""
         for piece in self._free.values():
-            if (have is not None and not have[piece.index]) or not self._trusted(me, piece.index):
+            if (have is not None and not have[piece.index]) or not self._trust.allows(me, piece.index):
                 continue
             if not piece.solo:
                 return piece
@@ -362,25 +366,6 @@ class Picker:
                 me.own = piece
                 return piece
         return None
-
-    def _trusted(self, me: PeerWork, index: int) -> bool:
-        """Whether a peer may fetch a piece: not one that failed with its help, while others are left to try.
-
-        Now and then it may all the same, for the others may be choking us.
-        """
-        tried = self._failed.get(index)
-        if tried is None or me.number not in tried or self._rng.random() < RETRY_SHARE:
-            return True
-        return not any(
-            number not in tried and (other.mask is None or other.have[index]) for number, other in self._peers.items()
-        )
-
-    def _trusted_mask(self, me: PeerWork) -> int:
-        mask = self._rarity.wanted if me.mask is None else me.mask
-        for index, tried in self._failed.items():
-            if me.number in tried:
-                mask &= ~self._rarity.bit(index)
-        return mask
 
     def _in_time(self, piece: OpenPiece) -> bool:
         """Whether a piece that is better left to its owner will come from it within a bearable time."""

@@ -110,6 +110,27 @@ class Rarity:
         below = candidates & ((1 << cut) - 1)
         return self._top + 1 - (below or candidates).bit_length()
 
+    def nearly_rarest(self, candidates: int, more: int) -> int:
+        """Those of `candidates` that at most `more` peers more have than the rarest of them."""
+        least, rarest = 0, candidates
+        for k in reversed(range(len(self._planes))):
+            rarer = rarest & ~self._planes[k]
+            if rarer:
+                rarest = rarer
+            else:
+                least |= 1 << k
+        most = least + more
+        if most >> len(self._planes):
+            return candidates
+        fewer, same = 0, candidates
+        for k in reversed(range(len(self._planes))):
+            if most >> k & 1:
+                fewer |= same & ~self._planes[k]
+                same &= self._planes[k]
+            else:
+                same &= ~self._planes[k]
+        return fewer | same
+
     def none_rarer(self, index: int, mask: int | None) -> bool:
         """Whether no WANTED piece of `mask` (None: of all) is rarer than the WANTED piece `index` in it."""
         if not self._planes:
