@@ -40,8 +40,9 @@ def run(parsed: argparse.Namespace, options: Options) -> int:
             print("swarms:" + "".join(f"\n  {printable(line(swarm))}" for swarm in value))  # type: ignore[attr-defined]
         elif name == "files":
             for file in value:  # type: ignore[attr-defined]
-                print(f"  {size(file['size']):>10}  {printable(file['path'])}")
-        elif value not in (None, [], "", False):
+                root = f"  root {file['pieces_root']}" if options["verbose"] and "pieces_root" in file else ""
+                print(f"  {size(file['size']):>10}  {printable(file['path'])}{root}")
+        elif name != "hybrid" and value not in (None, [], "", False, 0):
             print(f"{name.replace('_', ' ') + ':':<15}{_text(name, value)}")
     return 0
 
@@ -57,12 +58,15 @@ def torrent_facts(path: str) -> dict[str, object]:
     torrent = Torrent.parse(read_torrent(path), what=shown(path))
     return {
         "name": torrent.name,
+        "version": torrent.version,
         "info_hash": torrent.info_hash.hex(),
+        "info_hash_v2": _hex(torrent.info_hash_v2),
         "size": sum(file.length for file in torrent.files if not file.pad),
         "piece_length": torrent.piece_length,
         "pieces": torrent.piece_count,
         "private": torrent.private,
         "hybrid": torrent.hybrid,
+        "missing_piece_layers": len(torrent.hashes.missing),
         "trackers": [list(tier) for tier in torrent.announce_list],
         "web_seeds": list(torrent.url_list),
         "source": torrent.source,
@@ -82,6 +86,7 @@ def magnet_facts(uri: str) -> dict[str, object]:
     return {
         "name": magnet.name,
         "info_hash": magnet.info_hash.hex(),
+        "info_hash_v2": _hex(magnet.info_hash_v2),
         "trackers": [[url] for url in magnet.trackers],
         "web_seeds": list(magnet.web_seeds),
         "peers": [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in magnet.peers],
@@ -89,11 +94,16 @@ def magnet_facts(uri: str) -> dict[str, object]:
 
 
 def _files(torrent: Torrent) -> list[dict[str, object]]:
-    return [
-        {"path": str(torrent.file_path(index)), "size": file.length}
-        for index, file in enumerate(torrent.files)
-        if not file.pad
-    ]
+    found: list[dict[str, object]] = []
+    for index, file in enumerate(torrent.files):
+        if not file.pad:
+            root = {} if file.pieces_root is None else {"pieces_root": file.pieces_root.hex()}
+            found.append({"path": str(torrent.file_path(index)), "size": file.length, **root})
+    return found
+
+
+def _hex(digest: bytes | None) -> str | None:
+    return None if digest is None else digest.hex()
 
 
 def _text(name: str, value: object) -> str:

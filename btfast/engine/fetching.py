@@ -165,7 +165,7 @@ class Fetching:
 
     def _whole(self, index: int) -> None:
         slot = self._slots.pop(index)
-        self._context.workers.write_piece(self._number, index, slot, self._torrent.piece_hash(index))
+        self._context.workers.write_piece(self._number, index, slot, self._torrent.pieces[20 * index : 20 * index + 20])
 
     # answers of the workers
 

@@ -62,6 +62,8 @@ class ActiveTorrent:
         self.torrent = torrent
         self._context = context
         self._add = add
+        if torrent.info_hash_v1 is None:
+            raise InputError(f"{torrent.name}: its data are verified by BitTorrent v2 alone, which is not supported yet")
         geometry = torrent.geometry
         if geometry.piece_count and 2 * geometry.piece_length + 8192 > context.arena.size:
             raise InputError(

@@ -1,8 +1,9 @@
-"""The files of a torrent: the `files` list of its info dict as values with safe, unique paths (BEP 3, BEP 47)."""
+"""The files of a torrent as values with safe, unique paths, and the `files` list of a v1 info dict (BEP 3, BEP 47)."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,6 +23,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attr: str = ""  # as given: p pad, l symlink, x executable, h hidden
     pad: bool = False
     symlink: tuple[str, ...] | None = None  # what it points to, below the torrent's directory
+    pieces_root: bytes | None = None  # 32 bytes, of a v2 or hybrid torrent's file with bytes
 
     @property
     def executable(self) -> bool:
@@ -34,53 +36,65 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return "h" in self.attr
 
 
-def read_files(entries: object) -> tuple[tuple[File, ...], list[tuple[str, str]]]:
-    """The files of `entries` (the decoded list), and the paths that had to change: (in the torrent, as used).
+class ListedFile(NamedTuple):
+    """A file as the info dict has it, its names raw. A pad file has no path."""
 
-    Raises InputError.
-    """
+    path: list[bytes] | None
+    length: int
+    attr: str = ""
+    symlink: list[bytes] | None = None
+    pieces_root: bytes | None = None
+    plain_path: list[bytes] | None = None  # `path` where `path.utf-8` was taken
+
+
+def list_files(entries: object) -> list[ListedFile]:
+    """The files of `entries`, the decoded list of a v1 info dict. Raises InputError."""
     if not isinstance(entries, list) or not entries:
         raise fields.damaged("its list of files is empty")
+    return [_listed(number, entry) for number, entry in enumerate(entries)]
+
+
+def place_files(listed: Sequence[ListedFile]) -> tuple[tuple[File, ...], list[tuple[str, str]]]:
+    """The same files at safe places, and the paths that had to change: (in the torrent, as used). Raises InputError."""
     memo: dict[bytes, str] = {}
-    raws: list[list[bytes] | None] = []
-    paths: list[tuple[str, ...] | None] = []
-    for number, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise _damaged(number, "is not a dict")
-        pad = b"attr" in entry and b"p" in fields.raw_attr(entry)
-        raw = None if pad else _path_of(entry)
-        if raw is None and not pad:
-            raise _damaged(number, "has no path")
-        if raw is not None and raw[-1].startswith(_OLD_PAD):
-            raw = None
-        raws.append(raw)
-        paths.append(None if raw is None else safe_path(raw, memo))
+    places = unique_paths([None if file.path is None else safe_path(file.path, memo) for file in listed])
     files: list[File] = []
     renamed: list[tuple[str, str]] = []
-    for number, (entry, raw, path) in enumerate(zip(entries, raws, unique_paths(paths), strict=True)):
-        file = _file(number, entry, path, memo)
-        files.append(file)
-        if path is not None and raw is not None and "/".join(path).encode() != b"/".join(raw):
+    for (raw, length, attr, symlink, root, _), path in zip(listed, places, strict=True):
+        if path is None or raw is None:
+            files.append(File(path=(".pad", str(length)), length=length, attr=attr, pad=True))
+            continue
+        target = None if symlink is None else safe_path(symlink, memo)
+        files.append(File(path=path, length=length, attr=attr, symlink=target, pieces_root=root))
+        if "/".join(path).encode() != b"/".join(raw):
             renamed.append((printable(raw), "/".join(path)))
     return tuple(files), renamed
 
 
-def _file(number: int, entry: dict[bytes, Any], path: tuple[str, ...] | None, memo: dict[bytes, str]) -> File:
+def list_symlink(entry: dict[bytes, Any], name: int | str) -> list[bytes]:
+    """The elements of an entry's `symlink path`. Raises InputError."""
+    target = _elements(entry[b"symlink path"])
+    if target is None:
+        raise _damaged(name, "is a symlink whose target is not a path")
+    return target
+
+
+def _listed(number: int, entry: object) -> ListedFile:
+    if not isinstance(entry, dict):
+        raise _damaged(number, "is not a dict")
     attr = fields.attr_of(entry) if b"attr" in entry else ""
-    if path is None:
-        length = fields.length_of(entry, number)
-        return File(path=(".pad", str(length)), length=length, attr=attr, pad=True)
-    if "l" in attr and b"symlink path" in entry:
-        target = _elements(entry[b"symlink path"])
-        if target is None:
-            raise _damaged(number, "is a symlink whose target is not a path")
-        return File(path=path, length=0, attr=attr, symlink=safe_path(target, memo))
-    return File(path=path, length=fields.length_of(entry, number), attr=attr)
-
-
-def _path_of(entry: dict[bytes, Any]) -> list[bytes] | None:
+    if "p" in attr:
+        return ListedFile(None, fields.length_of(entry, number), attr)
     better = _elements(entry[b"path.utf-8"]) if b"path.utf-8" in entry else None
-    return better or _elements(entry.get(b"path"))
+    plain = _elements(entry.get(b"path"))
+    path = better or plain
+    if path is None:
+        raise _damaged(number, "has no path")
+    if path[-1].startswith(_OLD_PAD):
+        return ListedFile(None, fields.length_of(entry, number), attr)
+    if "l" in attr and b"symlink path" in entry:
+        return ListedFile(path, 0, attr, list_symlink(entry, number), None, plain)
+    return ListedFile(path, fields.length_of(entry, number), attr, None, None, plain)
 
 
 def _elements(value: object) -> list[bytes] | None:
@@ -89,5 +103,5 @@ def _elements(value: object) -> list[bytes] | None:
     return None
 
 
-def _damaged(number: int, why: str) -> InputError:
-    return fields.damaged(f"file {number} {why}", file=number)
+def _damaged(name: int | str, why: str) -> InputError:
+    return fields.damaged(f"file {name!r} {why}", file=name)

@@ -24,10 +24,10 @@ _NUMBERED = re.compile(r"(xt|tr|ws|as|x\.pe|xs)\.\d+")
 
 
 class Magnet(msgspec.Struct, frozen=True, kw_only=True):
-    """What a magnet link says. `info_hash` is the 20-byte v1 hash."""
+    """What a magnet link says. `info_hash`: 20 bytes, the v1 hash, or the beginning of the v2 hash where there is no v1."""
 
     info_hash: bytes
-    info_hash_v2: bytes | None = None  # the whole 32-byte SHA-256 of a hybrid, kept for later
+    info_hash_v2: bytes | None = None  # all 32 bytes of a v2 torrent's or hybrid's SHA-256
     name: str | None = None  # dn: to show, never a path
     trackers: tuple[str, ...] = ()  # tr
     web_seeds: tuple[str, ...] = ()  # ws and as
@@ -66,9 +66,15 @@ class Magnet(msgspec.Struct, frozen=True, kw_only=True):
             raise InputError(f"info-hash {text[:80]!r}: {why}: check that it was copied whole", text=text)
         return cls(info_hash=found)
 
+    @property
+    def info_hash_v1(self) -> bytes | None:
+        """The 20-byte v1 hash; None for a torrent of v2 alone."""
+        v2 = self.info_hash_v2
+        return None if v2 is not None and v2.startswith(self.info_hash) else self.info_hash
+
     def uri(self) -> str:
         """The link, which parses back to an equal value."""
-        parts = [f"xt=urn:btih:{self.info_hash.hex()}"]
+        parts = [] if self.info_hash_v1 is None else [f"xt=urn:btih:{self.info_hash.hex()}"]
         if self.info_hash_v2 is not None:
             parts.append(f"xt=urn:btmh:1220{self.info_hash_v2.hex()}")
         if self.name:

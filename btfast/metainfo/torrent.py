@@ -1,10 +1,9 @@
-"""A .torrent file as a value (BEP 3, 12, 17, 19, 27, 47): checked, names made safe, info-hash over the raw bytes."""
+"""A .torrent file as a value (BEP 3, 12, 17, 19, 27, 47, 52): checked, names made safe, info-hashes over the raw bytes."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Self
 
@@ -13,26 +12,31 @@ import msgspec
 from btfast._bencode import BencodeError, decode_with_info, encode
 from btfast.errors import InputError, SourceNotFoundError
 from btfast.metainfo import fields
-from btfast.metainfo.files import File, read_files
-from btfast.metainfo.geometry import MAX_TOTAL_LENGTH, Geometry
+from btfast.metainfo.files import File
+from btfast.metainfo.geometry import Geometry
+from btfast.metainfo.info_dict import HASH_BYTES, read_info
 from btfast.metainfo.magnet import Magnet
-from btfast.metainfo.paths import ELEMENT_BYTES, FILE_BYTES, printable, safe_name
+from btfast.metainfo.piece_hashes import PieceHashes
 
 MAX_TORRENT_BYTES = 256 << 20
 MAX_TOKENS = 5_000_000  # half a million files
-MAX_PIECE_LENGTH = 32767 * 16384  # what other clients take at most
-HASH_BYTES = 20
 
 
 class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True):
-    """What a v1 .torrent, or the v1 half of a hybrid, says. Unknown keys and those of v2 stay in `raw`."""
+    """What a .torrent says: v1, v2, or a hybrid, which is both. Unknown keys stay in `raw`.
 
-    info_hash: bytes  # 20 bytes: SHA-1 of info_raw
+    A hybrid's files and pieces are those of its v1 half, which the v2 half names too. Only what `hashes` learns changes.
+    """
+
+    info_hash: bytes  # 20 bytes: what names it to peers and trackers; of a hybrid, to those who know v1 alone
+    info_hash_v1: bytes | None  # 20 bytes: SHA-1 of info_raw; None for v2 alone
+    info_hash_v2: bytes | None  # 32 bytes: SHA-256 of info_raw; None for v1 alone
     name: str  # safe as one path element
     files: tuple[File, ...]  # in the order of the payload stream, pad files and symlinks included
     piece_length: int  # bytes, 1..MAX_PIECE_LENGTH
-    pieces: bytes  # 20 bytes a piece
+    pieces: bytes  # 20 bytes a piece; none for v2 alone
     geometry: Geometry
+    hashes: PieceHashes
     private: bool
     single_file: bool
     announce_list: tuple[tuple[str, ...], ...]  # tiers; from `announce` where there is no list
@@ -43,7 +47,6 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
     created_by: str | None
     creation_date: int | None  # seconds since 1970
     source: str | None
-    hybrid: bool
     renamed: tuple[tuple[str, str], ...]  # (in the torrent, as used): the name, and paths below it, that had to change
     raw: bytes
     info_start: int
@@ -81,18 +84,21 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
         if not isinstance(info, dict):
             raise _refused(what, "has no info dict")
         try:
-            values = _info_fields(info, data[start:end]) | _top_fields(top, info)
+            values = read_info(info, data[start:end], MAX_TOKENS) | _top_fields(top, info)
+            values["hashes"] = _hashes(values, top)
         except InputError as error:
             raise InputError(f"{what}: {error}", **error.facts) from None
         return cls(raw=data, info_start=start, info_end=end, **values)
 
     @classmethod
     def from_metadata(
-        cls, info: bytes, *, trackers: Sequence[str] = (), web_seeds: Sequence[str] = (), what: str = "torrent"
-    ) -> Self:
+        cls, info: bytes, *, trackers: Sequence[str] = (), web_seeds: Sequence[str] = (), what: str = "torrent",
+        layers: Mapping[bytes, bytes] | None = None,
+    ) -> Self:  # fmt: skip
         """A torrent of the info dict `info` as peers send it (BEP 9), each tracker in a tier of its own. Raises InputError.
 
-        The info-hash is to be compared: bytes around the dictionary may make it another one.
+        `layers`: piece layers by root, where they are known already. The info-hash is to be compared: bytes around the
+        dictionary may make it another one.
         """
         parts = [b"d"]
         if trackers:
@@ -100,6 +106,8 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
         if len(trackers) > 1:
             parts += [b"13:announce-list", encode([[url] for url in trackers])]
         parts += [b"4:info", info]
+        if layers:
+            parts += [b"12:piece layers", encode(dict(layers))]
         if web_seeds:
             parts += [b"8:url-list", encode(list(web_seeds))]
         return cls.parse(b"".join((*parts, b"e")), what=what)
@@ -108,6 +116,40 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
     def info_raw(self) -> bytes:
         """The bytes of the info dict as the file has them: what the info-hash is of, and what BEP 9 hands out."""
         return self.raw[self.info_start : self.info_end]
+
+    @property
+    def version(self) -> str:
+        """What it is: "1", "2" or "hybrid"."""
+        if self.info_hash_v2 is None:
+            return "1"
+        return "2" if self.info_hash_v1 is None else "hybrid"
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether it is v1 and v2 at once."""
+        return self.info_hash_v1 is not None and self.info_hash_v2 is not None
+
+    @property
+    def swarm_hashes(self) -> tuple[bytes, ...]:
+        """The 20 bytes that name it in each of its swarms: of v1, and the beginning of those of v2 (BEP 52)."""
+        hashes = (self.info_hash_v1, self.info_hash_v2)
+        return tuple(info_hash[:HASH_BYTES] for info_hash in hashes if info_hash is not None)
+
+    @property
+    def piece_layers(self) -> Mapping[bytes, bytes]:
+        """The layers that are known, by the root of their file: 32 bytes a piece, of files longer than a piece (BEP 52)."""
+        return self.hashes.layers
+
+    def complete_raw(self) -> bytes:
+        """The bytes of a .torrent with all piece layers that are known: `raw`, unless some were learned since."""
+        top, start, end = decode_with_info(self.raw, max_tokens=MAX_TOKENS)
+        known = top.get(b"piece layers")
+        if not self.piece_layers or (isinstance(known, dict) and self.piece_layers.keys() <= known.keys()):
+            return self.raw
+        top[b"piece layers"] = dict(self.piece_layers)
+        before = encode({key: value for key, value in top.items() if key < b"info"})
+        after = encode({key: value for key, value in top.items() if key > b"info"})
+        return before[:-1] + b"4:info" + self.raw[start:end] + after[1:]
 
     @property
     def total_length(self) -> int:
@@ -120,10 +162,8 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
         return self.geometry.piece_count
 
     def piece_hash(self, index: int) -> bytes:
-        """The 20-byte SHA-1 of piece `index`. Raises IndexError."""
-        if not 0 <= index < self.geometry.piece_count:
-            raise IndexError(f"piece {index} of {self.geometry.piece_count}")
-        return self.pieces[index * HASH_BYTES : (index + 1) * HASH_BYTES]
+        """What piece `index` hashes to: 20 bytes of SHA-1 and 32 of its merkle tree, whichever are known. IndexError."""
+        return self.hashes.digest(index)
 
     def file_path(self, index: int) -> PurePosixPath:
         """Where file number `index` goes, relative to the output directory. Raises IndexError."""
@@ -137,55 +177,11 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
         """The magnet link of this torrent, with its trackers and web seeds (BEP 9)."""
         return Magnet(
             info_hash=self.info_hash,
-            info_hash_v2=hashlib.sha256(self.info_raw).digest() if self.hybrid else None,
+            info_hash_v2=self.info_hash_v2,
             name=self.name,
             trackers=tuple(dict.fromkeys(url for tier in self.announce_list for url in tier)),
             web_seeds=self.url_list,
         )
-
-
-def _info_fields(info: dict[bytes, Any], info_raw: bytes) -> dict[str, Any]:
-    pieces = info.get(b"pieces")
-    meta_version = info.get(b"meta version")
-    if pieces is None and (meta_version is not None or b"file tree" in info):
-        raise InputError("a v2-only torrent, which is not supported yet: use a v1 or hybrid torrent of the same data")
-    raw_name = fields.preferred(info, b"name", bytes)
-    if not raw_name or not raw_name.strip(b"\0"):
-        raise fields.damaged("has no name")
-    info_hash = hashlib.sha1(info_raw).digest()
-    single_file = b"files" not in info
-    name = safe_name(raw_name, info_hash.hex(), limit=FILE_BYTES if single_file else ELEMENT_BYTES)
-    renamed = [] if name.encode() == raw_name else [(printable([raw_name]), name)]
-
-    piece_length = info.get(b"piece length")
-    if not isinstance(piece_length, int) or not 0 < piece_length <= MAX_PIECE_LENGTH:
-        raise fields.damaged(f"piece length is missing or not 1 to {MAX_PIECE_LENGTH}")
-    if single_file:
-        files: tuple[File, ...] = (File(path=(name,), length=fields.length_of(info), attr=fields.attr_of(info)),)
-    else:
-        files, changes = read_files(info[b"files"])
-        renamed += changes
-    total = sum(file.length for file in files)
-    if not 0 < total <= MAX_TOTAL_LENGTH:
-        raise fields.damaged(f"its files have {total} bytes in all, which is not 1 to 2**63 - 1")
-    if not isinstance(pieces, bytes) or len(pieces) % HASH_BYTES:
-        raise fields.damaged("its piece hashes are missing or not whole")
-    needed = -(-total // piece_length)
-    if len(pieces) != needed * HASH_BYTES:
-        raise fields.damaged(f"has {len(pieces) // HASH_BYTES} piece hashes where {needed} are needed")
-    return {
-        "info_hash": info_hash,
-        "name": name,
-        "files": files,
-        "piece_length": piece_length,
-        "pieces": pieces,
-        "geometry": Geometry(piece_length, [file.length for file in files]),
-        "private": info.get(b"private") == 1,
-        "single_file": single_file,
-        "source": fields.text(info.get(b"source")),
-        "hybrid": meta_version == 2 and isinstance(info.get(b"file tree"), dict),
-        "renamed": tuple(renamed),
-    }
 
 
 def _top_fields(top: dict[bytes, Any], info: dict[bytes, Any]) -> dict[str, Any]:
@@ -200,6 +196,16 @@ def _top_fields(top: dict[bytes, Any], info: dict[bytes, Any]) -> dict[str, Any]
         "created_by": fields.text(top.get(b"created by")),
         "creation_date": date if isinstance(date, int) and 0 <= date < 1 << 63 else None,
     }
+
+
+def _hashes(values: dict[str, Any], top: dict[bytes, Any]) -> PieceHashes:
+    layers: object = top.get(b"piece layers", {}) if values["info_hash_v2"] is not None else {}
+    if not isinstance(layers, dict) or not all(isinstance(layer, bytes) for layer in layers.values()):
+        raise fields.damaged("a piece layer is no string of hashes")
+    try:
+        return PieceHashes(values["geometry"], values["files"], values["pieces"], layers)
+    except ValueError as error:
+        raise fields.damaged(f"a piece layer is wrong: {error}") from None
 
 
 def _refused(what: str, why: str, remedy: str = "get the file anew from where it came from") -> InputError:

@@ -44,6 +44,35 @@ def test_pieces_and_files_agree_with_the_walk(shape: tuple[int, list[int]]) -> N
 
 
 @calm
+@given(shapes)
+def test_aligned_files_begin_with_a_piece_and_leave_gaps(shape: tuple[int, list[int]]) -> None:
+    piece_length, lengths = shape
+    geometry = Geometry(piece_length, lengths, aligned=True)
+    pieces = [
+        [(number, offset) for offset in range(begin, min(begin + piece_length, length))]
+        for number, length in enumerate(lengths)
+        for begin in range(0, length, piece_length)
+    ]
+    assert geometry.total_length == sum(lengths)
+    assert geometry.piece_count == len(pieces)
+    for index, piece in enumerate(pieces):
+        assert geometry.piece_size(index) == len(piece)
+        assert geometry.block_count(index) == -(-len(piece) // BLOCK)
+        assert walked(geometry.piece_spans(index)) == piece
+        assert geometry.piece_files(index) == range(piece[0][0], piece[0][0] + 1)
+        if len(piece) < piece_length:
+            with pytest.raises(IndexError):
+                geometry.spans(index * piece_length, len(piece) + 1)
+            with pytest.raises(IndexError):
+                geometry.spans(index * piece_length + len(piece), 1)
+    for number in range(len(lengths)):
+        held = [index for index, piece in enumerate(pieces) if piece[0][0] == number]
+        assert list(geometry.file_pieces(number)) == held
+        if held:
+            assert geometry.file_offset(number) == held[0] * piece_length
+
+
+@calm
 @given(shapes, st.data())
 def test_any_range_falls_into_the_right_spans(shape: tuple[int, list[int]], data: st.DataObject) -> None:
     piece_length, lengths = shape

@@ -31,7 +31,7 @@ magnets = st.builds(
         st.tuples(st.sampled_from(["1.2.3.4", "::1", "host.example"]), st.integers(1, 65535)), max_size=4, unique=True
     ).map(tuple),
     select_only=st.lists(st.tuples(st.integers(0, 9), st.integers(9, 99)), max_size=4).map(tuple),
-)
+).filter(lambda magnet: magnet.info_hash_v1 is not None)
 
 
 def test_every_parameter_is_read() -> None:

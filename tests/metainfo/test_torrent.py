@@ -198,6 +198,8 @@ def test_changed_names_are_reported_as_they_were_and_as_they_are() -> None:
 def test_a_hybrid_is_its_v1_half_and_its_magnet_names_both_hashes() -> None:
     torrent = Torrent.load(VECTORS / "hybrid.torrent")
     assert torrent.hybrid
+    assert torrent.version == "hybrid"
+    assert torrent.swarm_hashes == (torrent.info_hash_v1, hashlib.sha256(torrent.info_raw).digest()[:20])
     assert torrent.piece_count == 2
     assert torrent.magnet().info_hash_v2 == hashlib.sha256(torrent.info_raw).digest()
     assert torrent.info_hash == hashlib.sha1(torrent.info_raw).digest()

@@ -16,19 +16,6 @@ OWN = Path(__file__).resolve().parents[1] / "vectors"
 SHARED = (Path(__file__).resolve().parents[2] / ".." / "shared" / "vectors").resolve()
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared vectors are not here")
 
-# Valid or invalid only through their v2 half, which is not read yet.
-NEEDS_V2 = {
-    "v2_incomplete_piece_layer",
-    "v2_invalid_file",
-    "v2_invalid_filename",
-    "v2_invalid_filename2",
-    "v2_mismatching_metadata",
-    "v2_multiple_files",
-    "v2_no_piece_layers",
-    "v2_only",
-    "v2_symlinks",
-}
-
 PLACES = {
     "absolute_filename": ("temp/abcde", "temp/foobar"),
     "duplicate_files": ("temp/foo/bar.txt", "temp/foo/bar.1.txt"),
@@ -39,6 +26,8 @@ PLACES = {
     "slash_path": ("temp/_/_/bar",),
     "slash_path2": ("temp/abc....def/_/bar",),
     "slash_path3": ("temp....abc",),
+    "v2_invalid_filename": ("_estMB",),
+    "v2_invalid_filename2": ("test/_", "test/_.1", "test/stress_test2"),
     "symlink_filtered_path": ("temp/a/_/bar", "temp/a/_/foo"),
 }
 
@@ -90,22 +79,24 @@ def test_own_vectors(row: dict[str, str]) -> None:
 @pytest.mark.parametrize(("path", "row"), torrents("libtorrent") + torrents("webtorrent-fixtures"))
 def test_shared_torrents_load_or_are_refused_as_their_manifest_says(path: Path, row: dict[str, str]) -> None:
     facts = row["facts_own_parser"]
-    if path.stem in NEEDS_V2:
-        if "npieces=" in facts:
-            assert Torrent.load(path).hybrid or "v2files=0" in facts
-        else:
-            assert "v2-only torrent, which is not supported yet" in refused(path)
-        return
     if row["expected"] == "invalid":
         refused(path)
         return
     torrent = Torrent.load(path)
-    assert f"info_sha1={torrent.info_hash.hex()}" in facts
-    assert f"npieces={torrent.piece_count} " in facts
-    assert f"nfiles={len(torrent.files)} " in facts
     assert f"pl={torrent.piece_length} " in facts
-    if not any(file.symlink for file in torrent.files):
-        assert f"| total={torrent.total_length} " in facts
+    assert (torrent.info_hash_v1 is not None) is ("npieces=" in facts)
+    assert (torrent.info_hash_v2 is not None) is ("v2files=" in facts)
+    if torrent.info_hash_v1 is not None:
+        assert f"info_sha1={torrent.info_hash_v1.hex()}" in facts
+        assert f"npieces={torrent.piece_count} " in facts
+        assert f"nfiles={len(torrent.files)} " in facts
+        if not any(file.symlink for file in torrent.files):
+            assert f"| total={torrent.total_length} " in facts
+    if torrent.info_hash_v2 is not None:
+        real = [file.length for file in torrent.files if not file.pad]
+        assert f"info_sha256={torrent.info_hash_v2.hex()}" in facts
+        assert f"v2files={len(real)} " in facts
+        assert f"v2total={sum(real)} " in facts
     for index, file in enumerate(torrent.files):
         place = torrent.file_path(index)
         assert not place.is_absolute()
@@ -119,14 +110,13 @@ def test_shared_torrents_load_or_are_refused_as_their_manifest_says(path: Path, 
 @pytest.mark.parametrize("row", rows(SHARED / "generated" / "README.tsv"), ids=lambda row: row["file"])
 def test_generated_torrents_have_the_hashes_that_real_clients_use(row: dict[str, str]) -> None:
     path = SHARED / "generated" / row["file"]
-    if row["v1_sha1"] == "-":
-        assert "v2-only torrent, which is not supported yet" in refused(path)
-        return
     torrent = Torrent.load(path)
-    magnet = torrent.magnet()
-    assert torrent.info_hash.hex() == row["v1_sha1"]
-    assert len(torrent.files) == int(row["files_v1"])
-    assert (magnet.info_hash_v2.hex() if magnet.info_hash_v2 else "-") == row["v2_sha256"]
+    v1, v2 = (info_hash.hex() if info_hash else "-" for info_hash in (torrent.info_hash_v1, torrent.info_hash_v2))
+    assert (v1, v2) == (row["v1_sha1"], row["v2_sha256"])
+    assert [info_hash.hex() for info_hash in torrent.swarm_hashes] == [each[:40] for each in (v1, v2) if each != "-"]
+    assert torrent.info_hash == torrent.swarm_hashes[0]
+    assert len(torrent.files) == int(row["files_v2" if v1 == "-" else "files_v1"])
+    assert torrent.hashes.complete
     assert torrent.private is ("private" in row["file"])
     assert bool(torrent.url_list) is ("web" in row["file"])
     assert bool(torrent.nodes) is ("nodes" in row["file"])

@@ -7,60 +7,16 @@ error.
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-HASH = b"0123456789abcdefghij"
+sys.path.insert(0, str(HERE))
 
-
-def bencode(value: object) -> bytes:
-    """Plain bencode, apart from the code under test; bytes in a `raw` wrapper go out as they are."""
-    match value:
-        case Raw():
-            return value.data
-        case bytes():
-            return b"%d:%b" % (len(value), value)
-        case int():
-            return b"i%de" % value
-        case list():
-            return b"l" + b"".join(map(bencode, value)) + b"e"
-        case dict():
-            return b"d" + b"".join(bencode(key) + bencode(value[key]) for key in sorted(value)) + b"e"
-    raise TypeError(value)
-
-
-class Raw:
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-
-def single(**changes: object) -> dict[bytes, object]:
-    info: dict[bytes, object] = {b"name": b"plain.bin", b"length": 20000, b"piece length": 16384, b"pieces": HASH * 2}
-    return changed(info, changes)
-
-
-def multi(*paths: list[bytes], **changes: object) -> dict[bytes, object]:
-    files = [{b"length": 10, b"path": list(path)} for path in paths]
-    info: dict[bytes, object] = {b"name": b"root", b"files": files, b"piece length": 16384, b"pieces": HASH}
-    return changed(info, changes)
-
-
-def changed(info: dict[bytes, object], changes: dict[str, object]) -> dict[bytes, object]:
-    for name, value in changes.items():
-        key = name.replace("_", " ").encode()
-        if value is None:
-            info.pop(key, None)
-        else:
-            info[key] = value
-    return info
-
-
-def torrent(info: object, **top: object) -> bytes:
-    return bencode({b"info": info} | {name.replace("_", " ").encode(): value for name, value in top.items()})
-
+import v2_vectors  # noqa: E402
+from vector_parts import HASH, bencode, multi, single, torrent  # noqa: E402
 
 PAD = {b"attr": b"p", b"length": 6, b"path": [b".pad", b"6"]}
-TREE = {b"plain.bin": {b"": {b"length": 20000, b"pieces root": b"r" * 32}}}
 
 VALID: dict[str, tuple[bytes, str, str]] = {
     "single": (torrent(single(), announce=b"http://127.0.0.1:6969/announce"), "plain.bin", "plain.bin"),
@@ -76,7 +32,6 @@ VALID: dict[str, tuple[bytes, str, str]] = {
         "first",
         "first",
     ),
-    "hybrid": (torrent(single(meta_version=2, file_tree=TREE), piece_layers={}), "plain.bin", "plain.bin"),
     "pad_and_attrs": (
         torrent(
             multi(
@@ -240,11 +195,10 @@ INVALID: dict[str, tuple[bytes, str]] = {
         "file 0 is a symlink",
     ),
     "one_name_too_often": (torrent(multi(*[[b"a.txt"]] * 102)), "others want its name"),
-    "v2_only": (
-        torrent({b"file tree": TREE, b"meta version": 2, b"name": b"plain.bin", b"piece length": 16384}),
-        "v2-only torrent, which is not supported yet",
-    ),
 }
+
+VALID |= v2_vectors.VALID
+INVALID |= v2_vectors.INVALID
 
 
 def main() -> None:
