@@ -5,13 +5,12 @@ Wires the picker (which blocks), the pipelines (how many), the streams (where th
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-import xxhash
+from typing import Protocol
 
 from btfast._arena import Slot
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
+from btfast.engine.large_pieces import LargePieces, fingerprints, is_large, lead_of
 from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.torrent import Torrent
 from btfast.swarm.blocks import ALL_BLOCKS, BlockRun
@@ -20,7 +19,6 @@ from btfast.swarm.pieces import Pieces
 from btfast.swarm.rates import Rate
 from btfast.swarm.suspects import BadBlocks
 
-PAGE = 4096
 MOST_REJECTS = 2000  # blocks in a row from a peer that has unchoked us; Transmission rejects some hundreds at most
 SNUBBED_TOO_LONG = 60.0  # seconds without a block from a peer that has unchoked us and is asked
 REJECT_PATIENCE = 10.0  # seconds that a peer with the fast extension has to reject what it will not send after a choke
@@ -51,6 +49,8 @@ class Fetching:
         self._owner = owner
         self._peers = peers
         self._slots: dict[int, Slot] = {}
+        large = is_large(self._geometry.piece_length, context.arena.size)
+        self._large = LargePieces(context, number, torrent, self) if large else None
         self._suspects = BadBlocks()
         self._paused = False
         self._arena_full = False  # the last pick wanted a slot and got none
@@ -66,19 +66,17 @@ class Fetching:
 
     def open_piece(self, index: int) -> int:
         """Gives a piece its slot, congruent with the largest part of a file in it. 0 when the arena is full."""
-        lead = 0
-        largest = 0
-        at = 0
-        for _, offset, length in self._geometry.piece_spans(index):
-            if length > largest:
-                largest, lead = length, (offset - at) % PAGE
-            at += length
-        slot = self._context.workers.allocate(self._geometry.piece_size(index), lead)
-        if slot is None:
+        if self._large is not None:
+            room = self._large.open(index)
+        else:
+            lead = lead_of(self._geometry.piece_spans(index))
+            slot = self._context.workers.allocate(self._geometry.piece_size(index), lead)
+            room = ALL_BLOCKS if slot is not None else 0
+            if slot is not None:
+                self._slots[index] = slot
+        if not room:
             self._arena_full = True
-            return 0
-        self._slots[index] = slot
-        return ALL_BLOCKS
+        return room
 
     def _pace(self, peer: int) -> tuple[float, float]:
         now = self._context.loop.time()
@@ -98,8 +96,7 @@ class Fetching:
         self._arena_full = False
         runs = picker.pick(peer.number, room)
         aside = picker.took_over  # others have been asked for these blocks: they must not land where theirs do
-        for index in picker.poll_abandoned():
-            del self._slots[index]
+        self._drop_abandoned()
         if not runs:
             if self._arena_full and peer.stream.outstanding == 0:
                 self._context.wait_for_room(peer, lambda: self._retry(peer))
@@ -107,10 +104,14 @@ class Fetching:
             return True
         asked = 0
         request = peer.stream.request
-        for index, first, count in runs:
-            slot = self._slots[index]
-            begin = first * BLOCK
-            request(index, begin, min(count * BLOCK, slot.length - begin), slot, direct=not aside)
+        for run in runs:
+            index, first, count = run
+            if self._large is not None:
+                for slot, begin, length in self._large.places(run):
+                    request(index, begin, length, slot, direct=not aside)
+            else:
+                slot, begin = self._slots[index], first * BLOCK
+                request(index, begin, min(count * BLOCK, slot.length - begin), slot, direct=not aside)
             asked += count
         peer.pipeline.handle_requested(now, asked)
         peer.flush()
@@ -130,23 +131,25 @@ class Fetching:
         """Blocks landed in the piece's slot."""
         count = -(-length // BLOCK)
         peer.pipeline.handle_received(now, count)
-        received = self.picker.received(peer.number, BlockRun(index, begin // BLOCK, count))
+        run = BlockRun(index, begin // BLOCK, count)
+        received = self.picker.received(peer.number, run)
         self._count(peer, length, count - received.new, now)
         if received.cancel:
             self._cancel(received.cancel)
-        if received.whole:
-            self._whole(index)
+        if received.new:
+            self._landed(run, received.whole)
 
     def handle_aside(self, peer: PeerConnection, index: int, begin: int, data: bytes, now: float) -> None:
         """A block that was asked of more than one peer came."""
         peer.pipeline.handle_received(now, 1)
-        received = self.picker.received(peer.number, BlockRun(index, begin // BLOCK, 1))
+        run = BlockRun(index, begin // BLOCK, 1)
+        received = self.picker.received(peer.number, run)
         self._count(peer, len(data), 1 - received.new, now)
         self._cancel(received.cancel)
         if received.new:
-            self._slots[index].write(begin, data)
-        if received.whole:
-            self._whole(index)
+            slot = next(self._large.places(run)).slot if self._large is not None else self._slots[index]
+            slot.write(begin, data)
+            self._landed(run, received.whole)
 
     def _count(self, peer: PeerConnection, length: int, known: int, now: float) -> None:
         peer.last_payload = now
@@ -163,27 +166,54 @@ class Fetching:
                 self._take_back(other, run, tell=True)
                 other.flush()
 
-    def _whole(self, index: int) -> None:
-        slot = self._slots.pop(index)
-        self._context.workers.write_piece(self._number, index, slot, self._torrent.pieces[20 * index : 20 * index + 20])
+    def _landed(self, run: BlockRun, whole: bool) -> None:
+        if self._large is not None:
+            self._large.landed(run)
+        elif whole:
+            slot, digest = self._slots.pop(run.index), self._torrent.pieces[20 * run.index : 20 * run.index + 20]
+            self._context.workers.write_piece(self._number, run.index, slot, digest)
 
     # answers of the workers
 
     def handle_written(self, index: int, slot: Slot) -> None:
         """Verified and written."""
-        guilty = self._suspects.verified(index, _fingerprints(slot)) if self._suspects.waiting(index) else []
+        self._verified(index, fingerprints(slot) if self._suspects.waiting(index) else [])
+
+    def handle_mismatch(self, index: int, slot: Slot) -> None:
+        """The hash is wrong."""
+        self._mismatched(index, fingerprints(slot))
+
+    def handle_part_written(self, index: int, slot: Slot) -> None:
+        """Written, and not verified yet."""
+        if self._large is not None:
+            self._large.handle_written(index, slot)
+
+    def unlock(self, index: int, room: int) -> None:
+        """There is memory for further blocks of an open piece."""
+        self.picker.unlock(index, room)
+        self._freed = True
+
+    def handle_read_back(self, index: int, good: bool, fingerprints: list[int]) -> None:
+        """A piece that was written part by part was hashed."""
+        if good:
+            self._verified(index, fingerprints)
+        else:
+            self._mismatched(index, fingerprints)
+
+    def _verified(self, index: int, fingerprints: list[int]) -> None:
+        guilty = self._suspects.verified(index, fingerprints) if self._suspects.waiting(index) else []
         self.picker.piece_done(index)
         self._owner.handle_verified(index)
         if guilty:
             self._owner.handle_guilty(guilty)
 
-    def handle_mismatch(self, index: int, slot: Slot) -> None:
-        """The hash is wrong: it is fetched again, and who sent what is remembered until the right bytes are known."""
+    def _mismatched(self, index: int, fingerprints: list[int]) -> None:
+        """It is fetched again, and who sent what is remembered until the right bytes are known."""
         sent = self.picker.senders(index)
-        self.wasted += slot.length
+        self.wasted += self._geometry.piece_size(index)
         self.picker.piece_failed(index)
         self._freed = True
-        guilty = self._suspects.failed(index, sent, _fingerprints(slot))
+        guilty = self._suspects.failed(index, sent, fingerprints)
         self._owner.handle_bad_piece(index, sorted({peer for peer, _ in sent}), guilty)
 
     # peers
@@ -258,14 +288,22 @@ class Fetching:
     def give_memory_back(self) -> None:
         """Other torrents wait for memory: drops pieces that were begun and that nobody is being asked for."""
         self.picker.abandon_idle()
+        self._drop_abandoned()
+
+    def _drop_abandoned(self) -> None:
         for index in self.picker.poll_abandoned():
-            del self._slots[index]
+            if self._large is not None:
+                self._large.drop(index)
+            else:
+                del self._slots[index]
 
     def nudge(self, now: float) -> None:
         """Ten times a second: while blocks are scarce, or memory is, a slow peer must not hold up the others.
 
         And peers that have nothing to do take over what others gave up.
         """
+        if self._large is not None:
+            self._large.grow()
         scarce = self.picker.endgame or bool(self._context.starved)
         if self.pieces.complete or not (scarce or self._freed):
             return
@@ -297,9 +335,6 @@ class Fetching:
 
     def close(self) -> None:
         self._slots.clear()
+        if self._large is not None:
+            self._large.close()
 
-
-def _fingerprints(slot: Slot) -> list[int]:
-    """xxh3_64 of each block."""
-    view: Any = memoryview(slot)
-    return [xxhash.xxh3_64_intdigest(view[begin : begin + BLOCK]) for begin in range(0, len(view), BLOCK)]

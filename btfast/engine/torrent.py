@@ -38,7 +38,7 @@ from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
-from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MISMATCH, OK, OpenTorrent, Problem
+from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MISMATCH, OK, WRITE_PART, OpenTorrent, Problem
 from btfast.swarm.peers import Source, host_group
 from btfast.swarm.pieces import Pieces
 
@@ -50,7 +50,7 @@ SAME_PIECE_FAILURES = 20  # hosts of which each sent the whole of one piece wron
 
 
 class ActiveTorrent:
-    """`number` names it to the workers; `run` returns when it is done. InputError for a piece that no arena can hold.
+    """`number` names it to the workers; `run` returns when it is done.
 
     `resolved`: peers from before it had its metadata, which it takes over.
     """
@@ -65,11 +65,6 @@ class ActiveTorrent:
         if torrent.info_hash_v1 is None:
             raise InputError(f"{torrent.name}: its data are verified by BitTorrent v2 alone, which is not supported yet")
         geometry = torrent.geometry
-        if geometry.piece_count and 2 * geometry.piece_length + 8192 > context.arena.size:
-            raise InputError(
-                f"{torrent.name}: pieces of {geometry.piece_length} bytes do not fit the memory budget twice: "
-                f"give --memory {-(-(2 * geometry.piece_length + 8192) >> 20) + 1}MiB or more"
-            )
         self._order = OpenTorrent(
             torrent=number,
             directory=add.directory,
@@ -301,7 +296,9 @@ class ActiveTorrent:
             self._finishing.handle_demoted(job.piece)
         elif self._fetching is not None:
             assert isinstance(job.slot, Slot)
-            if status == OK:
+            if job.kind == WRITE_PART:
+                self._fetching.handle_part_written(job.piece, job.slot)
+            elif status == OK:
                 self._fetching.handle_written(job.piece, job.slot)
             else:
                 self._fetching.handle_mismatch(job.piece, job.slot)

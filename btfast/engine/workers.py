@@ -136,8 +136,8 @@ class Workers:
 
     # jobs
 
-    def allocate(self, length: int, lead: int) -> Slot | None:
-        """A slot for a piece; None when the arena is full, or for now.
+    def allocate(self, length: int, lead: int, first: int = 0) -> Slot | None:
+        """A slot for a piece, or for a part of one from byte `first` on; None when the arena is full, or for now.
 
         While the workers get on, no more than a batch for each and one that is gathered need wait for them: what is
         fetched beyond that only falls out of the cache. When they stand still, the whole arena takes up what comes.
@@ -145,7 +145,7 @@ class Workers:
         limit = max(BACKLOG, (len(self.workers) + 1) * LANES * length)
         if self._backlog >= limit and self._loop.time() - self._progress < STANDSTILL:
             return None
-        return self._arena.allocate(length, lead)
+        return self._arena.allocate(length, lead, first)
 
     def write_piece(self, torrent: int, index: int, slot: Slot, digest: bytes) -> None:
         """Hash the slot's bytes and, if they match, write them."""
@@ -156,6 +156,13 @@ class Workers:
             self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_later(GATHER, self.flush)
+
+    def write_part(self, torrent: int, index: int, slot: Slot) -> None:
+        """Write the slot's bytes as they are."""
+        self._open_jobs[torrent] += 1
+        self._backlog += slot.length
+        begin = slot.first.to_bytes(8, "big")
+        self._give(self._idlest(), [Job(messages.WRITE_PART, torrent, index, slot, begin)])
 
     def file_job(self, kind: int, torrent: int, file: int) -> None:
         """FINISH_FILE or DEMOTE_FILE."""

@@ -10,6 +10,7 @@ from btfast.frames import frame
 WRITE_PIECE = 1  # hash the payload at `offset`; write it where it belongs if it matches `digest`
 FINISH_FILE = 2  # every byte is written: make it durable and give it its final name
 DEMOTE_FILE = 3  # it has its final name but is not complete: back to the name of an unfinished file
+WRITE_PART = 4  # write the payload at `offset` into the piece as it is, from the byte that `digest` tells on
 # `offset` of the two for files: how many workers have died over it. Each may have done it and not said so any more.
 
 # A completion record has the job's kind plus this, and one of the statuses; its detail is the errno of FAILED.

@@ -108,6 +108,10 @@ class Worker:
         pieces = [job for job in batch if job[0] == messages.WRITE_PIECE]
         if pieces:
             self._write_pieces(pieces)
+        for job in batch:
+            if job[0] == messages.WRITE_PART:
+                begin = int.from_bytes(job[6][:8], "big")
+                self._write(job[2], [(job, VerifiedPiece(job[3], job[4], self._arena.view(job[4], job[5]), begin))])
         finished = [job for job in batch if job[0] == messages.FINISH_FILE]
         if finished:
             self._finish_files(finished)
@@ -126,19 +130,22 @@ class Worker:
             else:
                 self._complete(job, messages.MISMATCH)
         for torrent, verified in good.items():
-            layout = self._layout(torrent)
-            if layout is None:
-                for job, _ in verified:
-                    self._complete(job, messages.FAILED, errno.EIO)
-                continue
-            failed = write_pieces(self._files, layout, [piece for _, piece in verified])
-            for job, piece in verified:
-                if piece.piece in failed:
-                    file, error = failed[piece.piece]
-                    self._report(layout, file, error)
-                    self._complete(job, messages.FAILED, error.errno or errno.EIO)
-                else:
-                    self._complete(job, messages.OK)
+            self._write(torrent, verified)
+
+    def _write(self, torrent: int, pieces: list[tuple[_Job, VerifiedPiece]]) -> None:
+        layout = self._layout(torrent)
+        if layout is None:
+            for job, _ in pieces:
+                self._complete(job, messages.FAILED, errno.EIO)
+            return
+        failed = write_pieces(self._files, layout, [piece for _, piece in pieces])
+        for job, piece in pieces:
+            if piece.piece in failed:
+                file, error = failed[piece.piece]
+                self._report(layout, file, error)
+                self._complete(job, messages.FAILED, error.errno or errno.EIO)
+            else:
+                self._complete(job, messages.OK)
 
     def _finish_files(self, jobs: list[_Job]) -> None:
         known = [(job, layout) for job in jobs if (layout := self._known(job)) is not None]

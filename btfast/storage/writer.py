@@ -15,11 +15,15 @@ _WORTH_DIRECT = 4 * PAGE  # a shorter inside is not worth a second system call
 
 
 class VerifiedPiece(NamedTuple):
-    """Piece number `piece`. `offset`: where its payload lies in the arena; `payload`: the bytes."""
+    """Piece number `piece`. `offset`: where its payload lies in the arena; `payload`: the bytes.
+
+    `begin`: from which byte of the piece on they are; a part that is not verified yet counts for nothing.
+    """
 
     piece: int
     offset: int
     payload: memoryview
+    begin: int = 0
 
 
 class _Segment(NamedTuple):
@@ -73,7 +77,8 @@ def write_pieces(files: Files, layout: Layout, pieces: Sequence[VerifiedPiece]) 
 
 def _cut(layout: Layout, piece: VerifiedPiece, direct: list[_Segment], buffered: list[_Segment]) -> None:
     at = 0
-    for file, offset, length in layout.geometry.piece_spans(piece.piece):
+    first = piece.piece * layout.geometry.piece_length + piece.begin
+    for file, offset, length in layout.geometry.spans(first, len(piece.payload)):
         if file not in layout.pads:
             begin, end = at, at + length
             if layout.direct and (piece.offset + at - offset) % PAGE == 0:

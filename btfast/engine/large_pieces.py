@@ -1,0 +1,196 @@
+"""Pieces that are too large for memory: received part by part, each written when it is whole, read back and hashed at last.
+
+Until its hash is right nothing of such a piece counts: what was written of it is overwritten when it is fetched again.
+A piece that is given up is not begun again before the last of its parts that were given to a worker is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import xxhash
+
+from btfast._arena import Slot
+from btfast.engine.context import Context
+from btfast.metainfo.geometry import BLOCK, FileSpan
+from btfast.metainfo.torrent import Torrent
+from btfast.storage.messages import GOOD, CheckPieces
+from btfast.swarm.blocks import BlockRun
+
+PAGE = 4096
+LARGE_SHARE = 4  # pieces above this share of the arena are received in parts
+PART_SHARE = 32  # of the arena is one part
+PARTS = 4  # of one piece that are in memory at a time
+
+
+class Owner(Protocol):
+    """Who fetches pieces."""
+
+    def unlock(self, index: int, room: int) -> None:
+        """There is room for the first `room` blocks now."""
+
+    def handle_read_back(self, index: int, good: bool, fingerprints: list[int]) -> None:
+        """All of a piece was written, and hashed as it lies on disk."""
+
+
+class Place(NamedTuple):
+    """Where `length` bytes from byte `begin` of a piece on belong."""
+
+    slot: Slot
+    begin: int
+    length: int
+
+
+class _Open:
+    """A piece under way: slots of its parts (None: not yet, or written), and how many bytes each still lacks."""
+
+    def __init__(self, size: int, part: int) -> None:
+        self.lengths = [min(part, size - begin) for begin in range(0, size, part)]
+        self.slots: list[Slot | None] = [None] * len(self.lengths)
+        self.missing = [(1 << -(-length // BLOCK)) - 1 for length in self.lengths]  # masks of blocks
+        self.fingerprints: list[int] = [0] * -(-size // BLOCK)
+        self.begun = 0  # parts that have or had a slot
+        self.writing: list[Slot] = []
+        self.checking: asyncio.Task[None] | None = None
+
+
+class LargePieces:
+    """Those of one torrent, which is number `number` to the workers."""
+
+    def __init__(self, context: Context, number: int, torrent: Torrent, owner: Owner) -> None:
+        self._context = context
+        self._number = number
+        self._torrent = torrent
+        self._geometry = torrent.geometry
+        self._owner = owner
+        self._part = part_length(context.arena.size)
+        self._pieces: dict[int, _Open] = {}
+        self._given_up: dict[int, list[Slot]] = {}  # parts that are still being written
+
+    def __contains__(self, index: int) -> bool:
+        return index in self._pieces
+
+    def open(self, index: int) -> int:
+        """Begins a piece; for how many of its blocks there is room, 0 when there is none at all."""
+        if index in self._given_up:
+            return 0
+        piece = _Open(self._geometry.piece_size(index), self._part)
+        room = self._grow(index, piece)
+        if room:
+            self._pieces[index] = piece
+        return room
+
+    def grow(self) -> None:
+        """Looks for memory for further parts."""
+        for index, piece in list(self._pieces.items()):
+            before = piece.begun
+            room = self._grow(index, piece)
+            if piece.begun != before:
+                self._owner.unlock(index, room)
+
+    def _grow(self, index: int, piece: _Open) -> int:
+        held = len(piece.writing) + sum(slot is not None for slot in piece.slots)
+        while piece.begun < len(piece.lengths) and held < PARTS:
+            begin, length = piece.begun * self._part, piece.lengths[piece.begun]
+            lead = lead_of(self._geometry.spans(index * self._geometry.piece_length + begin, length))
+            slot = self._context.workers.allocate(length, lead, begin)
+            if slot is None:
+                break
+            piece.slots[piece.begun] = slot
+            piece.begun += 1
+            held += 1
+        return piece.begun * (self._part // BLOCK)
+
+    def places(self, run: BlockRun) -> Iterator[Place]:
+        """Where the blocks of a run belong, cut where one part ends."""
+        piece = self._pieces[run.index]
+        begin, end = run.first * BLOCK, (run.first + run.count) * BLOCK
+        while begin < end:
+            slot = piece.slots[begin // self._part]
+            assert slot is not None
+            length = min(end, slot.first + slot.length) - begin
+            yield Place(slot, begin, length)
+            begin = (begin // self._part + 1) * self._part
+
+    def landed(self, run: BlockRun) -> None:
+        """These blocks are in their places; parts that are whole now are given to be written."""
+        piece = self._pieces[run.index]
+        blocks = self._part // BLOCK
+        for part in range(run.first // blocks, (run.first + run.count - 1) // blocks + 1):
+            first, last = max(run.first, part * blocks), min(run.first + run.count, (part + 1) * blocks)
+            piece.missing[part] &= ~(((1 << (last - first)) - 1) << (first - part * blocks))
+            slot = piece.slots[part]
+            if not piece.missing[part] and slot is not None:
+                piece.slots[part] = None
+                piece.fingerprints[part * blocks : part * blocks + blocks] = fingerprints(slot)
+                piece.writing.append(slot)
+                self._context.workers.write_part(self._number, run.index, slot)
+
+    def handle_written(self, index: int, slot: Slot) -> None:
+        """A worker has written a part."""
+        if index in self._given_up:
+            self._given_up[index] = _without(self._given_up[index], slot)
+            if not self._given_up[index]:
+                del self._given_up[index]
+            return
+        piece = self._pieces[index]
+        piece.writing = _without(piece.writing, slot)
+        if not piece.writing and not any(piece.missing):
+            piece.checking = self._context.loop.create_task(self._read_back(index, piece))
+            piece.checking.add_done_callback(self._checked)
+
+    async def _read_back(self, index: int, piece: _Open) -> None:
+        order = CheckPieces(self._number, index, self._torrent.pieces[20 * index : 20 * index + 20])
+        answer = await self._context.workers.check(order, index)
+        if self._pieces.get(index) is piece:
+            del self._pieces[index]
+            self._owner.handle_read_back(index, answer.states == bytes((GOOD,)), piece.fingerprints)
+
+    def _checked(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._context.loop.call_exception_handler({"message": "reading a piece back broke", "exception": error})
+
+    def drop(self, index: int) -> None:
+        """The piece is given up; what was written of it does not count."""
+        piece = self._pieces.pop(index)
+        if piece.writing:
+            self._given_up[index] = piece.writing
+
+    def close(self) -> None:
+        for piece in self._pieces.values():
+            if piece.checking is not None:
+                piece.checking.cancel()
+        self._pieces.clear()
+        self._given_up.clear()
+
+
+def _without(slots: list[Slot], slot: Slot) -> list[Slot]:
+    return [other for other in slots if other is not slot]
+
+
+def is_large(piece_length: int, arena: int) -> bool:
+    """Whether pieces of that length do not belong into an arena of `arena` bytes as a whole."""
+    return piece_length * LARGE_SHARE > arena
+
+
+def part_length(arena: int) -> int:
+    """Bytes of a part of a large piece: whole blocks."""
+    return max(1, arena // PART_SHARE // BLOCK) * BLOCK
+
+
+def lead_of(spans: Iterable[FileSpan]) -> int:
+    """Where in a page a slot for these parts of files begins, so that the largest lies as it does in its file."""
+    lead = largest = at = 0
+    for _, offset, length in spans:
+        if length > largest:
+            largest, lead = length, (offset - at) % PAGE
+        at += length
+    return lead
+
+
+def fingerprints(slot: Slot) -> list[int]:
+    """xxh3_64 of each block."""
+    view: Any = memoryview(slot)
+    return [xxhash.xxh3_64_intdigest(view[begin : begin + BLOCK]) for begin in range(0, len(view), BLOCK)]
