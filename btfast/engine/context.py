@@ -13,6 +13,7 @@ from btfast.config import Settings, parse_size
 from btfast.engine.dht import Dht
 from btfast.engine.lsd import LocalDiscovery
 from btfast.engine.resolve import Resolver
+from btfast.engine.resuming import Resuming
 from btfast.engine.served_files import ServedFiles
 from btfast.engine.throttle import Line, Throttle
 from btfast.engine.trackers import Trackers
@@ -46,7 +47,8 @@ class Context:
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
         self.trackers = Trackers(self.udp, self.resolver, settings.bind)
         self.dht = Dht(self, lambda message: emit(Warning(id=None, message=message)))
-        self.workers: Workers  # set by the engine before anything else runs
+        self.workers: Workers  # these two are set by the engine before anything else runs
+        self.resuming: Resuming
         self.starved: dict[object, Callable[[], bool]] = {}  # who waits for room in the arena
         self.full_since: float | None = None
         self.own_cpu = 0.0

@@ -19,15 +19,19 @@ from btfast.engine.by_hash import ByHash
 from btfast.engine.context import Context
 from btfast.engine.control import Add, Remove, Stop
 from btfast.engine.dialing import Dialer
+from btfast.engine.finished import finished, metadata_of
 from btfast.engine.listening import Listener
-from btfast.engine.torrent import ActiveTorrent, metadata_of
+from btfast.engine.opening import must_be_here
+from btfast.engine.resuming import Resuming
+from btfast.engine.torrent import ActiveTorrent
 from btfast.engine.worker_process import Job
 from btfast.engine.worker_start import StartedWorker
 from btfast.engine.workers import Workers
 from btfast.errors import DestinationBusyError, Error, InternalError, InterruptedError, LimitReachedError
 from btfast.frames import Frames
 from btfast.metainfo.torrent import Torrent
-from btfast.storage.messages import Problem
+from btfast.storage.layout import PART
+from btfast.storage.messages import Known, Problem
 
 if TYPE_CHECKING:  # they are loaded when the first magnet link comes
     from btfast.engine.magnets import Magnets
@@ -111,6 +115,7 @@ class Engine(asyncio.Protocol):
         context.workers = Workers(
             context.arena, self._workers, self._job_completed, self._batch_ended, self._problem, self._fatal
         )
+        context.resuming = Resuming(context, self._not_durable)
         await context.workers.start()
         self._dialer = Dialer(context)
         self._listener = Listener(context, self._by_hash.get, self._by_hash.find_skey)
@@ -151,6 +156,8 @@ class Engine(asyncio.Protocol):
                 await asyncio.gather(*self._tasks.values(), return_exceptions=True)
                 while self._context is not None and self._context.workers.busy:
                     await asyncio.sleep(0.01)
+                if self._context is not None:
+                    await self._context.resuming.settle()
         except TimeoutError:
             pass  # the caller was promised that we leave in time
         if self._ticking is not None:
@@ -166,6 +173,7 @@ class Engine(asyncio.Protocol):
             context.udp.close()
             context.lsd.close()
             context.resolver.close()
+            context.resuming.close()
             context.workers.close()
             await context.workers.reap()
         if not self.finished.done():
@@ -208,7 +216,13 @@ class Engine(asyncio.Protocol):
                 await self._save(context, add, meta, resolved)
                 return
             try:
-                torrent = ActiveTorrent(context, self._dialer, add.id, add, meta, resolved)
+                known = await self._recall(context, add, meta)
+                if known is not None and known.complete and not add.seed and not context.settings.seeds:
+                    if resolved is not None:
+                        await resolved.leave()
+                    finished(self._emit, add, meta)
+                    return
+                torrent = ActiveTorrent(context, self._dialer, add.id, add, meta, resolved, known)
             except Error:
                 if resolved is not None:
                     await resolved.leave()
@@ -228,6 +242,12 @@ class Engine(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - a bug ends its item, says so, and leaves the others alone
             self._fail(add, InternalError(f"{add.source}: {type(error).__name__}: {error}: please report this"), torrent)
             context.loop.call_exception_handler({"message": f"item {add.id} broke", "exception": error})
+
+    async def _recall(self, context: Context, add: Add, meta: Torrent) -> Known | None:
+        suffix = "" if context.settings.in_place or add.seed else PART
+        known = await context.resuming.recall(meta, add.directory, suffix)
+        must_be_here(known, add.directory)
+        return known
 
     async def _metadata(self, context: Context, add: Add) -> tuple[Add, Torrent, Resolving | None]:
         """The item's torrent, and where it came from its peers, those."""
@@ -354,6 +374,11 @@ class Engine(asyncio.Protocol):
         if torrent is not None:
             torrent.handle_problem(problem)
 
+    def _not_durable(self, number: int, file: int, errno: int) -> None:
+        torrent = self._torrents.get(number)
+        if torrent is not None:
+            torrent.handle_not_durable(file, errno)
+
     def _fatal(self, error: InternalError) -> None:
         self._limit = error
         for task in self._tasks.values():
@@ -373,6 +398,7 @@ class Engine(asyncio.Protocol):
             self._context.sample_load()
             self._listener.tick(now)
             self._context.lsd.tick(now)
+            self._context.resuming.tick(now)
             if self._context.full_since is not None and now - self._context.full_since > FULL_TOO_LONG:
                 for torrent in self._torrents.values():
                     torrent.give_memory_back()

@@ -14,9 +14,10 @@ from btfast.engine.context import Context
 from btfast.errors import DestinationBusyError, StorageError
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.finish import make_directory, survey
+from btfast.storage.identity import FINAL, UNFINISHED
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
-from btfast.storage.messages import GOOD, CheckPieces, Surveyed
+from btfast.storage.messages import GOOD, CheckPieces, Known, Surveyed
 
 FEW = 32  # files
 _BYTES_A_QUESTION = 64 << 20
@@ -27,12 +28,16 @@ class Found(NamedTuple):
     """What a survey and a check brought: pieces that are right, and files that have their final names.
 
     `wrong_size`: files with final names that are not theirs, whatever pieces are in them. Of what is only served, every
-    file counts as `final`: nothing is to be done to it.
+    file counts as `final`: nothing is to be done to it. `unchanged`: files that are as an earlier run has recorded them;
+    `there`: all that are there, `named` of them under their final names.
     """
 
     have: Bitfield
     final: set[int]
     wrong_size: set[int]
+    unchanged: set[int]
+    there: set[int]
+    named: set[int]
 
 
 def hold_place(layout: Layout) -> PlaceLock:
@@ -59,8 +64,22 @@ def hold_place(layout: Layout) -> PlaceLock:
     return lock
 
 
-async def survey_and_check(context: Context, torrent: Torrent, layout: Layout, *, writing: bool) -> Found:
+def must_be_here(known: Known | None, directory: str) -> None:
+    """Raises StorageError where what was fetched is on a disk that is not mounted any more: it is not fetched again."""
+    if known is not None and known.elsewhere:
+        raise StorageError(
+            f"{directory}: what was fetched into it is on another disk, which is not mounted there now: mount it, or start "
+            "anew with --check",
+            path=directory,
+        )
+
+
+async def survey_and_check(
+    context: Context, torrent: Torrent, layout: Layout, *, writing: bool, known: Known | None = None
+) -> Found:
     """Which pieces are on disk and right. `writing`: what is missing will be fetched; else nothing is changed there.
+
+    Files that are as `known` says, from an earlier run, are trusted; those that are not are hashed.
 
     Raises StorageError where the destination cannot be used or has no room.
     """
@@ -72,11 +91,42 @@ async def survey_and_check(context: Context, torrent: Torrent, layout: Layout, *
     if found.error:
         what = "choose another directory with -o" if writing else "name the directory that holds the data with --data"
         raise StorageError(f"{layout.directory}: {found.error}: {what}", errno=found.errno, path=layout.directory)
-    have = await _check(context, torrent, layout, (*found.unfinished, *found.final, *found.wrong_size))
+    there = {*found.unfinished, *found.final, *found.wrong_size}
+    unchanged = _unchanged(layout, found, known)
+    have = _trusted(layout, unchanged, known)
+    await _check(context, torrent, layout, sorted(there - unchanged), have)
+    named = {*found.final, *found.wrong_size, *(found.unfinished if not layout.suffix else ())}
     if writing:
         _must_fit(torrent, layout, found, have)
-        return Found(have, set(found.final), set(found.wrong_size))
-    return Found(have, set(range(len(layout.paths))), set())
+        return Found(have, set(found.final), set(found.wrong_size), unchanged, there, named)
+    return Found(have, set(range(len(layout.paths))), set(), unchanged, there, named)
+
+
+def _unchanged(layout: Layout, found: Surveyed, known: Known | None) -> set[int]:
+    """Files that are the very ones that were recorded, and are the ones that would be read."""
+    if known is None or not any(known.names):
+        return set()
+    names = known.names
+    unfinished = UNFINISHED if layout.suffix else FINAL
+    return {file for file in found.unfinished if names[file] == unfinished} | {
+        file for file in found.final if names[file] == FINAL
+    }
+
+
+def _trusted(layout: Layout, unchanged: set[int], known: Known | None) -> Bitfield:
+    """Pieces that were recorded and lie in unchanged files alone."""
+    geometry = layout.geometry
+    if known is None or not unchanged:
+        return Bitfield(geometry.piece_count)
+    try:
+        have = Bitfield(geometry.piece_count, known.have)
+    except ValueError:
+        return Bitfield(geometry.piece_count)
+    for file, length in enumerate(layout.lengths):
+        if length and file not in unchanged and file not in layout.pads:
+            for index in geometry.file_pieces(file):
+                have.clear(index)
+    return have
 
 
 def _must_fit(torrent: Torrent, layout: Layout, found: Surveyed, have: Bitfield) -> None:
@@ -91,10 +141,12 @@ def _must_fit(torrent: Torrent, layout: Layout, found: Surveyed, have: Bitfield)
         )  # fmt: skip
 
 
-async def _check(context: Context, torrent: Torrent, layout: Layout, files: Iterable[int]) -> Bitfield:
-    """Has the pieces of these files hashed; only so many questions are out at once, so that those of others get turns."""
+async def _check(context: Context, torrent: Torrent, layout: Layout, files: Iterable[int], have: Bitfield) -> None:
+    """Has the pieces of these files hashed and sets in `have` those that are right.
+
+    Only so many questions are out at once, so that those of others get turns.
+    """
     geometry = torrent.geometry
-    have = Bitfield(geometry.piece_count)
     touched = Bitfield(geometry.piece_count)
     for file in files:
         for index in geometry.file_pieces(file):
@@ -113,14 +165,13 @@ async def _check(context: Context, torrent: Torrent, layout: Layout, files: Iter
     askers = min(_QUESTIONS * len(context.workers.workers), len(runs))
     if askers <= 1:
         await ask_in_turn(layout.torrent)
-        return have
+        return
     asking = [asyncio.ensure_future(ask_in_turn(layout.torrent + number)) for number in range(askers)]
     try:
         await asyncio.gather(*asking)
     finally:
         for task in asking:
             task.cancel()
-    return have
 
 
 def _runs(touched: Bitfield, most: int) -> list[tuple[int, int]]:

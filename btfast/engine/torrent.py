@@ -20,6 +20,7 @@ from btfast.engine.exchange import PeerExchange
 from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
 from btfast.engine.finding import Finding
+from btfast.engine.finished import introduce
 from btfast.engine.finishing import Finishing
 from btfast.engine.limits import Stopwatch
 from btfast.engine.metadata_serving import MetadataServing
@@ -27,18 +28,19 @@ from btfast.engine.opening import hold_place, survey_and_check
 from btfast.engine.patience import Patience
 from btfast.engine.peer_events import PeerEvents
 from btfast.engine.peer_set import PeerSet
+from btfast.engine.recording import Figures, TorrentRecord
 from btfast.engine.revealing import Revealing
 from btfast.engine.serving import Serving
 from btfast.engine.telling import Telling
 from btfast.engine.unchoking import Unchoking
 from btfast.engine.worker_process import Job
 from btfast.errors import Error, InputError, StorageError, VerificationError
-from btfast.events import Complete, FileDone, Metadata, Peer, PieceFailed, Progress, Warning
+from btfast.events import Complete, FileDone, Peer, PieceFailed, Progress, Warning
 from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
-from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MISMATCH, OK, WRITE_PART, OpenTorrent, Problem
+from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MISMATCH, OK, WRITE_PART, Known, OpenTorrent, Problem
 from btfast.swarm.peers import Source, host_group
 from btfast.swarm.pieces import Pieces
 
@@ -52,12 +54,13 @@ SAME_PIECE_FAILURES = 20  # hosts of which each sent the whole of one piece wron
 class ActiveTorrent:
     """`number` names it to the workers; `run` returns when it is done.
 
-    `resolved`: peers from before it had its metadata, which it takes over.
+    `resolved`: peers from before it had its metadata, which it takes over. `known`: what earlier runs have recorded.
     """
 
     def __init__(
-        self, context: Context, dialer: Dialer, number: int, add: Add, torrent: Torrent, resolved: Resolving | None = None
-    ) -> None:
+        self, context: Context, dialer: Dialer, number: int, add: Add, torrent: Torrent,
+        resolved: Resolving | None = None, known: Known | None = None,
+    ) -> None:  # fmt: skip
         self.number = number
         self.torrent = torrent
         self._context = context
@@ -86,6 +89,8 @@ class ActiveTorrent:
         self._exchange: PeerExchange | None = None
         self._early = EarlyPeers()
         self._finishing = Finishing(context, self._layout, geometry, self._file_finished)
+        self._known = known
+        self._record = TorrentRecord(torrent, self._layout, self._pieces, known, self._figures, context.resuming.changed)
         self._problem: Problem | None = None
         self._failures: dict[int, set[str]] = {}
         self._telling = Telling(self._peers.connections)
@@ -111,9 +116,7 @@ class ActiveTorrent:
     async def run(self) -> Complete:
         """From nothing to complete (and served for as long as was asked). Raises btfast.Error."""
         context, torrent = self._context, self.torrent
-        context.emit(metadata_of(self._add.id, torrent))
-        for original, used in torrent.renamed:
-            context.emit(Warning(id=self._add.id, message=f"the name {original!r} is unsafe or clashes: written as {used!r}"))
+        introduce(context.emit, self._add.id, torrent)
         self._state = "checking"
         context.workers.open_torrent(self._order)
         try:
@@ -145,7 +148,9 @@ class ActiveTorrent:
     async def _open(self) -> None:
         if not self._add.seed:
             self._place = hold_place(self._layout)
-        found = await survey_and_check(self._context, self.torrent, self._layout, writing=not self._add.seed)
+        found = await survey_and_check(
+            self._context, self.torrent, self._layout, writing=not self._add.seed, known=self._known
+        )
         if self._add.seed and not found.have.all():
             bad = self.torrent.piece_count - found.have.count
             raise VerificationError(
@@ -157,6 +162,7 @@ class ActiveTorrent:
         self._pieces.found(indexes)
         self._left -= sum(map(self.torrent.geometry.piece_size, indexes))
         self._found = found
+        self._record.begin(found.named, found.unchanged, found.there)
 
     async def _start(self) -> None:
         context, torrent = self._context, self.torrent
@@ -177,7 +183,7 @@ class ActiveTorrent:
         self._serving.handle_lost = self._piece_lost
         MetadataServing(torrent, self._extended)
         self._state = "downloading"
-        starting = asyncio.ensure_future(self._finishing.start(*self._found))
+        starting = asyncio.ensure_future(self._finishing.start(*self._found[:3]))
         await asyncio.wait((starting, self._done), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
@@ -243,6 +249,9 @@ class ActiveTorrent:
                 await resolved.leave()
             if not self._pieces.complete or self._finishing.left:
                 await self._workers_quiet()
+            self._context.resuming.ended(self._record)
+            if not self._record.complete:
+                await self._context.resuming.settle()
         finally:
             self._context.workers.close_torrent(self.number)
             self._release_place()
@@ -266,6 +275,7 @@ class ActiveTorrent:
     def handle_verified(self, index: int) -> None:
         self._left -= self.torrent.geometry.piece_size(index)
         self._telling.add(index)
+        self._record.handle_verified(index)
         self._finishing.handle_verified(index)
 
     def _piece_lost(self, index: int, why: str) -> None:
@@ -280,19 +290,17 @@ class ActiveTorrent:
     def handle_completed(self, job: Job, status: int, errno: int) -> None:
         """A worker has answered."""
         if status not in (OK, MISMATCH):
+            if job.kind == FINISH_FILE:
+                self._record.handle_failed(job.piece, errno)
             problem = self._problem
-            where = problem.path if problem is not None else self._add.directory
-            self.fail(
-                StorageError(
-                    f"{where}: {problem.message if problem is not None else os.strerror(errno)}: what was verified is "
-                    "kept; mend this and run it again",
-                    errno=errno, path=where,
-                )
-            )  # fmt: skip
+            if problem is None:
+                problem = Problem(self.number, self._add.directory, os.strerror(errno), errno)
+            self._refused(problem)
             return
         if job.kind == FINISH_FILE:
             self._finishing.handle_finished(job.piece)
         elif job.kind == DEMOTE_FILE:
+            self._record.handle_demoted(job.piece)
             self._finishing.handle_demoted(job.piece)
         elif self._fetching is not None:
             assert isinstance(job.slot, Slot)
@@ -304,11 +312,24 @@ class ActiveTorrent:
                 self._fetching.handle_mismatch(job.piece, job.slot)
         self._check_done()
 
+    def _refused(self, problem: Problem) -> None:
+        self.fail(
+            StorageError(
+                f"{problem.path}: {problem.message}: what was verified is kept; mend this and run it again",
+                errno=problem.errno, path=problem.path,
+            )
+        )  # fmt: skip
+
+    def handle_not_durable(self, file: int, errno: int) -> None:
+        """What was written to a file may not be on disk, although the disk took it."""
+        self._refused(Problem(self.number, self._layout.path(file), os.strerror(errno), errno))
+
     def handle_problem(self, problem: Problem) -> None:
         self._problem = problem
 
     def _check_done(self) -> None:
         if self._pieces.complete and self._finishing.left == 0 and not self._done.done():
+            self._record.complete = True
             if self._finding is not None:
                 self._finding.completed()
             self._peers.known.seeds_wanted = False
@@ -316,6 +337,7 @@ class ActiveTorrent:
             self._done.set_result(None)
 
     def _file_finished(self, file: int) -> None:
+        self._record.handle_finished(file)
         self._context.emit(FileDone(id=self._add.id, path=self._order.paths[file], size=self._order.lengths[file]))
 
     def handle_bad_piece(self, index: int, senders: list[int], guilty: list[int]) -> None:
@@ -371,6 +393,9 @@ class ActiveTorrent:
         self._context.emit(Warning(id=self._add.id, message=message))
 
     # figures
+
+    def _figures(self) -> Figures:
+        return Figures(uploaded=self._uploaded, downloaded=self._downloaded, peers=b"", trackers=[])
 
     @property
     def _downloaded(self) -> int:
@@ -443,11 +468,3 @@ class ActiveTorrent:
                 uploaded=self._uploaded,
             )
         )  # fmt: skip
-
-
-def metadata_of(number: int, torrent: Torrent) -> Metadata:
-    """The event that tells of the torrent behind item `number`."""
-    return Metadata(
-        id=number, name=torrent.name, info_hash=torrent.info_hash.hex(), size=torrent.total_length,
-        files=len(torrent.files), pieces=torrent.piece_count, piece_length=torrent.piece_length, private=torrent.private,
-    )  # fmt: skip

@@ -49,7 +49,7 @@ class WorkerProcess(asyncio.Protocol):
         self.torrents: set[int] = set()  # those that it was told of
         self._unsent: list[bytes] = []
         self._figures: psutil.Process | None = None
-        self.orders: list[messages.CheckPieces] = []  # not yet answered
+        self.orders: list[messages.Question] = []  # not yet answered
         self.process = started.process
         self._socket = started.control
         self._jobs, self._completions = started.jobs, started.completions
@@ -69,9 +69,8 @@ class WorkerProcess(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for body in self._frames.handle_bytes(data):
             answer = messages.decode_answer(body)
-            if isinstance(answer, messages.PiecesChecked):
-                answered = (answer.torrent, answer.first)
-                self.orders = [order for order in self.orders if (order.torrent, order.first) != answered]
+            if (answered := messages.question_of(answer)) is not None:
+                self.orders = [order for order in self.orders if messages.question_of(order) != answered]
             self._handle_answer(self, answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -89,7 +88,7 @@ class WorkerProcess(asyncio.Protocol):
         return CAPACITY - len(self.jobs)
 
     def order(self, order: messages.Order) -> None:
-        if isinstance(order, messages.CheckPieces):
+        if isinstance(order, messages.Question):
             self.orders.append(order)
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._send_orders)

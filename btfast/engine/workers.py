@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import itertools
 from collections.abc import Callable, Iterable
 
 from btfast._arena import Arena, Slot
@@ -45,7 +46,8 @@ class Workers:
         self._handle_problem = handle_problem
         self._handle_fatal = handle_fatal
         self._torrents: dict[int, messages.OpenTorrent] = {}
-        self._answers: dict[tuple[int, int], asyncio.Future[messages.PiecesChecked]] = {}
+        self._answers: dict[tuple[int, int], asyncio.Future[messages.Answer]] = {}
+        self._questions = itertools.count()
         self._open_jobs: collections.Counter[int] = collections.Counter()  # of each torrent: gathered, waiting or given
         self._closing: set[int] = set()
         self._pieces: list[Job] = []  # gathered, not yet given out
@@ -98,7 +100,7 @@ class Workers:
         self._closing.discard(torrent)
         del self._torrents[torrent], self._open_jobs[torrent]
         for worker in self.workers:
-            worker.orders = [order for order in worker.orders if order.torrent != torrent]
+            worker.orders = [order for order in worker.orders if messages.torrent_of(order) != torrent]
             if torrent in worker.torrents:
                 worker.torrents.discard(torrent)
                 worker.order(messages.CloseTorrent(torrent))
@@ -116,11 +118,29 @@ class Workers:
     async def check(self, order: messages.CheckPieces, worker: int) -> messages.PiecesChecked:
         """Asks worker number `worker` (modulo how many there are) to hash pieces on disk."""
         process = self.workers[worker % len(self.workers)]
-        key = (order.torrent, order.first)
-        future: asyncio.Future[messages.PiecesChecked] = self._loop.create_future()
-        self._answers[key] = future
         self._introduce(process, order.torrent)
-        process.order(order)
+        answer = await self._ask(process, order)
+        assert isinstance(answer, messages.PiecesChecked)
+        return answer
+
+    async def recall(self, store: str, wanted: list[messages.Wanted]) -> messages.Recalled:
+        """Asks what the resume store knows."""
+        answer = await self._ask(self.workers[0], messages.Recall(next(self._questions), store, wanted))
+        assert isinstance(answer, messages.Recalled)
+        return answer
+
+    async def record(self, store: str, rows: list[messages.Row]) -> messages.Recorded:
+        """Has these rows recorded, after what they speak of has been made durable."""
+        answer = await self._ask(self.workers[0], messages.Record(next(self._questions), store, rows))
+        assert isinstance(answer, messages.Recorded)
+        return answer
+
+    async def _ask(self, worker: WorkerProcess, question: messages.Question) -> messages.Answer:
+        key = messages.question_of(question)
+        assert key is not None
+        future: asyncio.Future[messages.Answer] = self._loop.create_future()
+        self._answers[key] = future
+        worker.order(question)
         try:
             return await future
         finally:
@@ -129,8 +149,8 @@ class Workers:
     def _answered(self, worker: WorkerProcess, answer: messages.Answer) -> None:
         if isinstance(answer, messages.Problem):
             self._handle_problem(answer)
-        elif isinstance(answer, messages.PiecesChecked):
-            future = self._answers.get((answer.torrent, answer.first))
+        elif (key := messages.question_of(answer)) is not None:
+            future = self._answers.get(key)
             if future is not None and not future.done():
                 future.set_result(answer)
 
@@ -226,7 +246,7 @@ class Workers:
         # At once, not when the fresh one has been connected: it may be dead itself by then, and what it was given moves on.
         self._loop.create_task(fresh.connect()).add_done_callback(self._connected)
         for question in worker.orders:
-            self._introduce(fresh, question.torrent)
+            self._introduce(fresh, messages.torrent_of(question))
             fresh.order(question)
         for job in worker.jobs.values():
             if job.attempt + 1 >= ATTEMPTS:

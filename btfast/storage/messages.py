@@ -76,6 +76,113 @@ class PiecesChecked(msgspec.Struct, frozen=True, tag="checked"):
     states: bytes
 
 
+class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What earlier runs have recorded of a torrent in a destination, held against what is there now.
+
+    `have`: the bitfield of durable pieces; `names`: one byte a file: under which name (identity.py) the file is that was
+    recorded, ABSENT where it is not there or not the same any more. `elsewhere`: nothing of it is there, and the
+    destination is on another disk than it was. The others: see resume_store.Entry.
+    """
+
+    have: bytes
+    names: bytes
+    complete: bool = False
+    elsewhere: bool = False
+    partial: list[PartialPiece] = []
+    uploaded: int = 0
+    downloaded: int = 0
+    peers: bytes = b""
+    trackers: list[str] = []
+
+
+class PartialPiece(msgspec.Struct, frozen=True, array_like=True):
+    """Blocks of a piece that lie where they belong in its files, although the piece is not whole.
+
+    `blocks`: bit b of it, as a little-endian number, stands for block b; `sums`: 8 bytes of xxh3_64 for each of them.
+    """
+
+    index: int
+    blocks: bytes
+    sums: bytes
+
+
+class Wanted(msgspec.Struct, frozen=True, array_like=True):
+    """Which torrent in which destination is asked for; `suffix`: of an unfinished file's name."""
+
+    key: bytes
+    directory: str
+    paths: list[str]
+    pads: list[int]
+    suffix: str
+
+
+class Recall(msgspec.Struct, frozen=True, tag="recall"):
+    """What is known about these? `store`: path of the database. Answered by Recalled."""
+
+    question: int
+    store: str
+    wanted: list[Wanted]
+
+
+class Recalled(msgspec.Struct, frozen=True, tag="recalled"):
+    """None for a torrent of which nothing is known. `messages`: for the user; `error`: why nothing could be read."""
+
+    question: int
+    known: list[Known | None]
+    messages: list[str] = []
+    error: str = ""
+
+
+class FileSeen(msgspec.Struct, frozen=True, array_like=True):
+    """File number `file` is at `path` now, which is its name `name` (identity.py); `sync`: bytes of it may not be durable."""
+
+    file: int
+    path: str
+    name: int
+    sync: bool
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be recorded of a torrent: `have` holds as soon as the `files` that changed since the last row are durable.
+
+    `count`: of all its files; `used`: seconds since 1970. The others: see Known.
+    """
+
+    torrent: int
+    key: bytes
+    directory: str
+    count: int
+    complete: bool
+    have: bytes
+    files: list[FileSeen]
+    partial: list[PartialPiece]
+    uploaded: int
+    downloaded: int
+    peers: bytes
+    trackers: list[str]
+    used: int
+
+
+class Record(msgspec.Struct, frozen=True, tag="record"):
+    """Make the files durable and put the rows into the store. Answered by Recorded."""
+
+    question: int
+    store: str
+    rows: list[Row]
+
+
+class Recorded(msgspec.Struct, frozen=True, tag="recorded"):
+    """`failed`: (torrent, file, errno) of files that could not be made durable; the rows of these torrents are not recorded.
+
+    `messages`: for the user; `error`: why none could be recorded.
+    """
+
+    question: int
+    failed: list[tuple[int, int, int]] = []
+    messages: list[str] = []
+    error: str = ""
+
+
 class Problem(msgspec.Struct, frozen=True, tag="problem"):
     """An operation on a file failed; the completion record that follows has its errno."""
 
@@ -85,8 +192,23 @@ class Problem(msgspec.Struct, frozen=True, tag="problem"):
     errno: int
 
 
-Order = OpenTorrent | CloseTorrent | CheckPieces
-Answer = PiecesChecked | Problem
+Order = OpenTorrent | CloseTorrent | CheckPieces | Recall | Record
+Answer = PiecesChecked | Recalled | Recorded | Problem
+Question = CheckPieces | Recall | Record
+
+
+def question_of(message: Order | Answer) -> tuple[int, int] | None:
+    """What a question and its answer have in common; None for a message that is neither."""
+    if isinstance(message, (CheckPieces, PiecesChecked)):
+        return message.torrent, message.first
+    if isinstance(message, (Recall, Recalled, Record, Recorded)):
+        return -1, message.question
+    return None
+
+
+def torrent_of(question: Question) -> int:
+    """The torrent that a question is about; -1 for those about the resume store."""
+    return question.torrent if isinstance(question, CheckPieces) else -1
 
 _encoder = msgspec.msgpack.Encoder()
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)

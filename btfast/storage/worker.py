@@ -22,6 +22,7 @@ from btfast.storage import finish, messages
 from btfast.storage.check import Checker
 from btfast.storage.files import Files, descriptor_budget
 from btfast.storage.layout import Layout
+from btfast.storage.recorder import Recorder
 from btfast.storage.writer import VerifiedPiece, write_pieces
 
 _BATCH = 16  # as many as the widest kernel has lanes: more a call hash more slowly (measured: 20-30 %)
@@ -43,6 +44,7 @@ class Worker:
         self._checks: deque[messages.CheckPieces] = deque()
         self._files = Files(descriptor_budget())
         self._checker = Checker()
+        self._recorder = Recorder(self._answer, self._files)
         self._alive = True
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
@@ -53,12 +55,14 @@ class Worker:
     def run(self) -> None:
         while self._alive:
             batch = self._jobs.take(_BATCH)
-            if batch or self._checks:
+            if batch or self._checks or self._recorder.busy:
                 # In turns: what is written holds memory that peers wait for, and a check may take hours.
                 if batch:
                     self._handle_jobs(batch)
                 if self._checks:
                     self._check(self._checks.popleft())
+                if self._recorder.busy:
+                    self._recorder.step()
                 if self._control_only.poll(0):
                     self._handle_control()
             elif self._jobs.prepare_sleep():
@@ -83,8 +87,10 @@ class Worker:
                 self._closed.add(order.torrent)
                 self._layouts.pop(order.torrent, None)
                 self._files.forget(order.torrent)
-            else:
+            elif isinstance(order, messages.CheckPieces):
                 self._checks.append(order)
+            else:
+                self._recorder.handle(order)
 
     def _check(self, order: messages.CheckPieces) -> None:
         layout = self._layouts.get(order.torrent)

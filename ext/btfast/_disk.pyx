@@ -1,5 +1,5 @@
-# Two system calls that the standard library lacks: fallocate without glibc's emulation by writing zeros (minutes on a
-# file system that cannot preallocate), and statx's answer to "which alignment does direct I/O need here".
+# Three system calls that the standard library lacks: fallocate without glibc's emulation by writing zeros (minutes on a
+# file system that cannot preallocate), statx's answer to "which alignment does direct I/O need here", and syncfs.
 
 from libc.errno cimport EINTR, ENOSYS, EOPNOTSUPP, errno
 
@@ -28,6 +28,13 @@ cdef extern from *:
         errno = EOPNOTSUPP; (void)fd; (void)size; return -1;
     #endif
     }
+    static int btfast_syncfs(int fd) {
+    #if defined(__linux__)
+        return syncfs(fd);
+    #else
+        errno = ENOSYS; (void)fd; return -1;
+    #endif
+    }
     /* The kernel's struct statx, as far as needed: older headers lack the direct I/O fields. */
     static int btfast_direct_alignment(int fd, uint32_t *memory, uint32_t *offset) {
     #if defined(__linux__) && defined(SYS_statx)
@@ -46,6 +53,7 @@ cdef extern from *:
     }
     """
     int btfast_fallocate(int fd, long long size) nogil
+    int btfast_syncfs(int fd) nogil
     int btfast_direct_alignment(int fd, unsigned int* memory, unsigned int* offset) nogil
 
 
@@ -73,3 +81,15 @@ def direct_alignment(int fd):
     if btfast_direct_alignment(fd, &memory, &offset) < 0:
         return None
     return memory, offset
+
+
+def sync_file_system(int fd):
+    """Makes all that was written to the file system of `fd` durable. False where that cannot be asked for; OSError."""
+    cdef int result
+    with nogil:
+        result = btfast_syncfs(fd)
+    if result == 0:
+        return True
+    if errno == ENOSYS:
+        return False
+    raise OSError(errno, os.strerror(errno))

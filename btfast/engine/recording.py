@@ -1,0 +1,139 @@
+"""One torrent's entry in the resume store: which files changed since it was recorded, and what may be claimed of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from errno import ENOENT
+from typing import NamedTuple
+
+from btfast.metainfo.torrent import Torrent
+from btfast.storage.identity import ABSENT, FINAL, UNFINISHED
+from btfast.storage.layout import Layout
+from btfast.storage.messages import FileSeen, Known, PartialPiece, Row
+from btfast.swarm.pieces import Pieces
+
+
+def key_of(torrent: Torrent) -> bytes:
+    """What the store knows a torrent by, whichever its version: the SHA-256 of its info dict."""
+    return hashlib.sha256(torrent.info_raw).digest()
+
+
+class Figures(NamedTuple):
+    """Of this run: payload bytes; addresses of good peers in compact form; trackers that answered."""
+
+    uploaded: int
+    downloaded: int
+    peers: bytes
+    trackers: list[str]
+
+
+class TorrentRecord:
+    """`changed` is called when something is to be recorded; `figures()` gives what else is.
+
+    A piece is claimed only when the files that it lies in are made durable with the row that claims it.
+    """
+
+    def __init__(
+        self, torrent: Torrent, layout: Layout, pieces: Pieces, known: Known | None,
+        figures: Callable[[], Figures], changed: Callable[[TorrentRecord], None],
+    ) -> None:  # fmt: skip
+        self.number = layout.torrent
+        self._key = key_of(torrent)
+        self._layout = layout
+        self._pieces = pieces
+        self._known = known
+        self._figures = figures
+        self._changed = changed
+        self._seen: dict[int, tuple[int, bool]] = {}  # of files that changed: name, and whether to make them durable
+        self._last: dict[int, tuple[int, bool]] = {}  # those of the row that was made last
+        self._final: set[int] = set()
+        self._unsure: set[int] = set()  # files of which bytes were lost on their way to the disk
+        self._unfinished = UNFINISHED if layout.suffix else FINAL
+        self._ended = False
+        self.partial: list[PartialPiece] = []
+        self.complete = False  # every file has its final name
+
+    def begin(self, final: set[int], trusted: set[int], found: set[int]) -> None:
+        """What a look at the disk has brought. `found`: files that are there, `final` of them under their final names.
+
+        `trusted`: those that are as they were recorded. The others may still be on their way to the disk.
+        """
+        self._final = set(final)
+        for file in found - trusted:
+            self._seen[file] = (FINAL if file in final else self._unfinished, True)
+        if self._known is not None:
+            for file, name in enumerate(self._known.names):
+                if name == ABSENT and file not in found:
+                    self._seen[file] = (ABSENT, False)
+        if self._seen:
+            self._changed(self)
+
+    def handle_verified(self, index: int) -> None:
+        """A piece has been written."""
+        layout = self._layout
+        for file in layout.geometry.piece_files(index):
+            if file not in layout.pads and file not in self._final:
+                self._seen[file] = (self._unfinished, True)
+        self._changed(self)
+
+    def handle_finished(self, file: int) -> None:
+        """It is durable under its final name."""
+        self._final.add(file)
+        self._seen[file] = (FINAL, False)
+        self._changed(self)
+
+    def handle_demoted(self, file: int) -> None:
+        """It has lost its final name."""
+        self._final.discard(file)
+        self._seen[file] = (self._unfinished, True)
+        self._changed(self)
+
+    def handle_failed(self, file: int, errno: int) -> bool:
+        """It could not be made durable. False where it has only moved meanwhile; else nothing in it is claimed any more."""
+        if errno == ENOENT and file in self._final:
+            return False
+        self._unsure.add(file)
+        self._changed(self)
+        return errno != ENOENT
+
+    def repeat(self) -> None:
+        """The row that was made last was not recorded."""
+        self._seen = self._last | self._seen
+        self._last = {}
+        self._changed(self)
+
+    def ends(self) -> bool:
+        """The torrent will not change any more: whether there is something to record at last."""
+        if self._ended:
+            return False
+        self._ended = True
+        figures = self._figures()
+        return bool(self._seen or figures.uploaded or figures.downloaded)
+
+    def row(self, used: int) -> Row:
+        """What is to be recorded now; `used`: seconds since 1970."""
+        layout, figures = self._layout, self._figures()
+        self._last, self._seen = self._seen, {}
+        have = self._pieces.have
+        if self._unsure:
+            have = have.copy()
+            for file in self._unsure:
+                self._last[file] = (ABSENT, False)
+                for index in layout.geometry.file_pieces(file):
+                    have.clear(index)
+        before = self._known
+        return Row(
+            torrent=self.number, key=self._key, directory=layout.directory, count=len(layout.paths),
+            complete=self.complete and have.all(), have=have.to_bytes(),
+            files=[
+                FileSeen(file, self._path(file, name), name, sync) for file, (name, sync) in sorted(self._last.items())
+            ],
+            partial=self.partial, uploaded=figures.uploaded + (before.uploaded if before is not None else 0),
+            downloaded=figures.downloaded + (before.downloaded if before is not None else 0),
+            peers=figures.peers, trackers=figures.trackers, used=used,
+        )  # fmt: skip
+
+    def _path(self, file: int, name: int) -> str:
+        path = "/".join(self._layout.paths[file])
+        return path if name == FINAL else path + self._layout.suffix

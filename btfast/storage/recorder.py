@@ -1,0 +1,266 @@
+"""The worker's part in resuming: makes files durable and records what they hold; tells later what of that is still there.
+
+Orders are done in steps, one file made durable in each, so that a worker goes on with its pieces in between. SQLite is
+loaded when there is a database to read or something to write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from errno import EIO
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from btfast import _disk
+from btfast.storage.files import Files
+from btfast.storage.identity import ABSENT, FINAL, NO_FILE, UNFINISHED, Identities, Identity, identity_of
+from btfast.storage.messages import (
+    Answer,
+    FileSeen,
+    Known,
+    PartialPiece,
+    Recall,
+    Recalled,
+    Record,
+    Recorded,
+    Row,
+    Wanted,
+)
+
+if TYPE_CHECKING:
+    from btfast.storage.resume_store import Entry, ResumeStore
+
+MANY = 16  # files
+_partials = msgspec.msgpack.Decoder(list[PartialPiece])
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Recorder:
+    """`answer` sends to the network process; `files`: the worker's open ones."""
+
+    def __init__(self, answer: Callable[[Answer], None], files: Files) -> None:
+        self._answer = answer
+        self._files = files
+        self._recalls: deque[Recall] = deque()
+        self._steps: deque[Iterator[None]] = deque()
+        self._stores: dict[str, ResumeStore] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether `step` has something to do."""
+        return bool(self._recalls or self._steps)
+
+    def handle(self, order: Recall | Record) -> None:
+        if isinstance(order, Recall):
+            self._recalls.append(order)
+        else:
+            self._steps.append(self._record(order))
+
+    def step(self) -> None:
+        """A little of what was ordered; who wants to begin comes first."""
+        if self._recalls:
+            self._recall(self._recalls.popleft())
+        elif next(self._steps[0], self) is self:
+            self._steps.popleft()
+
+    def _store(self, path: str) -> ResumeStore:
+        store = self._stores.get(path)
+        if store is None:
+            from btfast.storage.resume_store import ResumeStore
+
+            store = self._stores[path] = ResumeStore(path)
+        return store
+
+    # what is still there
+
+    def _recall(self, order: Recall) -> None:
+        found: list[Known | None] = [None] * len(order.wanted)
+        if not os.path.exists(order.store):
+            self._answer(Recalled(order.question, found))
+            return
+        store = self._store(order.store)
+        error = ""
+        try:
+            entries = store.load([(wanted.key, wanted.directory) for wanted in order.wanted])
+        except OSError as refused:
+            entries = []
+            error = refused.strerror or str(refused)
+        with _Directories() as directories:
+            for number, entry in enumerate(entries):
+                if entry is not None:
+                    found[number] = _compare(entry, order.wanted[number], directories)
+        messages, store.messages = store.messages, []
+        self._answer(Recalled(order.question, found, messages, error))
+
+    # what is there now
+
+    def _record(self, order: Record) -> Iterator[None]:
+        store = self._store(order.store)
+        failed: list[tuple[int, int, int]] = []
+        ready: list[tuple[Row, list[tuple[FileSeen, Identity]]]] = []
+        synced = self._sync_many(order)
+        with _Directories() as directories:
+            for row in order.rows:
+                seen: list[tuple[FileSeen, Identity]] = []
+                fine = True
+                for file in row.files:
+                    try:
+                        if file.name == ABSENT:
+                            identity = NO_FILE
+                        elif file.sync and row.directory not in synced:
+                            identity = identity_of(self._make_durable(row, file), file.name)
+                            yield
+                        else:
+                            identity = identity_of(directories.look(row.directory, file.path), file.name)
+                    except OSError as error:
+                        failed.append((row.torrent, file.file, error.errno or EIO))
+                        fine = False
+                    else:
+                        seen.append((file, identity))
+                if fine:
+                    ready.append((row, seen))
+        refusal = ""
+        try:
+            if ready:
+                places = [(row.key, row.directory) for row, _ in ready]
+                entries = dict(zip(places, store.load(places), strict=True))
+                for place, (row, seen) in zip(places, ready, strict=True):  # a later row of the same torrent goes on
+                    entries[place] = _entry(row, seen, entries[place])
+                store.save(entry for entry in entries.values() if entry is not None)
+        except OSError as refused:
+            refusal = refused.strerror or str(refused)
+        messages, store.messages = store.messages, []
+        self._answer(Recorded(order.question, failed, messages, refusal))
+
+    def _sync_many(self, order: Record) -> set[str]:
+        """Directories in which so many files are to be made durable that their file system is, as a whole.
+
+        Each file by itself waits for the disk: 0.3 to 5 ms on a virtual machine, also where nothing was left to write.
+        """
+        counts: Counter[str] = Counter()
+        for row in order.rows:
+            counts[row.directory] += sum(file.sync for file in row.files)
+        done: set[str] = set()
+        for directory in [directory for directory, count in counts.items() if count > MANY]:
+            with contextlib.suppress(OSError):  # then one by one, to know which of them it is
+                fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    if _disk.sync_file_system(fd):
+                        done.add(directory)
+                finally:
+                    os.close(fd)
+        return done
+
+    def _make_durable(self, row: Row, file: FileSeen) -> os.stat_result:
+        """All that was written to the file before now survives a power cut, whoever wrote it. OSError."""
+        fd = self._files.open_descriptor(row.torrent, file.file)
+        opened = fd is None
+        if fd is None:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            fd = os.open(os.path.join(row.directory, file.path), flags)
+        try:
+            if hasattr(os, "fdatasync"):
+                os.fdatasync(fd)
+            else:
+                os.fsync(fd)
+            return os.fstat(fd)
+        finally:
+            if opened:
+                os.close(fd)
+
+
+class _Directories:
+    """Look-ups of many files, whose directory is opened once."""
+
+    def __init__(self) -> None:
+        self._path: str | None = None
+        self._fd: int | None = None
+
+    def __enter__(self) -> _Directories:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+
+    def look(self, directory: str, path: str) -> os.stat_result:
+        """What is at `path` below `directory`. OSError."""
+        if directory != self._path:
+            if self._fd is not None:
+                os.close(self._fd)
+            self._path = directory
+            self._fd = None
+            with contextlib.suppress(OSError):
+                self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if self._fd is None:
+            raise FileNotFoundError(directory)
+        return os.stat(path, dir_fd=self._fd, follow_symlinks=False)
+
+    def device(self, directory: str) -> int:
+        """The disk that the directory is on, or would be."""
+        while True:
+            try:
+                return os.stat(directory).st_dev
+            except OSError:
+                above = os.path.dirname(directory)
+                if above == directory:
+                    return 0
+                directory = above
+
+
+def _compare(entry: Entry, wanted: Wanted, directories: _Directories) -> Known | None:
+    """What of a row still holds."""
+    try:
+        recorded = Identities(len(wanted.paths), entry.files)
+        partial = _partials.decode(entry.partial) if entry.partial else []
+    except (ValueError, msgspec.DecodeError):
+        return None
+    names = bytearray(len(wanted.paths))
+    device = 0
+    anything = False
+    for file, path in enumerate(wanted.paths):
+        identity = recorded[file]
+        if identity.name == ABSENT:
+            continue
+        device = identity.device
+        try:
+            status = directories.look(wanted.directory, path + wanted.suffix if identity.name == UNFINISHED else path)
+        except OSError:
+            continue
+        anything = True
+        if identity_of(status, identity.name) == identity:
+            names[file] = identity.name
+    pads = set(wanted.pads)
+    whole = entry.complete and all(name == FINAL or file in pads for file, name in enumerate(names))
+    return Known(
+        have=entry.have,
+        names=bytes(names),
+        complete=whole,
+        elsewhere=not anything and device != 0 and directories.device(wanted.directory) != device,
+        partial=partial,
+        uploaded=entry.uploaded,
+        downloaded=entry.downloaded,
+        peers=entry.peers,
+        trackers=entry.trackers.splitlines(),
+    )
+
+
+def _entry(row: Row, seen: list[tuple[FileSeen, Identity]], old: Entry | None) -> Entry:
+    """The row as it is stored: files of which it says nothing stay as they were recorded."""
+    from btfast.storage.resume_store import Entry
+
+    identities = Identities(row.count)
+    if old is not None:
+        with contextlib.suppress(ValueError):
+            identities = Identities(row.count, old.files)
+    for file, identity in seen:
+        identities[file.file] = identity
+    return Entry(
+        key=row.key, place=row.directory, complete=row.complete, have=row.have, files=identities.to_bytes(),
+        partial=_encoder.encode(row.partial) if row.partial else b"", uploaded=row.uploaded, downloaded=row.downloaded,
+        peers=row.peers, trackers="\n".join(row.trackers), used=row.used,
+    )  # fmt: skip
