@@ -5,6 +5,9 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from btfast.client.blocking import download as download
+    from btfast.client.checking import Check as Check
+    from btfast.client.checking import CheckedFile as CheckedFile
+    from btfast.client.checking import check as check
     from btfast.client.download import Download as Download
     from btfast.client.download import Result as Result
     from btfast.client.session import Session as Session
@@ -27,6 +30,9 @@ __version__ = "0.1.0"  # pyproject.toml says the same; a test holds them togethe
 
 _HOMES = {
     "download": "btfast.client.blocking",
+    "check": "btfast.client.checking",
+    "Check": "btfast.client.checking",
+    "CheckedFile": "btfast.client.checking",
     "Download": "btfast.client.download",
     "Result": "btfast.client.download",
     "Session": "btfast.client.session",

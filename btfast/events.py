@@ -82,6 +82,22 @@ class Warning(_Event, frozen=True, kw_only=True, tag="warning"):
     message: str
 
 
+class Checked(_Event, frozen=True, kw_only=True, tag="checked"):
+    """How a file stands that `btfast check` looked at."""
+
+    id: int
+    path: str  # below the directory
+    size: int  # as the torrent says
+    found: int | None  # as it is on disk; null where it is no file
+    # "good", "bad", "missing", "unfinished", "wrong_size", "unreadable", "unverified", "not_a_file"; "extra": none of the
+    # torrent's files
+    state: str
+    bad: tuple[tuple[int, int], ...] = ()  # pieces with bytes of it that do not match: first and last of each run
+    missing: tuple[tuple[int, int], ...] = ()  # pieces with bytes of it that are not all there
+    reason: str = ""
+    sha256: str | None = None  # of a good file, with --sums
+
+
 class Complete(_Event, frozen=True, kw_only=True, tag="complete"):
     """All of the item is verified, on disk, under its final names."""
 
@@ -125,4 +141,4 @@ class Summary(_Event, frozen=True, kw_only=True, tag="summary"):
     exit_code: int
 
 
-Event = Added | Metadata | Progress | FileDone | PieceFailed | Peer | Warning | Complete | Failed | Summary
+Event = Added | Metadata | Progress | FileDone | Checked | PieceFailed | Peer | Warning | Complete | Failed | Summary

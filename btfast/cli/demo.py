@@ -53,7 +53,8 @@ async def _demo(root: Path, size: int, options: Options) -> int:
 
     import msgspec
 
-    from btfast.cli.run import Item, Run, reporters_of
+    from btfast.cli.reporters import reporters_of
+    from btfast.cli.run import Item, Run
     from btfast.cli.settings import settings_of
     from btfast.cli.totals import Totals
     from btfast.client.session import Session

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, Protocol
 
 import msgspec
@@ -13,9 +13,10 @@ import msgspec
 from btfast.cli.text import duration, plural, printable, rate, size
 from btfast.cli.totals import Totals
 from btfast.errors import StorageError
-from btfast.events import Complete, Event, Failed, Metadata, Peer, PieceFailed, Summary, Warning
+from btfast.events import Checked, Complete, Event, Failed, Metadata, Peer, PieceFailed, Summary, Warning
 
 LINK_SHOWN = 80  # characters of a magnet link
+RANGES_SHOWN = 20  # of pieces, on one line
 PLAIN_INTERVAL = 30.0  # seconds between lines of progress
 
 
@@ -84,6 +85,9 @@ class PlainReporter(Silent):
                 self._note(f"btfast: error: {failure_line(event)}")
         elif isinstance(event, Complete) and self._results:
             self._result(complete_line(event))
+        elif isinstance(event, Checked) and self._results:
+            if event.state != "good" or self._verbose:
+                self._result(checked_line(event))
         elif isinstance(event, Summary):
             if len(self._interrupted) == 1:
                 self._note(f"btfast: error: {failure_line(self._interrupted[0])}")
@@ -176,9 +180,39 @@ def complete_line(event: Complete) -> str:
     name = printable(event.name)
     served = f", {size(event.uploaded)} served" if event.uploaded else ""
     if not event.downloaded:
+        if event.limited_by in ("hashing", "disk"):  # what is on disk was read and hashed, and no more than that
+            pace = rate(event.bytes / event.seconds) if event.seconds else "at once"
+            return f"{name}: {size(event.bytes)}, all good: checked in {duration(event.seconds)}, {pace}"
         return f"{name}: {size(event.bytes)}, complete{served}"
     limit = LIMITS.get(event.limited_by, f"limited by {event.limited_by}")
     return f"{name}: {size(event.bytes)} in {duration(event.seconds)}, {rate(event.rate)}, {limit}{served}"
+
+
+STATES = {
+    "wrong_size": "wrong size",
+    "not_a_file": "not a file",
+    "unverified": "cannot be verified",
+    "unfinished": "unfinished, still .part",
+}
+
+
+def checked_line(event: Checked) -> str:
+    """`path: bad: pieces 3, 17-20`"""
+    parts = [printable(event.path), STATES.get(event.state, event.state)]
+    if event.reason:
+        parts.append(printable(event.reason))
+    if event.bad:
+        parts.append(f"bad pieces {piece_ranges(event.bad)}")
+    if event.missing and event.state != "missing":
+        parts.append(f"pieces not all there {piece_ranges(event.missing)}")
+    return ": ".join(parts)
+
+
+def piece_ranges(runs: Sequence[tuple[int, int]]) -> str:
+    """`3, 17-20`, of many the first ones."""
+    shown = [str(first) if first == last else f"{first}-{last}" for first, last in runs[:RANGES_SHOWN]]
+    more = len(runs) - len(shown)
+    return ", ".join(shown) + (f" and {more} more runs" if more else "")
 
 
 def failure_line(event: Failed) -> str:

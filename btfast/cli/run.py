@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from btfast.cli.bars import Bars
 from btfast.cli.command import INTERRUPTED
 from btfast.cli.options import Options
-from btfast.cli.report import JsonReporter, LogReporter, PlainReporter, Reporter
+from btfast.cli.report import Reporter
+from btfast.cli.reporters import reporters_of
 from btfast.cli.totals import Totals
 from btfast.client.download import failed_of
 from btfast.client.launch import NetworkProcess
@@ -34,24 +33,6 @@ class Item(NamedTuple):
     peers: Sequence[PeerLike] = ()
     seed: bool = False
     metadata_only: bool = False
-
-
-def reporters_of(options: Options, totals: Totals) -> list[Reporter]:
-    """How this run shows itself: JSON or lines on stdout, bars or lines on stderr, a log."""
-    chosen: list[Reporter] = []
-    quiet, verbose = bool(options["quiet"]), bool(options["verbose"])
-    if options["json"]:
-        chosen.append(JsonReporter(sys.stdout.buffer))
-    bars = sys.stderr.isatty() and not quiet and os.environ.get("TERM") != "dumb"
-    bars = bars and not (options["json"] and sys.stdout.isatty())
-    plain = PlainReporter(totals, quiet=quiet, verbose=verbose, results=not options["json"], progress=not bars)
-    if bars:
-        chosen.append(Bars(totals, plain))
-    else:
-        chosen.append(plain)
-    if path := options.text("log"):
-        chosen.append(LogReporter(path, verbose=verbose))
-    return chosen
 
 
 class Run:

@@ -8,26 +8,14 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable
 
 from btfast.client.download import Result
 from btfast.client.session import STOP_PATIENCE, PeerLike, Session, Source
 from btfast.config import Settings
 from btfast.errors import InternalError
 from btfast.events import Complete, Event, Progress
-
-
-@runtime_checkable
-class Bar(Protocol):
-    """A progress bar in tqdm's manner."""
-
-    total: float | None
-
-    def update(self, n: int, /) -> object: ...
-
-
-ProgressLike = Callable[[int, int], object] | Bar
+from btfast.progress import ProgressLike, shower
 
 
 def download(
@@ -45,7 +33,7 @@ def download(
     """
     worker = _Worker(source, directory, settings, list(peers))
     worker.start()
-    show = _shower(progress)
+    show = shower(progress)
     try:
         while (news := worker.news.get()) is not None:
             show(*news)
@@ -59,23 +47,6 @@ def download(
     if worker.result is None:
         raise InternalError("download: ended without a result: please report this")
     return worker.result
-
-
-def _shower(progress: ProgressLike | None) -> Callable[[int, int], object]:
-    if progress is None:
-        return lambda done, total: None
-    if isinstance(progress, Bar):
-        bar, shown = progress, 0
-
-        def show(done: int, total: int) -> None:
-            nonlocal shown
-            bar.total = total
-            if done != shown:
-                bar.update(done - shown)
-                shown = done
-
-        return show
-    return progress
 
 
 class _Worker(threading.Thread):
