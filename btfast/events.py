@@ -110,6 +110,7 @@ class Complete(_Event, frozen=True, kw_only=True, tag="complete"):
     bytes: int  # size of the item
     downloaded: int  # payload fetched in this run
     uploaded: int
+    reused: int = 0  # bytes copied from files that were on this machine already
     wasted: int  # payload that was fetched in vain: duplicates and failed pieces
     seconds: float
     rate: float  # downloaded / seconds

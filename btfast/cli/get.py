@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from btfast.cli.run import Item
 
-OPTIONS = ("output", "input", "jobs", "peer", "check", "in-place", "metadata-only", "dry-run", *NETWORK, *OUTPUT)
+OPTIONS = ("output", "input", "jobs", "peer", "check", "reuse", "in-place", "metadata-only", "dry-run", *NETWORK, *OUTPUT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -78,6 +78,7 @@ TABLE = (
     Option("sums", "text", "also make a list of the files' sums, from the same read", choices=("sha256",)),
     Option("sums-file", "text", "where the list goes, - for stdout (default DIR/SHA256SUMS)", metavar="FILE"),
     Option("force", "flag", "replace a file that is there"),
+    Option("reuse", "list", "copy files from below this directory where they fit; again for more", field="reuse", metavar="DIR"),
     Option("in-place", "flag", "write under the final names, without .part", field="in_place"),
     Option("metadata-only", "flag", "write no more than NAME.torrent: from a magnet link, an info-hash, a URL"),
     Option("scrape", "flag", "ask the trackers how many seeds and leechers there are"),

@@ -14,6 +14,7 @@ from btfast.engine.dht import Dht
 from btfast.engine.lsd import LocalDiscovery
 from btfast.engine.resolve import Resolver
 from btfast.engine.resuming import Resuming
+from btfast.engine.reusing import Reusing
 from btfast.engine.served_files import ServedFiles
 from btfast.engine.throttle import Line, Throttle
 from btfast.engine.trackers import Trackers
@@ -43,6 +44,7 @@ class Context:
         self.down = Throttle(self.loop, parse_size(settings.max_down))
         self.port = 0  # where we listen
         self.external = ExternalAddress()
+        self.reusing = Reusing(emit, settings.reuse) if settings.reuse else None
         self.lsd = LocalDiscovery(self)  # opens its sockets when a torrent is old enough
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
         self.trackers = Trackers(self.udp, self.resolver, settings.bind)

@@ -100,6 +100,7 @@ class ActiveTorrent:
         self._watch = Stopwatch(context)
         self._left = torrent.total_length
         self._seeding_since: float | None = None
+        self._reused = 0  # bytes copied from other files of this machine
 
     @property
     def name(self) -> str:
@@ -133,7 +134,7 @@ class ActiveTorrent:
         return Complete(
             id=self._add.id, source=self._add.source, name=torrent.name, info_hash=torrent.info_hash.hex(),
             directory=self._add.directory, files=self._finishing.names, bytes=torrent.total_length,
-            downloaded=self._downloaded, uploaded=self._uploaded, wasted=self._wasted, seconds=seconds,
+            downloaded=self._downloaded, uploaded=self._uploaded, wasted=self._wasted, reused=self._reused, seconds=seconds,
             rate=self._downloaded / seconds, limited_by=verdict,
         )  # fmt: skip
 
@@ -148,6 +149,7 @@ class ActiveTorrent:
     async def _open(self) -> None:
         if not self._add.seed:
             self._place = hold_place(self._layout)
+            await self._reuse()
         found = await survey_and_check(
             self._context, self.torrent, self._layout, writing=not self._add.seed, known=self._known
         )
@@ -163,6 +165,11 @@ class ActiveTorrent:
         self._left -= sum(map(self.torrent.geometry.piece_size, indexes))
         self._found = found
         self._record.begin(found.named, found.unchanged, found.there)
+
+    async def _reuse(self) -> None:
+        if self._context.reusing is not None:
+            reused = await self._context.reusing.take(self.torrent, self._layout, range(len(self.torrent.files)))
+            self._reused = reused.bytes
 
     async def _start(self) -> None:
         context, torrent = self._context, self.torrent
