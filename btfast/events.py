@@ -47,6 +47,7 @@ class Progress(_Event, frozen=True, kw_only=True, tag="progress"):
     seeds: int
     eta: float | None  # None when it cannot be told
     uploaded: int = 0
+    web_seeds: int = 0  # that have sent something and still may
 
 
 class FileDone(_Event, frozen=True, kw_only=True, tag="file"):
@@ -66,7 +67,7 @@ class PieceFailed(_Event, frozen=True, kw_only=True, tag="piece_failed"):
 
 
 class Peer(_Event, frozen=True, kw_only=True, tag="peer"):
-    """A peer was connected, lost or banned."""
+    """A peer or web seed was connected, lost or banned. A web seed's `address` is its URL, its `client` "web seed"."""
 
     id: int
     address: str
@@ -114,7 +115,7 @@ class Complete(_Event, frozen=True, kw_only=True, tag="complete"):
     wasted: int  # payload that was fetched in vain: duplicates and failed pieces
     seconds: float
     rate: float  # downloaded / seconds
-    limited_by: str  # "peers", "disk", "hashing", "network process", "limit", "nothing to do"
+    limited_by: str  # "peers", "web seeds", "disk", "hashing", "network process", "limit", "nothing to do"
 
 
 class Failed(_Event, frozen=True, kw_only=True, tag="failed"):

@@ -13,7 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from btfast.cli.run import Item
 
-OPTIONS = ("output", "input", "jobs", "peer", "check", "reuse", "in-place", "metadata-only", "dry-run", *NETWORK, *OUTPUT)
+OPTIONS = (
+    "output", "input", "jobs", "peer", "web-seed", "check", "reuse", "in-place", "metadata-only", "dry-run", *NETWORK, *OUTPUT,
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +59,8 @@ def read_items(sources: list[str], options: Options) -> list[Item]:
     for path in options.texts("input"):
         found += [(source, where or directory) for source, where in parse_list(read_list(path))]
     only = bool(options["metadata-only"])
-    return [Item(source, where, peers, metadata_only=only) for source, where in found]
+    servers = options.texts("web-seed")
+    return [Item(source, where, peers, metadata_only=only, web_seeds=servers) for source, where in found]
 
 
 def read_list(path: str) -> str:

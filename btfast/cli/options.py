@@ -50,6 +50,7 @@ TABLE = (
     Option("input", "list", f"a list: {_LIST}", short="i", metavar="FILE"),
     Option("jobs", "whole", "torrents active at once (default 100)", field="jobs", short="j", metavar="N"),
     Option("peer", "list", "a peer to try besides the trackers'; again for more", metavar="HOST:PORT"),
+    Option("web-seed", "list", "a web server that has the files, too (BEP 19); again for more", metavar="URL"),
     Option("data", "text", "directory that holds the complete data (default .)", metavar="DIR", default="."),
     Option("port", "whole", "where peers reach us (default 6881, else a free one)", field="port", metavar="N"),
     Option("bind", "text", "local address of all sockets (default: any)", field="bind", metavar="ADDR"),

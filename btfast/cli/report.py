@@ -167,6 +167,7 @@ class LogReporter(Silent):
 
 LIMITS = {
     "peers": "limited by the peers",
+    "web seeds": "limited by the web seeds",
     "disk": "limited by the disk",
     "hashing": "limited by hashing",
     "network process": "limited by the network process",
@@ -244,7 +245,8 @@ def progress_line(totals: Totals) -> str:
     if total:
         parts.append(f"{100 * done / total:.1f}% of {size(total)}")
     parts.append(f"{rate(sum(p.rate_down for p in active))} down, {rate(sum(p.rate_up for p in active))} up")
-    parts.append(plural(sum(p.peers for p in active), "peer"))
+    web_seeds = sum(p.web_seeds for p in active)
+    parts.append(plural(sum(p.peers for p in active), "peer") + (f", {plural(web_seeds, 'web seed')}" if web_seeds else ""))
     etas = [p.eta for p in active if p.eta is not None]
     if etas and totals.items == 1:
         parts.append(f"{duration(max(etas))} left")

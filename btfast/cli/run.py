@@ -33,6 +33,7 @@ class Item(NamedTuple):
     peers: Sequence[PeerLike] = ()
     seed: bool = False
     metadata_only: bool = False
+    web_seeds: Sequence[str] = ()
 
 
 class Run:
@@ -94,8 +95,9 @@ class Run:
             await self._window.acquire()
             try:
                 await session.add(
-                    item.source, item.directory, peers=item.peers, seed=item.seed, metadata_only=item.metadata_only
-                )
+                    item.source, item.directory, peers=item.peers, web_seeds=item.web_seeds, seed=item.seed,
+                    metadata_only=item.metadata_only,
+                )  # fmt: skip
             except Error as error:
                 self._handle_event(failed_of(number, _label(item), error))
             self._begun = number + 1

@@ -29,7 +29,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     wasted: int  # payload fetched in vain
     seconds: float
     rate: float  # bytes a second
-    limited_by: str  # "peers", "disk", "hashing", "network process", "limit", "nothing to do"
+    limited_by: str  # "peers", "web seeds", "disk", "hashing", "network process", "limit", "nothing to do"
 
 
 class Download:

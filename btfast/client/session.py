@@ -15,7 +15,7 @@ from types import TracebackType
 from btfast.client.download import Download, error_named, failed_of
 from btfast.client.launch import NetworkProcess, launch
 from btfast.client.link import Link
-from btfast.client.sources import HasRaw, absolute_directory, read_source
+from btfast.client.sources import HasRaw, absolute_directory, read_source, web_seed_url
 from btfast.config import Settings
 from btfast.engine.control import Add, Configure, Listening, Remove, Report, Stop, encode
 from btfast.errors import Error, InputError, InternalError, InterruptedError
@@ -104,13 +104,15 @@ class Session:
         directory: str | os.PathLike[str] = ".",
         *,
         peers: Iterable[PeerLike] = (),
+        web_seeds: Iterable[str] = (),
         seed: bool = False,
         metadata_only: bool = False,
     ) -> Download:
         """Starts a download of `source` into `directory`, or with `seed` serves the complete data that is there.
 
         `source` is the path of a .torrent, an http(s) URL of one, its bytes, a Torrent, a magnet link, or an info-hash.
-        `peers` are tried besides those that trackers name, as `"host:port"` or `(host, port)`. With `metadata_only` no
+        `peers` are tried besides those that trackers name, as `"host:port"` or `(host, port)`; `web_seeds` are http(s)
+        URLs of its files (BEP 19), besides those that it names. With `metadata_only` no
         more than NAME.torrent is written into `directory`.
         Every call takes the next `id`, from 0, also one that raises. Raises InputError, SourceNotFoundError,
         StorageError for a source that cannot be read, InternalError when the network process is gone.
@@ -120,6 +122,7 @@ class Session:
         _, link = self._opened()
         where = absolute_directory(directory)
         addresses = [parse_host_port(peer) if isinstance(peer, str) else (peer[0], peer[1]) for peer in peers]
+        servers = [web_seed_url(url) for url in web_seeds]
         label, data, magnet = await read_source(source)
         await link.writable.wait()
         if self._broken is not None:
@@ -137,6 +140,7 @@ class Session:
                 magnet=magnet,
                 metadata_only=metadata_only,
                 peers=addresses,
+                web_seeds=servers,
                 seed=seed,
             )
         )

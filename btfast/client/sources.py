@@ -44,6 +44,13 @@ def is_url(source: str) -> bool:
     return source[:8].lower().startswith(("http://", "https://"))
 
 
+def web_seed_url(url: str) -> str:
+    """The URL of a web seed, as it was given. InputError for what is none."""
+    if not is_url(url) or not url.isprintable():
+        raise InputError(f"web seed {shown(url)[:80]!r}: not an http or https URL: check it")
+    return url.strip().replace(" ", "%20")
+
+
 def magnet_uri(source: str) -> str:
     """The magnet URI that a source is, or that an info-hash stands for; "" for any other source. Raises InputError.
 

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from btfast._arena import Arena
 from btfast.config import Settings, parse_size
@@ -24,6 +25,9 @@ from btfast.events import Event, Warning
 from btfast.swarm.external import ExternalAddress
 from btfast.swarm.metadata import Room
 from btfast.wire.handshake import make_peer_id
+
+if TYPE_CHECKING:
+    from btfast.engine.web_hosts import WebHosts
 
 
 class Context:
@@ -49,6 +53,7 @@ class Context:
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
         self.trackers = Trackers(self.udp, self.resolver, settings.bind)
         self.dht = Dht(self, lambda message: emit(Warning(id=None, message=message)))
+        self._web_hosts: WebHosts | None = None
         self.workers: Workers  # these two are set by the engine before anything else runs
         self.resuming: Resuming
         self.starved: dict[object, Callable[[], bool]] = {}  # who waits for room in the arena
@@ -56,6 +61,18 @@ class Context:
         self.own_cpu = 0.0
         self.worker_cpu = 0.0
         self.full_seconds = 0.0  # how long requests had to wait because the arena was full
+
+    def web_hosts(self) -> WebHosts:
+        """The servers of web seeds; loaded when a torrent has any."""
+        if self._web_hosts is None:
+            from btfast.engine.web_hosts import WebHosts
+
+            self._web_hosts = WebHosts(bind=self.settings.bind)
+        return self._web_hosts
+
+    def close_web(self) -> None:
+        if self._web_hosts is not None:
+            self._web_hosts.close()
 
     def lines(self) -> tuple[Line | None, Line | None]:
         """One torrent's caps: up and down."""

@@ -35,6 +35,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, tag="add"):
     magnet: str = ""
     metadata_only: bool = False
     peers: list[tuple[str, int]] = []
+    web_seeds: list[str] = []  # besides those of the torrent
     seed: bool = False  # all data is in `directory` under its final names: serve it
     select: list[int] | None = None
 

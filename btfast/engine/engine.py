@@ -170,6 +170,7 @@ class Engine(asyncio.Protocol):
             context.down.close()
             await context.trackers.close()
             await context.dht.close()
+            context.close_web()
             context.udp.close()
             context.lsd.close()
             context.resolver.close()

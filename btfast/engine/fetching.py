@@ -34,6 +34,18 @@ class Owner(Protocol):
     def handle_guilty(self, guilty: list[int]) -> None: ...
 
 
+class WebSide(Protocol):
+    """The web seeds of the torrent, which the picker knows by their numbers as it knows peers."""
+
+    def knows(self, number: int) -> bool: ...
+
+    def pace(self, number: int, now: float) -> tuple[float, float]: ...
+
+    def take_back(self, number: int, run: BlockRun) -> None: ...
+
+    def handle_right(self, index: int, senders: set[int]) -> None: ...
+
+
 class Fetching:
     """Also the picker's SlotSource. `number` names the torrent to the workers."""
 
@@ -56,6 +68,7 @@ class Fetching:
         self._arena_full = False  # the last pick wanted a slot and got none
         self._parts = 1  # downloaders that divide the pieces, we among them
         self._freed = False  # blocks that were asked for are free again: idle peers may take them
+        self.web: WebSide | None = None
         self.pieces = pieces
         self.picker = Picker(self._geometry, pieces, context.rng, self, pace=self._pace, rescue=True)
         self.rate = Rate(now)
@@ -80,6 +93,8 @@ class Fetching:
 
     def _pace(self, peer: int) -> tuple[float, float]:
         now = self._context.loop.time()
+        if self.web is not None and self.web.knows(peer):
+            return self.web.pace(peer, now)
         pipeline = self._peers[peer].pipeline
         return pipeline.pace(now), pipeline.wait(now)
 
@@ -129,31 +144,35 @@ class Fetching:
 
     def handle_run(self, peer: PeerConnection, index: int, begin: int, length: int, now: float) -> None:
         """Blocks landed in the piece's slot."""
-        count = -(-length // BLOCK)
-        peer.pipeline.handle_received(now, count)
-        run = BlockRun(index, begin // BLOCK, count)
-        received = self.picker.received(peer.number, run)
-        self._count(peer, length, count - received.new, now)
-        if received.cancel:
-            self._cancel(received.cancel)
-        if received.new:
-            self._landed(run, received.whole)
+        peer.pipeline.handle_received(now, -(-length // BLOCK))
+        peer.last_payload = now
+        peer.rejects = 0
+        self.handle_landed(peer.number, index, begin, length, None, now)
 
     def handle_aside(self, peer: PeerConnection, index: int, begin: int, data: bytes, now: float) -> None:
         """A block that was asked of more than one peer came."""
         peer.pipeline.handle_received(now, 1)
-        run = BlockRun(index, begin // BLOCK, 1)
-        received = self.picker.received(peer.number, run)
-        self._count(peer, len(data), 1 - received.new, now)
-        self._cancel(received.cancel)
-        if received.new:
-            slot = next(self._large.places(run)).slot if self._large is not None else self._slots[index]
-            slot.write(begin, data)
-            self._landed(run, received.whole)
-
-    def _count(self, peer: PeerConnection, length: int, known: int, now: float) -> None:
         peer.last_payload = now
         peer.rejects = 0
+        self.handle_landed(peer.number, index, begin, len(data), data, now)
+
+    def handle_landed(
+        self, number: int, index: int, begin: int, length: int, data: bytes | None, now: float
+    ) -> None:
+        """Whole blocks from a peer or a web seed: where they belong already, or as `data`, one of them."""
+        count = -(-length // BLOCK)
+        run = BlockRun(index, begin // BLOCK, count)
+        received = self.picker.received(number, run)
+        self._count(length, count - received.new, now)
+        if received.cancel:
+            self._cancel(received.cancel)
+        if received.new:
+            if data is not None:
+                slot = next(self._large.places(run)).slot if self._large is not None else self._slots[index]
+                slot.write(begin, data)
+            self._landed(run, received.whole)
+
+    def _count(self, length: int, known: int, now: float) -> None:
         self.rate.add(now, length)
         self.downloaded += length
         if known:
@@ -165,6 +184,47 @@ class Fetching:
             if other is not None:
                 self._take_back(other, run, tell=True)
                 other.flush()
+            elif self.web is not None:
+                self.web.take_back(number, run)
+
+    # web seeds
+
+    def range_for(self, number: int, blocks: int, at: int = -1) -> tuple[list[BlockRun], bool, bool]:
+        """A range for a web seed to send: its runs, whether they must land aside, and whether only memory is missing.
+
+        `at`: from the beginning of this piece or not at all.
+        """
+        if self._paused:
+            return [], False, False
+        self._arena_full = False
+        runs = self.picker.pick_range(number, blocks, at)
+        self._drop_abandoned()
+        return runs, self.picker.took_over, not runs and self._arena_full
+
+    def room_for(self, index: int, begin: int, length: int) -> memoryview:
+        """Where these bytes of an open piece belong."""
+        slot = self._slots.get(index)
+        if slot is None and self._large is not None:
+            slot = next(self._large.places(BlockRun(index, begin // BLOCK, 1))).slot
+        assert slot is not None
+        view = memoryview(slot)
+        return view[begin - slot.first : begin - slot.first + length]
+
+    def handle_web_left(self, number: int) -> None:
+        """A web seed sends nothing more."""
+        self._freed = True
+        self.picker.peer_left(number)
+
+    def handle_returned(self, number: int, runs: list[BlockRun]) -> None:
+        """A web seed will not send these."""
+        self._freed = True
+        for run in runs:
+            self.picker.returned(number, run)
+
+    def handle_wasted(self, length: int) -> None:
+        """Bytes came that others had sent before."""
+        self.downloaded += length
+        self.wasted += length
 
     def _landed(self, run: BlockRun, whole: bool) -> None:
         if self._large is not None:
@@ -202,6 +262,8 @@ class Fetching:
 
     def _verified(self, index: int, fingerprints: list[int]) -> None:
         guilty = self._suspects.verified(index, fingerprints) if self._suspects.waiting(index) else []
+        if self.web is not None:
+            self.web.handle_right(index, {peer for peer, _ in self.picker.senders(index)})
         self.picker.piece_done(index)
         self._owner.handle_verified(index)
         if guilty:

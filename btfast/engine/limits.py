@@ -25,8 +25,8 @@ class Stopwatch:
     def seconds(self) -> float:
         return max(1e-6, self._context.loop.time() - self._began)
 
-    def verdict(self, downloaded: int) -> str:
-        """`peers`, `disk`, `hashing`, `network process`, or `nothing to do`."""
+    def verdict(self, downloaded: int, from_web: int = 0) -> str:
+        """`peers`, `web seeds` (where most came from them), `disk`, `hashing`, `network process`, or `nothing to do`."""
         if not downloaded:
             return "nothing to do"
         context, seconds = self._context, self.seconds
@@ -37,4 +37,4 @@ class Stopwatch:
             return "hashing" if context.worker_cpu - self._workers > BUSY * 0.8 * seconds * cores else "disk"
         if seconds > SHORT and context.own_cpu - self._own > BUSY * (seconds - SHORT / 2):
             return "network process"
-        return "peers"
+        return "web seeds" if 2 * from_web > downloaded else "peers"

@@ -7,6 +7,10 @@ from btfast.engine.finding import Finding
 from btfast.engine.peer_set import PeerSet
 from btfast.errors import Error, IncompleteError, VerificationError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # it is loaded when a torrent has web seeds
+    from btfast.engine.web_seeds import WebSeeds
+
 CHOKED = 3  # times as long: in a busy swarm a place in somebody's queue is worth waiting for
 RECHECK = 10.0  # seconds without a connected peer before those who name peers are asked again
 
@@ -14,8 +18,11 @@ RECHECK = 10.0  # seconds without a connected peer before those who name peers a
 class Patience:
     """Asked once a second."""
 
-    def __init__(self, context: Context, name: str, peers: PeerSet, finding: Finding) -> None:
+    def __init__(
+        self, context: Context, name: str, peers: PeerSet, finding: Finding, web: WebSeeds | None = None
+    ) -> None:
         self._context = context
+        self._web = web
         self._name = name
         self._peers = peers
         self._finding = finding
@@ -28,11 +35,15 @@ class Patience:
         peers = [peer for peer in self._peers.connections.values() if peer.greeted]
         if busy or any(now - peer.last_payload < recent or now - peer.connected_at < young for peer in peers):
             self._alone_since = now
+        web = self._web
+        if web is not None and web.hopeful(now, recent):
+            self._alone_since = now
         if any(peer.am_interested and peer.peer_choking for peer in peers):
             patience *= CHOKED
         alone = now - self._alone_since
         known = len(self._peers.known)
         nothing = not known and not self._peers.connections and self._finding.exhausted
+        nothing = nothing and (web is None or web.exhausted)
         if alone > RECHECK and not self._peers.connections:
             self._finding.want_peers()
         if nothing and self._peers.banned:
@@ -43,6 +54,8 @@ class Patience:
             )  # fmt: skip
         if alone <= patience and not nothing:
             return None
+        if web is not None:
+            return web.verdict(self._name, peers=len(peers), done=done, total=total)
         why = f"{known} known, {len(peers)} connected, none of them sends what is missing" if known else "none is known"
         if known and not peers and self._peers.last_failure:
             why += f"; {self._peers.last_failure}"

@@ -33,6 +33,7 @@ from btfast.engine.revealing import Revealing
 from btfast.engine.serving import Serving
 from btfast.engine.telling import Telling
 from btfast.engine.unchoking import Unchoking
+from btfast.engine.web_opening import open_web_seeds
 from btfast.engine.worker_process import Job
 from btfast.errors import Error, InputError, StorageError, VerificationError
 from btfast.events import Complete, FileDone, Peer, PieceFailed, Progress, Warning
@@ -46,6 +47,7 @@ from btfast.swarm.pieces import Pieces
 
 if TYPE_CHECKING:  # it is loaded when the first magnet link comes
     from btfast.engine.resolving import Resolving
+    from btfast.engine.web_seeds import WebSeeds
 
 SETTLE = 2.0  # seconds that the workers have to end what they were given
 SAME_PIECE_FAILURES = 20  # hosts of which each sent the whole of one piece wrong: then the torrent itself is in doubt
@@ -85,7 +87,9 @@ class ActiveTorrent:
         self._pieces = Pieces(geometry, Bitfield(geometry.piece_count))
         self._resolved = resolved
         self._peers = resolved.peers if resolved is not None else PeerSet(context, dialer, self._report_peer)
-        self._peers.cap(*context.lines())
+        self._lines = context.lines()
+        self._peers.cap(*self._lines)
+        self._web: WebSeeds | None = None
         self._exchange: PeerExchange | None = None
         self._early = EarlyPeers()
         self._finishing = Finishing(context, self._layout, geometry, self._file_finished)
@@ -125,7 +129,7 @@ class ActiveTorrent:
             await self._start()
             await self._done
             self._release_place()
-            verdict, seconds = self._watch.verdict(self._downloaded), self._watch.seconds
+            verdict, seconds = self._watch.verdict(self._downloaded, self._from_web), self._watch.seconds
             if self._add.seed or context.settings.seeds:
                 await self._serve()
             await self._farewell()
@@ -203,7 +207,10 @@ class ActiveTorrent:
             context, self, torrent.announce_list, named=self._add.peers, complete=self._pieces.complete,
             together=bool(self._add.magnet) and not torrent.private, nodes=torrent.nodes,
         )  # fmt: skip
-        self._patience = Patience(context, torrent.name, self._peers, self._finding)
+        self._web = open_web_seeds(context, self._add, torrent, self._fetching, self._lines[1])
+        if self._web is not None:
+            self._web.fill(context.loop.time())
+        self._patience = Patience(context, torrent.name, self._peers, self._finding, self._web)
         self._early.release(self._peers, context.loop.time())
 
     def _take_over(self) -> Finding | None:
@@ -245,6 +252,8 @@ class ActiveTorrent:
                 self._fetching.pause()
             self._early.close()
             self._peers.close(reason)
+            if self._web is not None:
+                self._web.close(reason)
             if self._fetching is not None:
                 self._fetching.close()
                 self._serving.close()
@@ -349,8 +358,12 @@ class ActiveTorrent:
 
     def handle_bad_piece(self, index: int, senders: list[int], guilty: list[int]) -> None:
         addresses = [address for number in senders if (address := self._peers.address_of(number)) is not None]
-        self._context.emit(PieceFailed(id=self._add.id, index=index, peers=[str(address) for address in addresses]))
-        self.handle_guilty(guilty)
+        servers = [name for number in senders if self._web is not None and (name := self._web.name(number))]
+        named = [*map(str, addresses), *servers]
+        self._context.emit(PieceFailed(id=self._add.id, index=index, peers=named))
+        if servers and self._web is not None:
+            self._web.handle_wrong(index, senders)
+        self.handle_guilty([number for number in guilty if len(senders) > 1 or not servers])
         if len(senders) != 1 or not addresses:
             return
         hosts = self._failures.setdefault(index, set())
@@ -366,6 +379,8 @@ class ActiveTorrent:
 
     def handle_guilty(self, guilty: list[int]) -> None:
         for number in guilty:
+            if self._web is not None and self._web.handle_guilty(number):
+                continue
             self._peers.ban(number, "it sent wrong data")
 
     def _report_peer(self, peer: PeerConnection, change: str, reason: str) -> None:
@@ -413,6 +428,10 @@ class ActiveTorrent:
         return self._fetching.wasted if self._fetching is not None else 0
 
     @property
+    def _from_web(self) -> int:
+        return self._web.received if self._web is not None else 0
+
+    @property
     def _uploaded(self) -> int:
         if self._fetching is None:
             return 0
@@ -436,6 +455,8 @@ class ActiveTorrent:
         """Ten times a second."""
         if self._finding is not None and self._fetching is not None:
             self._fetching.nudge(now)
+            if self._web is not None:
+                self._web.fill(now)
             self._telling.tell(now)
 
     def tick(self, now: float) -> None:
@@ -449,6 +470,8 @@ class ActiveTorrent:
         self._serving.tick(now)
         if not self._pieces.complete:
             self._fetching.tick(now)
+            if self._web is not None:
+                self._web.tick(now)
             self._lose_patience(now)
         if self._state == "downloading" and self._pieces.complete:
             self._state = "finishing"
@@ -472,6 +495,6 @@ class ActiveTorrent:
                 id=self._add.id, state=self._state, done=self.done_bytes, total=self.torrent.total_length,
                 rate_down=down, rate_up=up, peers=sum(peer.greeted for peer in peers),
                 seeds=sum(peer.is_seed for peer in peers), eta=self._left / down if down > 0 and self._left else None,
-                uploaded=self._uploaded,
+                uploaded=self._uploaded, web_seeds=self._web.active if self._web is not None else 0,
             )
         )  # fmt: skip

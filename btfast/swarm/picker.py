@@ -189,15 +189,20 @@ class Picker:
             self.took_over = bool(runs)
         return runs
 
-    def pick_range(self, peer: int, blocks: int) -> list[BlockRun]:
-        """`pick` for a web seed: blocks that follow one another through as many pieces as possible."""
+    def pick_range(self, peer: int, blocks: int, at: int = -1) -> list[BlockRun]:
+        """`pick` for a web seed: blocks that follow one another through as many pieces as possible.
+
+        `at`: from the beginning of this piece or not at all.
+        """
         me = self._peers[peer]
         self.took_over = False
         runs: list[BlockRun] = []
         left = blocks
-        piece = me.own or self._loose_for(me)
-        index = -1
-        if piece is None:
+        piece = me.own or self._loose_for(me) if at < 0 else None
+        index = at
+        if at >= 0:
+            self._disown(me)
+        elif piece is None:
             index = self._choice.range_for(me, alone=len(self._peers) == len(self._web))
         while left > 0:
             if piece is None:
@@ -211,7 +216,7 @@ class Picker:
             if piece.locked:
                 break
             index, piece = piece.index + 1, None
-        return runs or self.pick(peer, blocks)
+        return runs or (self.pick(peer, blocks) if at < 0 else runs)
 
     def received(self, peer: int, run: BlockRun) -> Received:
         """Blocks that arrived, asked for or not. Whole pieces turn HASHING."""

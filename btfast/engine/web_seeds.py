@@ -1,0 +1,335 @@
+"""The web seeds of one torrent: which there are, how many connections each gets, and what becomes of what they send."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+
+from btfast.discovery.announce import printable, tracker_name
+from btfast.engine.context import Context
+from btfast.engine.fetching import Fetching
+from btfast.engine.throttle import Line
+from btfast.engine.web_answers import Verdicts
+from btfast.engine.web_lane import Lane
+from btfast.errors import Error, IncompleteError, VerificationError
+from btfast.metainfo.geometry import BLOCK
+from btfast.metainfo.reach import Reach
+from btfast.metainfo.torrent import Torrent
+from btfast.metainfo.web_files import WebFiles
+from btfast.swarm.blocks import BlockRun
+from btfast.swarm.pieces import WANTED
+from btfast.swarm.rates import Rate
+from btfast.swarm.web_range import Landed, Landing, WebRange, chained
+from btfast.swarm.web_seed import WebSeed
+
+FIRST_NUMBER = 1 << 32  # above those of all peers
+MOST = 50  # web seeds of one torrent
+RANGE = 16 << 20  # bytes of one range
+SHORTEST = 1 << 20
+GUILTY = 2  # bad blocks that could only be told from good ones later
+YOUNG = 20.0  # seconds that a fresh start, and a web seed that asked for patience, count as hope
+
+
+class WebSeeds:
+    """`report(seed, change, reason)` and `warn(message)` say what happens. `named`: the URLs of the user."""
+
+    def __init__(
+        self, context: Context, torrent: Torrent, fetching: Fetching, line: Line | None, *, named: Iterable[str],
+        report: Callable[[WebSeed, str, str], None], warn: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        now = context.loop.time()
+        self._context = context
+        self._torrent = torrent
+        self._fetching = fetching
+        self._line = line
+        self._report = report
+        self._warn = warn
+        self._hosts = context.web_hosts()
+        self._pads = frozenset(number for number, file in enumerate(torrent.files) if file.pad)
+        lengths = [file.length for file in torrent.files]
+        files = WebFiles(torrent)
+        self._verdicts = Verdicts(torrent.geometry, fetching.pieces, lengths, files, torrent.info_hash)
+        self._seeds: dict[int, WebSeed] = {}
+        self._lanes: dict[int, list[Lane]] = {}
+        self._rates: dict[int, Rate] = {}
+        self._guilty: dict[int, int] = {}
+        self._told: set[int] = set()  # seeds that were reported as connected
+        self._mentioned: dict[int, set[int]] = {}  # files of seeds whose loss was told
+        self._starving = False
+        self._closed = False
+        self._began = now
+        self.last_payload = now
+        self.received = 0
+        numbers = itertools.count(FIRST_NUMBER)
+        wanted = [(url, False, True) for url in named]
+        wanted += [(url, False, False) for url in torrent.url_list]
+        wanted += [(url, True, False) for url in torrent.httpseeds]
+        known: set[tuple[str, bool]] = set()
+        for url, by_piece, by_user in wanted:
+            if (url, by_piece) in known or len(known) >= MOST:
+                continue
+            known.add((url, by_piece))
+            number = next(numbers)
+            seed = WebSeed(number, url, torrent.geometry, fetching.picker, by_piece=by_piece, named=by_user)
+            self._seeds[number] = seed
+            self._lanes[number] = []
+            self._rates[number] = Rate(now)
+            fetching.picker.peer_joined(number, seed.have, web=True)
+        fetching.web = self
+
+    # what others ask
+
+    @property
+    def seeds(self) -> list[WebSeed]:
+        """All of them, also those that are of no use any more."""
+        return list(self._seeds.values())
+
+    @property
+    def active(self) -> int:
+        """How many have sent something and still may."""
+        return sum(seed.received > 0 and not seed.exhausted for seed in self._seeds.values())
+
+    @property
+    def exhausted(self) -> bool:
+        """Nothing is expected of any of them any more."""
+        return all(seed.exhausted for seed in self._seeds.values())
+
+    @property
+    def waiting(self) -> bool:
+        """One waits for its turn at a server that other torrents are fetched from."""
+        return any(lane.waiting for lanes in self._lanes.values() for lane in lanes)
+
+    def hopeful(self, now: float, recent: float) -> bool:
+        """Whether something came lately, or may be about to."""
+        if self._closed or not self._seeds:
+            return False
+        if now - self.last_payload < recent or self.waiting:
+            return True
+        return not self.exhausted and now - self._began < min(YOUNG, self._context.settings.peer_timeout)
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong last with the one that would be expected to do best."""
+        for seed in self._seeds.values():
+            if seed.gone or seed.trouble:
+                return f"{name_of(seed)}: {seed.gone or seed.trouble}"
+        return ""
+
+    def stale_files(self) -> dict[int, str]:
+        """Files that are another version wherever they are, and why."""
+        found: dict[int, str] = {}
+        for seed in self._seeds.values():
+            for file, why in seed.stale.items():
+                found.setdefault(file, why)
+        return found
+
+    def verdict(self, name: str, *, peers: int, done: int, total: int) -> Error:
+        """Why nothing more comes: files that are other ones by now, or servers and peers that give nothing."""
+        stale = self.stale_files()
+        if stale:
+            listed = [f"{self._torrent.file_path(file)} {why}" for file, why in sorted(stale.items())]
+            more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+            count = "1 file is" if len(listed) == 1 else f"{len(listed)} files are"
+            return VerificationError(
+                f"{name}: {count} not what the torrent means at its web seed any more: {'; '.join(listed[:5])}{more}: get a "
+                "new torrent, or take them as they are with --accept-stale",
+                stale=[str(self._torrent.file_path(file)) for file in sorted(stale)], done=done, total=total,
+            )  # fmt: skip
+        wrong = next((seed for seed in self._seeds.values() if seed.gone and seed.stale), None)
+        if wrong is not None:
+            return VerificationError(f"{name}: {name_of(wrong)}: {wrong.gone}: get a new torrent", done=done, total=total)
+        also = f"; {peers} peers are connected" if peers else "; no peers"
+        why = self.trouble or "nothing comes from its web seeds"
+        return IncompleteError(f"{name}: {why}{also}: try again later, or name a source with --peer", done=done, total=total)
+
+    def name(self, number: int) -> str | None:
+        """How to call a sender, None when it is no web seed."""
+        seed = self._seeds.get(number)
+        return name_of(seed) if seed is not None else None
+
+    # fetching.WebSide
+
+    def knows(self, number: int) -> bool:
+        return number in self._seeds
+
+    def pace(self, number: int, now: float) -> tuple[float, float]:
+        seed = self._seeds[number]
+        return max(self._rates[number].value(now), 1.0), 0.0 if seed.ready(now) else 60.0
+
+    def take_back(self, number: int, run: BlockRun) -> None:
+        for lane in self._lanes.get(number, ()):
+            lane.cancel(run)
+
+    # time
+
+    def fill(self, now: float) -> None:
+        """Gives every lane that may something to do."""
+        if self._closed or self._fetching.pieces.complete:
+            return
+        for number, seed in self._seeds.items():
+            lanes = self._lanes[number]
+            if seed.ready(now):
+                if not lanes:
+                    self._open(seed)
+                for lane in list(lanes):
+                    lane.fill(now)
+
+    def tick(self, now: float) -> None:
+        """Once a second."""
+        if self._closed:
+            return
+        for number, seed in self._seeds.items():
+            lanes = self._lanes[number]
+            for lane in lanes:
+                lane.tick(now)
+            if seed.ready(now):
+                self._widen(seed, now)
+        self.fill(now)
+
+    def _widen(self, seed: WebSeed, now: float) -> None:
+        lanes = self._lanes[seed.number]
+        busy = sum(not lane.idle for lane in lanes)
+        width = seed.width(self._rates[seed.number].value(now), len(lanes))
+        if busy < len(lanes) or not self._fetching.pieces.count(WANTED):
+            return
+        while len(lanes) < width:
+            self._open(seed)
+        while len(lanes) > max(1, width) and (idle := next((lane for lane in lanes if lane.idle), None)):
+            idle.close()
+            lanes.remove(idle)
+
+    def _open(self, seed: WebSeed) -> None:
+        self._lanes[seed.number].append(
+            Lane(self._context, self._hosts, seed, self._verdicts, self, self._line)
+        )
+
+    # web_lane.Owner
+
+    def next_ranges(self, seed: WebSeed, at: int = -1) -> list[WebRange]:
+        fetching = self._fetching
+        geometry = self._torrent.geometry
+        if at < 0 and not seed.ranges:
+            at = fetching.pieces.next_wanted(0)
+        lanes = sum(len(lanes) for lanes in self._lanes.values())
+        share = fetching.pieces.bytes_left // (2 * max(1, lanes))
+        size = max(min(RANGE, max(SHORTEST, share), self._context.arena.size // 16), BLOCK)
+        blocks = max(size, min(geometry.piece_length, RANGE)) // BLOCK or 1
+        runs, aside, self._starving = fetching.range_for(seed.number, blocks, at)
+        return [WebRange(geometry, chain, self._pads, aside=aside) for chain in chained(runs, geometry)]
+
+    def room_for(self, landing: Landing) -> memoryview:
+        return self._fetching.room_for(landing.index, landing.begin, landing.length)
+
+    def landed(self, seed: WebSeed, landed: Landed) -> None:
+        now = self._context.loop.time()
+        index, begin, length, data = landed
+        if seed.number not in self._told:
+            self._told.add(seed.number)
+            self._report(seed, "connected", "")
+        seed.handle_progress(length)
+        self._rates[seed.number].add(now, length)
+        self.last_payload = now
+        self.received += length
+        self._fetching.handle_landed(seed.number, index, begin, length, data, now)
+        if seed.latency > 0.004 and len(self._lanes[seed.number]) == 1:
+            self._widen(seed, now)  # a long way: its window would not fill it
+
+    def wasted(self, count: int) -> None:
+        self._fetching.handle_wasted(count)
+
+    def returned(self, seed: WebSeed, runs: list[BlockRun]) -> None:
+        self._fetching.handle_returned(seed.number, runs)
+
+    def starving(self, seed: WebSeed) -> bool:
+        return self._starving
+
+    def may_reach(self, seed: WebSeed, reach: Reach) -> str:
+        if reach >= Reach.PUBLIC or seed.named or "?" not in seed.url:
+            return ""
+        return "a torrent may not name it: a query to a server of the local network could do anything there"
+
+    def changed(self, seed: WebSeed) -> None:
+        """It has lost files, or is gone: whoever reads the warnings hears of it once."""
+        mentioned = self._mentioned.setdefault(seed.number, set())
+        if seed.hopelessly_wrong:
+            seed.drop("sends other data than the torrent means")
+        for file, why in {**seed.lacking, **seed.stale}.items():
+            if file not in mentioned:
+                mentioned.add(file)
+                if len(mentioned) <= 5:
+                    self._warn(f"web seed {name_of(seed)}: {self._torrent.file_path(file)}: {why}")
+                elif len(mentioned) == 6:
+                    self._warn(f"web seed {name_of(seed)}: more files are missing or other ones there")
+        if seed.gone and -1 not in mentioned:
+            mentioned.add(-1)
+            self._warn(f"web seed {name_of(seed)}: {seed.gone}: not used any more")
+            self._end(seed, "disconnected", seed.gone)
+
+    def _end(self, seed: WebSeed, change: str, reason: str) -> None:
+        for lane in self._lanes[seed.number]:
+            lane.close()
+        self._lanes[seed.number].clear()
+        if seed.number in self._told or change == "banned":
+            self._told.discard(seed.number)
+            self._report(seed, change, reason)
+
+    # verification
+
+    def handle_right(self, index: int, senders: set[int]) -> None:
+        """A piece has the right hash, and these sent it."""
+        if len(senders) == 1:
+            seed = self._seeds.get(next(iter(senders)))
+            if seed is not None:
+                seed.handle_right(index)
+
+    def handle_wrong(self, index: int, senders: list[int]) -> None:
+        """A piece has the wrong hash. Who sent all of it is to blame; its files may be other ones by now."""
+        if len(senders) != 1 or (seed := self._seeds.get(senders[0])) is None:
+            return
+        for file in seed.handle_wrong(index, self._newer(seed)):
+            seed.handle_stale(file, "differs there from what the torrent means")
+        if seed.hopelessly_wrong or seed.have.none():
+            seed.drop("sends other data than the torrent means")
+        self.changed(seed)
+
+    def handle_guilty(self, number: int) -> bool:
+        """A sender of a bad block that became known later; False when it is no web seed."""
+        seed = self._seeds.get(number)
+        if seed is None:
+            return False
+        self._guilty[number] = self._guilty.get(number, 0) + 1
+        if self._guilty[number] >= GUILTY:
+            seed.drop("sends other data than the torrent means")
+            self.changed(seed)
+        return True
+
+    def _newer(self, seed: WebSeed) -> set[int]:
+        made = self._torrent.creation_date
+        if made is None:
+            return set()
+        return {file for file, when in seed.modified.items() if (then := http_date(when)) is not None and then > made}
+
+    # the end
+
+    def close(self, reason: str) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for seed in self._seeds.values():
+            self._end(seed, "disconnected", reason)
+
+
+def http_date(value: bytes) -> float | None:
+    """Seconds since 1970 of a Last-Modified, None where it is none."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return parsedate_to_datetime(value.decode("ascii")).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def name_of(seed: WebSeed) -> str:
+    """For messages: queries and names in a URL may be secrets."""
+    path = seed.url.partition("://")[2].partition("?")[0].partition("/")[2]
+    return f"{tracker_name(seed.url)}/{printable(path.encode('utf-8', 'replace'))}"[:200]
