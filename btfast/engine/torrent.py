@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from btfast._arena import Slot
 from btfast._bitfield import Bitfield
 from btfast.discovery.announce import AnnounceRequest
+from btfast.engine.blaming import Blaming
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.control import Add
@@ -36,13 +37,13 @@ from btfast.engine.unchoking import Unchoking
 from btfast.engine.web_opening import open_web_seeds
 from btfast.engine.worker_process import Job
 from btfast.errors import Error, InputError, StorageError, VerificationError
-from btfast.events import Complete, FileDone, Peer, PieceFailed, Progress, Warning
+from btfast.events import Complete, FileDone, Peer, Progress, Warning
 from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
 from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MISMATCH, OK, WRITE_PART, Known, OpenTorrent, Problem
-from btfast.swarm.peers import Source, host_group
+from btfast.swarm.peers import Source
 from btfast.swarm.pieces import Pieces
 
 if TYPE_CHECKING:  # it is loaded when the first magnet link comes
@@ -50,7 +51,6 @@ if TYPE_CHECKING:  # it is loaded when the first magnet link comes
     from btfast.engine.web_seeds import WebSeeds
 
 SETTLE = 2.0  # seconds that the workers have to end what they were given
-SAME_PIECE_FAILURES = 20  # hosts of which each sent the whole of one piece wrong: then the torrent itself is in doubt
 
 
 class ActiveTorrent:
@@ -96,7 +96,7 @@ class ActiveTorrent:
         self._known = known
         self._record = TorrentRecord(torrent, self._layout, self._pieces, known, self._figures, context.resuming.changed)
         self._problem: Problem | None = None
-        self._failures: dict[int, set[str]] = {}
+        self._blaming = Blaming(context, add.id, torrent.name, self._peers, self.fail)
         self._telling = Telling(self._peers.connections)
         self._fetching: Fetching | None = None
         self._finding: Finding | None = None
@@ -207,7 +207,7 @@ class ActiveTorrent:
             context, self, torrent.announce_list, named=self._add.peers, complete=self._pieces.complete,
             together=bool(self._add.magnet) and not torrent.private, nodes=torrent.nodes,
         )  # fmt: skip
-        self._web = open_web_seeds(context, self._add, torrent, self._fetching, self._lines[1])
+        self._web = self._blaming.web = open_web_seeds(context, self._add, torrent, self._fetching, self._lines[1])
         if self._web is not None:
             self._web.fill(context.loop.time())
         self._patience = Patience(context, torrent.name, self._peers, self._finding, self._web)
@@ -357,31 +357,10 @@ class ActiveTorrent:
         self._context.emit(FileDone(id=self._add.id, path=self._order.paths[file], size=self._order.lengths[file]))
 
     def handle_bad_piece(self, index: int, senders: list[int], guilty: list[int]) -> None:
-        addresses = [address for number in senders if (address := self._peers.address_of(number)) is not None]
-        servers = [name for number in senders if self._web is not None and (name := self._web.name(number))]
-        named = [*map(str, addresses), *servers]
-        self._context.emit(PieceFailed(id=self._add.id, index=index, peers=named))
-        if servers and self._web is not None:
-            self._web.handle_wrong(index, senders)
-        self.handle_guilty([number for number in guilty if len(senders) > 1 or not servers])
-        if len(senders) != 1 or not addresses:
-            return
-        hosts = self._failures.setdefault(index, set())
-        hosts.add(host_group(addresses[0].host))
-        if len(hosts) >= SAME_PIECE_FAILURES:
-            self.fail(
-                VerificationError(
-                    f"{self.torrent.name}: piece {index} came wrong from {SAME_PIECE_FAILURES} hosts: the torrent or all of "
-                    "its sources are damaged",
-                    index=index,
-                )
-            )
+        self._blaming.handle_bad_piece(index, senders, guilty)
 
     def handle_guilty(self, guilty: list[int]) -> None:
-        for number in guilty:
-            if self._web is not None and self._web.handle_guilty(number):
-                continue
-            self._peers.ban(number, "it sent wrong data")
+        self._blaming.handle_guilty(guilty)
 
     def _report_peer(self, peer: PeerConnection, change: str, reason: str) -> None:
         self._context.emit(

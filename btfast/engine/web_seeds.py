@@ -282,15 +282,19 @@ class WebSeeds:
             if seed is not None:
                 seed.handle_right(index)
 
-    def handle_wrong(self, index: int, senders: list[int]) -> None:
-        """A piece has the wrong hash. Who sent all of it is to blame; its files may be other ones by now."""
+    def handle_wrong(self, index: int, senders: list[int]) -> bool:
+        """A piece has the wrong hash. Who sent all of it is to blame; its files may be other ones by now.
+
+        False when it was no web seed, or not one alone.
+        """
         if len(senders) != 1 or (seed := self._seeds.get(senders[0])) is None:
-            return
+            return False
         for file in seed.handle_wrong(index, self._newer(seed)):
             seed.handle_stale(file, "differs there from what the torrent means")
         if seed.hopelessly_wrong or seed.have.none():
             seed.drop("sends other data than the torrent means")
         self.changed(seed)
+        return True
 
     def handle_guilty(self, number: int) -> bool:
         """A sender of a bad block that became known later; False when it is no web seed."""
