@@ -22,12 +22,24 @@ cdef extern from "kernels.h" nogil:
     int btfast_update_jobs(int algorithm, UpdateJob* jobs, size_t n, int kernel)
     int btfast_state_start(int algorithm, HashState* state)
     int btfast_state_digest(int algorithm, const HashState* state, unsigned char* digest)
+    ctypedef struct TreeJob:
+        const unsigned char* data
+        size_t length
+        size_t whole
+        size_t width
+        unsigned char* hashes
+        unsigned char root[32]
+        unsigned char sha1[20]
+    void btfast_trees_init()
+    int btfast_tree_jobs(TreeJob* trees, size_t n, int both, int kernel)
 
 
 btfast_kernels_init()
+btfast_trees_init()
 
 cdef enum:
     SPANS_AT_ONCE = 256
+    LEAF = 16384  # bytes that a leaf of a merkle tree stands for (BEP 52)
 
 cdef dict ALGORITHMS = {"sha1": SHA1, "sha256": SHA256}
 # Best first. Eight lanes of AVX2 only equal the instructions made for the job at SHA-1 and are slower at SHA-256.
@@ -191,6 +203,58 @@ def hash_spans(str algorithm not None, const unsigned char[::1] buffer not None,
             done += n
     PyMem_Free(jobs)
     return digests
+
+
+def hash_trees(buffers, shapes, *, bint sha1=False, kernel=None):
+    """Merkle roots (32 bytes each) of pieces of v2 torrents (BEP 52), of all of them side by side.
+
+    Each of `shapes` is (bytes, width): how many bytes of the buffer are its file's, what follows being a hybrid's pad,
+    and how many leaves of 16 KiB its tree has, a power of two. With `sha1` the 20 bytes of SHA-1 over the whole buffer
+    stand before each root; the buffers are read once for both. The bytes must not change during the call. Raises
+    ValueError for shapes that do not fit, or as update_many does for the kernel; TypeError, BufferError as hash_many."""
+    cdef tuple objects = tuple(buffers)
+    cdef list wanted = list(shapes)
+    cdef Py_ssize_t i, n = len(objects)
+    cdef size_t length, width, count, room = 0
+    cdef int chosen = kernel_number(SHA256, kernel)
+    cdef TreeJob* trees
+    cdef unsigned char* hashes = NULL
+    cdef _Buffers held
+    if len(wanted) != n:
+        raise ValueError(f"{n} buffers but {len(wanted)} shapes: give one shape a buffer")
+    if chosen == -1:
+        raise ValueError("kernel 'openssl' hashes whole messages only: use another of kernels()")
+    held = _Buffers(objects)
+    trees = <TreeJob*>PyMem_Calloc(max(n, 1), sizeof(TreeJob))
+    if trees is NULL:
+        raise MemoryError
+    try:
+        for i in range(n):
+            length, width = wanted[i]
+            if not 0 < length <= <size_t>held.views[i].len:
+                raise ValueError(f"{length} bytes of a buffer of {held.views[i].len}")
+            count = (length - 1) // LEAF + 1
+            if width < count or width & (width - 1):
+                raise ValueError(f"a tree of {width} leaves for {count}: give a power of two that holds them")
+            trees[i].data = <const unsigned char*>held.views[i].buf
+            trees[i].length = length
+            trees[i].whole = held.views[i].len
+            trees[i].width = width
+            room += count + 1
+        hashes = <unsigned char*>PyMem_Calloc(max(room, <size_t>1), 32)
+        if hashes is NULL:
+            raise MemoryError
+        room = 0
+        for i in range(n):
+            trees[i].hashes = hashes + 32 * room
+            room += (trees[i].length - 1) // LEAF + 2
+        with nogil:
+            btfast_tree_jobs(trees, n, sha1, chosen)
+        return [(PyBytes_FromStringAndSize(<char*>trees[i].sha1, 20) if sha1 else b"")
+                + PyBytes_FromStringAndSize(<char*>trees[i].root, 32) for i in range(n)]
+    finally:
+        PyMem_Free(trees)
+        PyMem_Free(hashes)
 
 
 @cython.final

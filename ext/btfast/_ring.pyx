@@ -1,4 +1,4 @@
-# Single-producer single-consumer rings of 64-byte records between the network process and a worker.
+# Single-producer single-consumer rings of 128-byte records between the network process and a worker.
 #
 # Each ring: a page of control words, the consumer's and the producer's on cache lines of their own, then the records.
 # `head` counts records taken, `tail` records put; both only grow. The consumer says in `sleeping` that it is about to
@@ -37,11 +37,11 @@ cdef extern from *:
 
 cdef enum:
     CONTROL = 4096
-    RECORD = 64
+    RECORD = 128
     MOST = 1 << 24
     TAIL = 64  # offset of the producer's word
     SLEEPING = 128
-    DIGEST = 32
+    DIGEST = 64  # room for the 52 bytes that verify a piece of a hybrid
     COMPLETION = 128  # kinds from here on answer a job
 
 cdef struct Record:
@@ -122,13 +122,13 @@ cdef class Ring:
             bytes digest not None=b"", uint8_t status=0, uint16_t detail=0):
         """Puts one record; False when the ring is full. Wakes nobody: call `wake` after the last one of a batch.
 
-        A job (`kind` below 128) may carry a `digest` of up to 32 bytes, a completion a `detail`; not both. ValueError,
+        A job (`kind` below 128) may carry a `digest` of up to 64 bytes, a completion a `detail`; not both. ValueError,
         OverflowError, also when the counters are damaged.
         """
         cdef uint64_t tail = btfast_load(self._tail())
         cdef Py_ssize_t size = len(digest)
         if size > DIGEST or (size if kind >= COMPLETION else detail):
-            raise ValueError("a job carries a digest of at most 32 bytes, a completion a detail")
+            raise ValueError("a job carries a digest of at most 64 bytes, a completion a detail")
         if self._waiting(btfast_load(self._head()), tail) == self.capacity:
             return False
         cdef Record* record = self._record(tail)

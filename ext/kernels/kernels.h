@@ -46,6 +46,18 @@ typedef struct {
     size_t length;
 } UpdateJob;
 
+/* A piece of a v2 torrent: `length` bytes of its file, in a tree of `width` leaves, a power of two that holds them all.
+ * `hashes` has room for one hash more than there are leaves of bytes. SHA-1, where asked for, covers `whole` bytes. */
+typedef struct {
+    const unsigned char *data;
+    size_t length;
+    size_t whole;
+    size_t width;
+    unsigned char *hashes;
+    unsigned char root[32];
+    unsigned char sha1[20];
+} TreeJob;
+
 /* Advances `width` messages by `blocks` blocks; data[lane] may be at any address. Word w of a lane's chaining value
  * is at state[w * word_stride + lane * lane_stride] (see Engine). */
 typedef void (*CompressFn)(uint32_t *state, const uint8_t *const *data, size_t blocks);
@@ -69,6 +81,10 @@ int btfast_hash_jobs(int algorithm, HashJob *jobs, size_t n, int kernel);
 int btfast_update_jobs(int algorithm, UpdateJob *jobs, size_t n, int kernel);
 int btfast_state_start(int algorithm, HashState *state);
 int btfast_state_digest(int algorithm, const HashState *state, unsigned char *digest);
+
+/* trees.c: roots of pieces, and with `both` their SHA-1 in the same pass over memory; returns as btfast_hash_jobs */
+void btfast_trees_init(void);
+int btfast_tree_jobs(TreeJob *trees, size_t n, int both, int kernel);
 
 /* sha*_KERNEL.c */
 extern const uint32_t btfast_sha256_k[64];
