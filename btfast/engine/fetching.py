@@ -13,6 +13,7 @@ from btfast.engine.context import Context
 from btfast.engine.large_pieces import LargePieces, fingerprints, is_large, lead_of
 from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.torrent import Torrent
+from btfast.storage.messages import GOOD, SPLIT
 from btfast.swarm.blocks import ALL_BLOCKS, BlockRun
 from btfast.swarm.picker import Picker
 from btfast.swarm.pieces import Pieces
@@ -32,6 +33,8 @@ class Owner(Protocol):
     def handle_bad_piece(self, index: int, senders: list[int], guilty: list[int]) -> None: ...
 
     def handle_guilty(self, guilty: list[int]) -> None: ...
+
+    def handle_disagreement(self, index: int) -> None: ...
 
 
 class WebSide(Protocol):
@@ -230,8 +233,8 @@ class Fetching:
         if self._large is not None:
             self._large.landed(run)
         elif whole:
-            slot, digest = self._slots.pop(run.index), self._torrent.pieces[20 * run.index : 20 * run.index + 20]
-            self._context.workers.write_piece(self._number, run.index, slot, digest)
+            digest = self._torrent.hashes.digest(run.index)
+            self._context.workers.write_piece(self._number, run.index, self._slots.pop(run.index), digest)
 
     # answers of the workers
 
@@ -253,10 +256,12 @@ class Fetching:
         self.picker.unlock(index, room)
         self._freed = True
 
-    def handle_read_back(self, index: int, good: bool, fingerprints: list[int]) -> None:
+    def handle_read_back(self, index: int, state: int, fingerprints: list[int]) -> None:
         """A piece that was written part by part was hashed."""
-        if good:
+        if state == GOOD:
             self._verified(index, fingerprints)
+        elif state == SPLIT:
+            self._owner.handle_disagreement(index)
         else:
             self._mismatched(index, fingerprints)
 

@@ -16,7 +16,7 @@ from btfast._arena import Slot
 from btfast.engine.context import Context
 from btfast.metainfo.geometry import BLOCK, FileSpan
 from btfast.metainfo.torrent import Torrent
-from btfast.storage.messages import GOOD, CheckPieces
+from btfast.storage.messages import MISSING, CheckPieces
 from btfast.swarm.blocks import BlockRun
 
 PAGE = 4096
@@ -31,8 +31,8 @@ class Owner(Protocol):
     def unlock(self, index: int, room: int) -> None:
         """There is room for the first `room` blocks now."""
 
-    def handle_read_back(self, index: int, good: bool, fingerprints: list[int]) -> None:
-        """All of a piece was written, and hashed as it lies on disk."""
+    def handle_read_back(self, index: int, state: int, fingerprints: list[int]) -> None:
+        """All of a piece was written, and hashed as it lies on disk; `state` is one of storage.messages, as GOOD."""
 
 
 class Place(NamedTuple):
@@ -142,11 +142,12 @@ class LargePieces:
             piece.checking.add_done_callback(self._checked)
 
     async def _read_back(self, index: int, piece: _Open) -> None:
-        order = CheckPieces(self._number, index, self._torrent.pieces[20 * index : 20 * index + 20])
+        digest = self._torrent.hashes.digest(index)
+        order = CheckPieces(self._number, index, digest, len(digest))
         answer = await self._context.workers.check(order, index)
         if self._pieces.get(index) is piece:
             del self._pieces[index]
-            self._owner.handle_read_back(index, answer.states == bytes((GOOD,)), piece.fingerprints)
+            self._owner.handle_read_back(index, answer.states[0] if answer.states else MISSING, piece.fingerprints)
 
     def _checked(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -6,18 +6,19 @@ import asyncio
 import errno
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from btfast._bitfield import Bitfield
 from btfast.engine.context import Context
+from btfast.engine.disagreement import halves_differ
 from btfast.errors import DestinationBusyError, StorageError
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.finish import make_directory, survey
 from btfast.storage.identity import FINAL, UNFINISHED
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
-from btfast.storage.messages import GOOD, CheckPieces, Known, Surveyed
+from btfast.storage.messages import GOOD, SPLIT, CheckPieces, Known, Surveyed
 
 FEW = 32  # files
 _BYTES_A_QUESTION = 64 << 20
@@ -131,7 +132,7 @@ def _trusted(layout: Layout, unchanged: set[int], known: Known | None) -> Bitfie
 
 def _must_fit(torrent: Torrent, layout: Layout, found: Surveyed, have: Bitfield) -> None:
     """What is there already is told by the blocks that it occupies, and where those are compressed, by what is in them."""
-    verified = have.count * torrent.geometry.piece_length
+    verified = sum(map(torrent.geometry.piece_size, have.indices()))
     needed = sum(length for file, length in enumerate(layout.lengths) if file not in layout.pads)
     missing = needed - max(found.allocated, verified)
     if missing > found.free:
@@ -151,16 +152,17 @@ async def _check(context: Context, torrent: Torrent, layout: Layout, files: Iter
     for file in files:
         for index in geometry.file_pieces(file):
             touched.set(index)
-    runs = deque(_runs(touched, max(1, _BYTES_A_QUESTION // geometry.piece_length)))
+    runs = deque(_questions(torrent, layout, touched))
 
     async def ask_in_turn(worker: int) -> None:
         while runs:
-            first, count = runs.popleft()
-            hashes = torrent.pieces[20 * first : 20 * (first + count)]
-            answer = await context.workers.check(CheckPieces(layout.torrent, first, hashes), worker)
-            for offset, state in enumerate(answer.states):
+            question = runs.popleft()
+            answer = await context.workers.check(question, worker)
+            for index, state in enumerate(answer.states, question.first):
                 if state == GOOD:
-                    have.set(first + offset)
+                    have.set(index)
+                elif state == SPLIT:
+                    raise halves_differ(torrent.name, index)
 
     askers = min(_QUESTIONS * len(context.workers.workers), len(runs))
     if askers <= 1:
@@ -174,12 +176,17 @@ async def _check(context: Context, torrent: Torrent, layout: Layout, files: Iter
             task.cancel()
 
 
-def _runs(touched: Bitfield, most: int) -> list[tuple[int, int]]:
-    """Set bits as (first, count), at most `most` long."""
-    runs: list[tuple[int, int]] = []
+def _questions(torrent: Torrent, layout: Layout, touched: Bitfield) -> Iterator[CheckPieces]:
+    """Orders for all of these pieces, each for a run of them whose digests are of one kind."""
+    most = max(1, _BYTES_A_QUESTION // torrent.piece_length)
+    first, digests = 0, [b""]
     for index in touched.indices():
-        if runs and runs[-1][0] + runs[-1][1] == index and runs[-1][1] < most:
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        digest = torrent.hashes.digest(index)
+        if index != first + len(digests) or len(digests) == most or len(digest) != len(digests[0]):
+            if digests[0]:
+                yield CheckPieces(layout.torrent, first, b"".join(digests), len(digests[0]))
+            first, digests = index, [digest]
         else:
-            runs.append((index, 1))
-    return runs
+            digests.append(digest)
+    if digests[0]:
+        yield CheckPieces(layout.torrent, first, b"".join(digests), len(digests[0]))

@@ -16,6 +16,7 @@ from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.conversation import Conversation
 from btfast.engine.dialing import Dialer
+from btfast.engine.disagreement import halves_differ
 from btfast.engine.early import EarlyPeers
 from btfast.engine.exchange import PeerExchange
 from btfast.engine.extended import Extended
@@ -36,13 +37,23 @@ from btfast.engine.telling import Telling
 from btfast.engine.unchoking import Unchoking
 from btfast.engine.web_opening import open_web_seeds
 from btfast.engine.worker_process import Job
-from btfast.errors import Error, InputError, StorageError, VerificationError
+from btfast.errors import Error, StorageError, VerificationError
 from btfast.events import Complete, FileDone, Peer, Progress, Warning
 from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
-from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MISMATCH, OK, WRITE_PART, Known, OpenTorrent, Problem
+from btfast.storage.messages import (
+    DEMOTE_FILE,
+    DISAGREE,
+    FINISH_FILE,
+    MISMATCH,
+    OK,
+    WRITE_PART,
+    Known,
+    OpenTorrent,
+    Problem,
+)
 from btfast.swarm.peers import Source
 from btfast.swarm.pieces import Pieces
 
@@ -67,8 +78,6 @@ class ActiveTorrent:
         self.torrent = torrent
         self._context = context
         self._add = add
-        if torrent.info_hash_v1 is None:
-            raise InputError(f"{torrent.name}: its data are verified by BitTorrent v2 alone, which is not supported yet")
         geometry = torrent.geometry
         self._order = OpenTorrent(
             torrent=number,
@@ -77,6 +86,7 @@ class ActiveTorrent:
             lengths=[file.length for file in torrent.files],
             pads=[number for number, file in enumerate(torrent.files) if file.pad],
             piece_length=torrent.piece_length,
+            aligned=torrent.info_hash_v1 is None,
             in_place=context.settings.in_place or add.seed,
             io=context.settings.io,
         )
@@ -305,6 +315,9 @@ class ActiveTorrent:
 
     def handle_completed(self, job: Job, status: int, errno: int) -> None:
         """A worker has answered."""
+        if status == DISAGREE:
+            self.handle_disagreement(job.piece)
+            return
         if status not in (OK, MISMATCH):
             if job.kind == FINISH_FILE:
                 self._record.handle_failed(job.piece, errno)
@@ -358,6 +371,9 @@ class ActiveTorrent:
 
     def handle_bad_piece(self, index: int, senders: list[int], guilty: list[int]) -> None:
         self._blaming.handle_bad_piece(index, senders, guilty)
+
+    def handle_disagreement(self, index: int) -> None:
+        self.fail(halves_differ(self.torrent.name, index))
 
     def handle_guilty(self, guilty: list[int]) -> None:
         self._blaming.handle_guilty(guilty)

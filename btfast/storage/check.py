@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterator
 
 from btfast import _hashing
+from btfast.metainfo.merkle import HASH, LEAF, raised
+from btfast.storage.judging import ROOT, SHA1, judge
 from btfast.storage.layout import Layout
-from btfast.storage.messages import BAD, GOOD, MISSING
+from btfast.storage.messages import BAD, DISAGREE, GOOD, MISMATCH, MISSING, OK, SPLIT
 
 _LANES = 16
 _CHUNK = 256 << 10  # a chunk of each lane: 4 MiB, which stays in the cache between the read and the hash
+_STATES = {OK: GOOD, MISMATCH: BAD, DISAGREE: SPLIT}
 
 
 class Checker:
@@ -28,22 +31,26 @@ class Checker:
                 os.close(fd)
         self._open.clear()
 
-    def check(self, layout: Layout, first: int, hashes: bytes) -> bytes:
-        """GOOD, BAD or MISSING for each of the pieces first, first+1, ...; `hashes`: 20 bytes a piece."""
+    def check(self, layout: Layout, first: int, hashes: bytes, size: int = SHA1) -> bytes:
+        """GOOD, BAD, MISSING or SPLIT for each of the pieces first, first+1, ...; `hashes`: `size` bytes a piece."""
         if layout.torrent != self._torrent:
             self.close()
             self._torrent = layout.torrent
         states = bytearray()
-        count = len(hashes) // 20
+        count = len(hashes) // size
         for start in range(0, count, _LANES):
             lanes = range(start, min(start + _LANES, count))
-            states += self._check_lanes(layout, [first + n for n in lanes], [hashes[20 * n : 20 * n + 20] for n in lanes])
+            expected = [hashes[size * n : size * n + size] for n in lanes]
+            states += self._check_lanes(layout, [first + n for n in lanes], expected)
         self.close()
         return bytes(states)
 
     def _check_lanes(self, layout: Layout, pieces: list[int], expected: list[bytes]) -> bytes:
         missing = [False] * len(pieces)
-        hashers = [_hashing.Hasher("sha1") for _ in pieces]
+        sha1, trees = len(expected[0]) != ROOT, len(expected[0]) != SHA1
+        hashers = [_hashing.Hasher("sha1") for _ in pieces] if sha1 else []
+        leaves = [bytearray() for _ in pieces]
+        lengths = [layout.tree_shape(index)[0] for index in pieces] if trees else []
         readers = [self._chunks(layout, index, lane) for lane, index in enumerate(pieces)]
         alive = list(range(len(pieces)))
         while alive:
@@ -56,12 +63,24 @@ class Checker:
                     missing[lane] = True
                     continue
                 batch.append((lane, chunk))
-            _hashing.update_many([hashers[lane] for lane, _ in batch], [chunk for _, chunk in batch])
+            if sha1:
+                _hashing.update_many([hashers[lane] for lane, _ in batch], [chunk for _, chunk in batch])
+            if trees:
+                for lane, chunk in batch:
+                    rest = lengths[lane] - len(leaves[lane]) // HASH * LEAF  # what follows is a hybrid's pad
+                    if rest > 0:
+                        leaves[lane] += _hashing.hash_spans("sha256", chunk[:rest], LEAF)
             alive = [lane for lane, _ in batch]
-        return bytes(
-            MISSING if missing[lane] else GOOD if hashers[lane].digest() == expected[lane] else BAD
-            for lane in range(len(pieces))
-        )
+        states = bytearray()
+        for lane, index in enumerate(pieces):
+            if missing[lane]:
+                states.append(MISSING)
+                continue
+            found = hashers[lane].digest() if sha1 else b""
+            if trees:
+                found += raised(bytes(leaves[lane]), 0, layout.tree_shape(index)[1].bit_length() - 1)
+            states.append(_STATES[judge(found, expected[lane])])
+        return bytes(states)
 
     def _chunks(self, layout: Layout, index: int, lane: int) -> Iterator[memoryview]:
         """The piece's bytes, a chunk at a time in the lane's own memory; an empty chunk where a file ends too early."""

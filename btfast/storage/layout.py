@@ -7,7 +7,7 @@ import errno
 import os
 
 from btfast import _disk
-from btfast.metainfo.geometry import Geometry
+from btfast.metainfo.geometry import BLOCK, Geometry
 from btfast.storage.messages import OpenTorrent
 
 PART = ".part"
@@ -25,12 +25,18 @@ class Layout:
         self.paths = [tuple(path.split("/")) for path in order.paths]
         self.lengths = order.lengths
         self.pads = frozenset(order.pads)
-        self.geometry = Geometry(order.piece_length, order.lengths)
+        self.geometry = Geometry(order.piece_length, order.lengths, aligned=order.aligned)
         self.suffix = "" if order.in_place else PART
         self.direct = order.io != "buffered" and _O_DIRECT != 0
         self._must_be_direct = order.io == "direct"
         self._probed = False
         self._written: set[int] = set()  # files that were opened for writing here
+
+    def tree_shape(self, piece: int) -> tuple[int, int]:
+        """How many bytes of a v2 or hybrid torrent's piece are its file's, and how many leaves its tree has (BEP 52)."""
+        file, _, length = self.geometry.piece_spans(piece)[0]  # behind a hybrid's file there is at most a pad
+        blocks = -(-min(self.lengths[file], self.geometry.piece_length) // BLOCK)
+        return length, 1 << (blocks - 1).bit_length()
 
     def path(self, file: int) -> str:
         """For messages."""

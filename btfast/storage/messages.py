@@ -18,11 +18,13 @@ DONE = 128
 OK = 0
 MISMATCH = 1
 FAILED = 2
+DISAGREE = 3  # of the two hashes of a hybrid's piece one is right and one is wrong
 
 # What a check says of a piece.
 BAD = 0
 GOOD = 1
 MISSING = 2
+SPLIT = 3  # right by one half of a hybrid and wrong by the other
 
 
 class OpenTorrent(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
@@ -34,6 +36,7 @@ class OpenTorrent(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     lengths: list[int]
     pads: list[int]
     piece_length: int
+    aligned: bool = False  # each file begins with a piece, as in v2 alone
     in_place: bool
     io: str  # "auto", "direct", "buffered"
 
@@ -45,11 +48,15 @@ class CloseTorrent(msgspec.Struct, frozen=True, tag="close"):
 
 
 class CheckPieces(msgspec.Struct, frozen=True, tag="check"):
-    """Hash pieces first, first+1, ... as they are on disk; `hashes` holds 20 bytes a piece. Answered by PiecesChecked."""
+    """Hash pieces first, first+1, ... as they are on disk. Answered by PiecesChecked.
+
+    `hashes` holds `size` bytes a piece: 20 of SHA-1, 32 of its tree, or both, in this order.
+    """
 
     torrent: int
     first: int
     hashes: bytes
+    size: int = 20
 
 
 class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
@@ -69,7 +76,7 @@ class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
 
 
 class PiecesChecked(msgspec.Struct, frozen=True, tag="checked"):
-    """One of GOOD, BAD, MISSING a piece; nothing when the torrent is closed."""
+    """One of GOOD, BAD, MISSING, SPLIT a piece; nothing when the torrent is closed."""
 
     torrent: int
     first: int

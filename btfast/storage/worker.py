@@ -14,13 +14,13 @@ import signal
 import sys
 from collections import deque
 
-from btfast import _hashing
 from btfast._arena import Arena
 from btfast._ring import Ring, ring_bytes
 from btfast.frames import Frames
 from btfast.storage import finish, messages
 from btfast.storage.check import Checker
 from btfast.storage.files import Files, descriptor_budget
+from btfast.storage.judging import SHA1, judge_pieces
 from btfast.storage.layout import Layout
 from btfast.storage.recorder import Recorder
 from btfast.storage.writer import VerifiedPiece, write_pieces
@@ -94,7 +94,7 @@ class Worker:
 
     def _check(self, order: messages.CheckPieces) -> None:
         layout = self._layouts.get(order.torrent)
-        states = self._checker.check(layout, order.first, order.hashes) if layout is not None else b""
+        states = self._checker.check(layout, order.first, order.hashes, order.size) if layout is not None else b""
         self._answer(messages.PiecesChecked(order.torrent, order.first, states))
 
     def _answer(self, answer: messages.Answer) -> None:
@@ -127,14 +127,17 @@ class Worker:
         self._completions.wake()
 
     def _write_pieces(self, jobs: list[_Job]) -> None:
+        jobs = [job for job in jobs if len(job[6]) == SHA1 or self._known(job) is not None]  # a tree needs to know its file
         views = [self._arena.view(job[4], job[5]) for job in jobs]
-        digests = _hashing.hash_many("sha1", views)
+        verdicts = judge_pieces(
+            views, [job[6] for job in jobs], lambda number: self._layouts[jobs[number][2]].tree_shape(jobs[number][3])
+        )
         good: dict[int, list[tuple[_Job, VerifiedPiece]]] = {}
-        for job, view, digest in zip(jobs, views, digests, strict=True):
-            if digest == job[6]:
+        for job, view, verdict in zip(jobs, views, verdicts, strict=True):
+            if verdict == messages.OK:
                 good.setdefault(job[2], []).append((job, VerifiedPiece(job[3], job[4], view)))
             else:
-                self._complete(job, messages.MISMATCH)
+                self._complete(job, verdict)
         for torrent, verified in good.items():
             self._write(torrent, verified)
 
@@ -171,7 +174,7 @@ class Worker:
                 self._conclude(job, layout, None)
 
     def _known(self, job: _Job) -> Layout | None:
-        """The layout of a file's job; fails the job when there is none."""
+        """The layout that a job is for; fails the job when there is none."""
         layout = self._layout(job[2])
         if layout is None:
             self._complete(job, messages.FAILED, errno.EIO)

@@ -86,7 +86,7 @@ def test_a_piece_is_written_and_a_torrent_closed_amid_a_long_check(
     slot = SMALL.slot(workshop.arena, 0)
     checked: list[int] = []
 
-    def check(layout: Layout, first: int, hashes: bytes) -> bytes:
+    def check(layout: Layout, first: int, hashes: bytes, size: int) -> bytes:
         checked.append(first)
         if len(checked) == 2:
             digest = hashlib.sha1(SMALL.data).digest()
