@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from btfast.engine.context import Context
+from btfast.engine.disagreement import halves_differ
 from btfast.engine.peer_set import PeerSet
 from btfast.errors import Error, VerificationError
 from btfast.events import PieceFailed
@@ -50,6 +51,10 @@ class Blaming:
                     index=index,
                 )
             )
+
+    def handle_disagreement(self, index: int) -> None:
+        """A hybrid's piece is right by one half of its torrent and wrong by the other: nobody but its maker is to blame."""
+        self._fail(halves_differ(self._name, index))
 
     def handle_guilty(self, guilty: list[int]) -> None:
         """These sent bad blocks."""

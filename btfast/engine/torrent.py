@@ -16,7 +16,6 @@ from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.conversation import Conversation
 from btfast.engine.dialing import Dialer
-from btfast.engine.disagreement import halves_differ
 from btfast.engine.early import EarlyPeers
 from btfast.engine.exchange import PeerExchange
 from btfast.engine.extended import Extended
@@ -373,7 +372,7 @@ class ActiveTorrent:
         self._blaming.handle_bad_piece(index, senders, guilty)
 
     def handle_disagreement(self, index: int) -> None:
-        self.fail(halves_differ(self.torrent.name, index))
+        self._blaming.handle_disagreement(index)
 
     def handle_guilty(self, guilty: list[int]) -> None:
         self._blaming.handle_guilty(guilty)
