@@ -15,7 +15,7 @@ from btfast.errors import InputError, SourceNotFoundError, StorageError
 
 TORRENT_LIMIT = 256 << 20  # bytes; the control protocol's frame holds it
 _THREAD_ABOVE = 1 << 20  # a small file is read at once, a large one beside the loop
-_INFO_HASH = re.compile(r"[0-9a-fA-F]{40}|[0-9a-fA-F]{64}|[A-Za-z2-7]{32}")
+_INFO_HASH = re.compile(r"[0-9a-fA-F]{40}|(?:1220)?[0-9a-fA-F]{64}|[A-Za-z2-7]{32}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 

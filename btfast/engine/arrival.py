@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from btfast.engine.context import Context
 from btfast.metainfo.addresses import PeerAddress
-from btfast.wire.handshake import ANSWER_AFTER, PROTOCOL
+from btfast.wire.handshake import ANSWER_AFTER, INFO_HASH, PROTOCOL
 
 if TYPE_CHECKING:
     from btfast.engine.securing import Securing
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 CHUNK = 4096  # bytes read at a time
 KEY_LENGTH = 96  # of MSE
-INFO_HASH = slice(28, 48)  # of a handshake
 TEXT = 16  # bytes
 
 

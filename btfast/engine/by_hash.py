@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -23,6 +24,22 @@ class ByHash(dict[bytes, T]):
         super().__delitem__(info_hash)
         if self._by_skey is not None:
             del self._by_skey[_skey_hash(info_hash)]
+
+    def name(self, info_hashes: Iterable[bytes], torrent: T) -> None:
+        """It is found by each of them that finds nothing else."""
+        for info_hash in info_hashes:
+            if info_hash not in self:
+                self[info_hash] = torrent
+
+    def forget(self, info_hashes: Iterable[bytes], torrent: T) -> None:
+        """Undoes `name`."""
+        for info_hash in info_hashes:
+            if self.get(info_hash) is torrent:
+                del self[info_hash]
+
+    def first(self, info_hashes: Iterable[bytes]) -> T | None:
+        """What any of them finds."""
+        return next((self[info_hash] for info_hash in info_hashes if info_hash in self), None)
 
     def find_skey(self, hashed: bytes) -> bytes | None:
         """The info-hash whose skey_hash that is."""

@@ -11,6 +11,7 @@ from btfast.engine.context import Context
 from btfast.engine.dialing import Dialer
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.encryption import Kinds
+from btfast.wire.handshake import INFO_HASH
 
 if TYPE_CHECKING:
     from btfast.engine.securing import Securing
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Owner(Protocol):
-    """Who wanted the connection. `handshake()`: what is said first to each peer."""
+    """Who wanted the connection. `handshake(address)`: what is said first to who listens there."""
 
-    def handshake(self) -> bytes: ...
+    def handshake(self, address: PeerAddress) -> bytes: ...
 
     def handle_connected(self, address: PeerAddress, sock: socket.socket, secured: Secured | None) -> None: ...
 
@@ -60,9 +61,9 @@ class Connecting:
         from btfast.engine.securing import Securing
         from btfast.wire.mse import PLAIN, RC4, Initiator
 
-        handshake = self._owner.handshake()
+        handshake = self._owner.handshake(address)
         provide = RC4 if self._context.settings.encryption == "require" else PLAIN | RC4
-        side = Initiator(handshake[28:48], handshake, os.urandom, provide)
+        side = Initiator(handshake[INFO_HASH], handshake, os.urandom, provide)
 
         def done(secured: Secured | None, why: str) -> None:
             del self._securing[securing]

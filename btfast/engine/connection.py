@@ -37,15 +37,15 @@ class PeerConnection:
 
     __slots__ = (
         "_loop", "_paused", "_socket", "_writing", "address", "am_choking", "am_interested", "choked_at", "client",
-        "closed", "connected_at", "dht_owed", "down", "encrypted", "excess", "extensions", "fast", "flooding", "greeted", "have",
-        "introduced", "is_seed", "last_payload", "last_received", "last_sent", "last_served", "listen_port", "metadata_asked",
-        "number", "outgoing", "owner", "peer_choking", "peer_id", "peer_interested", "pipeline", "prefers_encryption",
-        "rejects", "stream", "unchoked_at", "up", "upload_only",
+        "closed", "connected_at", "dht_owed", "down", "encrypted", "excess", "extensions", "fast", "flooding", "greeted",
+        "hashes_asked", "have", "info_hash", "introduced", "is_seed", "last_payload", "last_received", "last_sent",
+        "last_served", "listen_port", "metadata_asked", "number", "outgoing", "owner", "peer_choking", "peer_id",
+        "peer_interested", "pipeline", "prefers_encryption", "rejects", "stream", "unchoked_at", "up", "upload_only", "v2",
     )  # fmt: skip
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, sock: socket.socket, address: PeerAddress, owner: Owner, *,
-        outgoing: bool, secured: Secured | None = None,
+        outgoing: bool, secured: Secured | None = None, info_hash: bytes = b"",
     ) -> None:  # fmt: skip
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -58,6 +58,8 @@ class PeerConnection:
         self.address = address
         self.owner = owner
         self.outgoing = outgoing
+        self.info_hash = info_hash  # by which of its names we mean the torrent here
+        self.v2 = False  # both have said the v2 hash: hash messages are spoken (BEP 52)
         self.encrypted = secured is not None  # its handshake was; whether all that follows is, they have agreed on
         if secured is not None and secured.incoming is not None and secured.outgoing is not None:
             self.stream.encrypt(secured.incoming, secured.outgoing)
@@ -81,6 +83,7 @@ class PeerConnection:
         self.peer_interested = False
         self.choked_at = 0.0
         self.metadata_asked = 0  # requests for it
+        self.hashes_asked = 0  # requests for those of v2
         self.rejects = 0  # since the last block
         self.unchoked_at = 0.0
         self.pipeline = Pipeline(now)

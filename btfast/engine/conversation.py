@@ -16,6 +16,7 @@ from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
 from btfast.engine.greeting import read_handshake, still_welcome
 from btfast.engine.serving import Serving
+from btfast.engine.swarm_names import SwarmNames
 from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.torrent import Torrent
 from btfast.swarm.pieces import Pieces
@@ -27,7 +28,6 @@ from btfast.wire.extensions import (
     encode_dont_have,
     encode_upload_only,
 )
-from btfast.wire.handshake import encode_handshake
 
 ADOPTED_HAVES = 100_000  # pieces that are told one by one to a peer that was greeted before we knew of them
 
@@ -51,7 +51,7 @@ class Conversation:
 
     def __init__(
         self, context: Context, torrent: Torrent, pieces: Pieces, fetching: Fetching, serving: Serving,
-        extended: Extended, owner: Owner,
+        extended: Extended, names: SwarmNames, owner: Owner,
     ) -> None:  # fmt: skip
         self._context = context
         self._torrent = torrent
@@ -59,6 +59,7 @@ class Conversation:
         self._fetching = fetching
         self._serving = serving
         self._extended = extended
+        self._names = names
         self._owner = owner
         self._dht = context.dht if context.dht.enabled and not torrent.private else None
         self._bitfield_bytes = -(-torrent.geometry.piece_count // 8)
@@ -89,12 +90,12 @@ class Conversation:
     def greet(self, peer: PeerConnection) -> None:
         """Sends our handshake. As the initiator nothing more goes out until theirs has come: some clients close otherwise."""
         peer.stream.bitfield_limit = self._bitfield_bytes
-        peer.greet(self.handshake())
+        peer.greet(self.handshake(peer.info_hash, outgoing=peer.outgoing))
         peer.flush()
 
-    def handshake(self) -> bytes:
-        """What we say first."""
-        return encode_handshake(self._torrent.info_hash, self._context.peer_id, dht=self._dht is not None)
+    def handshake(self, info_hash: bytes, *, outgoing: bool) -> bytes:
+        """What we say first, by one of the torrent's names."""
+        return self._names.handshake(info_hash, self._context.peer_id, dht=self._dht is not None, outgoing=outgoing)
 
     def adopt(self, peer: PeerConnection, said: list[tuple[Any, ...]], now: float) -> None:
         """Takes over a connection from before the torrent was known, with what the peer has said so far."""
@@ -137,7 +138,7 @@ class Conversation:
     # greetings
 
     def _handshake(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
-        handshake = read_handshake(peer, event, self._torrent.info_hash)
+        handshake = read_handshake(peer, event, self._names)
         if handshake is None:
             return
         refused = self._owner.greeted(peer)

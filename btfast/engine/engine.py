@@ -224,15 +224,17 @@ class Engine(asyncio.Protocol):
                     finished(self._emit, add, meta)
                     return
                 torrent = ActiveTorrent(context, self._dialer, add.id, add, meta, resolved, known)
-            except Error:
+            except (Error, asyncio.CancelledError):
                 if resolved is not None:
                     await resolved.leave()
                 raise
-            self._torrents[add.id] = self._by_hash[meta.info_hash] = torrent
+            self._torrents[add.id] = torrent
+            self._by_hash.name(meta.swarm_hashes, torrent)
             try:
                 complete = await torrent.run()
             finally:
-                del self._torrents[add.id], self._by_hash[meta.info_hash]
+                del self._torrents[add.id]
+                self._by_hash.forget(meta.swarm_hashes, torrent)
                 torrent.ended.set()
             self._emit(complete)
         except Error as error:
@@ -245,29 +247,34 @@ class Engine(asyncio.Protocol):
             context.loop.call_exception_handler({"message": f"item {add.id} broke", "exception": error})
 
     async def _recall(self, context: Context, add: Add, meta: Torrent) -> Known | None:
+        """What earlier runs say, once no other item has the same torrent: a magnet link may not have named all its hashes."""
         suffix = "" if context.settings.in_place or add.seed else PART
-        known = await context.resuming.recall(meta, add.directory, suffix)
-        must_be_here(known, add.directory)
-        return known
+        while True:
+            await self._turn(add, meta.swarm_hashes)
+            known = await context.resuming.recall(meta, add.directory, suffix)
+            if self._by_hash.first(meta.swarm_hashes) is None:
+                must_be_here(known, add.directory)
+                return known
 
     async def _metadata(self, context: Context, add: Add) -> tuple[Add, Torrent, Resolving | None]:
         """The item's torrent, and where it came from its peers, those."""
         if not add.magnet:
             data = add.data if add.data is not None else await context.trackers.fetch(add.source)
             meta = Torrent.parse(data, what=add.source)
-            await self._turn(add, meta.info_hash)
+            await self._turn(add, meta.swarm_hashes)
             return add, meta, None
         if self._magnets is None:
             from btfast.engine.magnets import Magnets  # who has .torrent files does without
 
             self._magnets = Magnets(context, self._dialer)
         add, magnet = self._magnets.read(add)
-        await self._turn(add, magnet.info_hash)
+        await self._turn(add, magnet.swarm_hashes)
         known = self._magnets.known(magnet)
         if known is not None:
             return add, known, None
         resolving = self._magnets.resolving(add, magnet)
-        self._resolving[add.id] = self._by_hash[magnet.info_hash] = resolving
+        self._resolving[add.id] = resolving
+        self._by_hash.name(magnet.swarm_hashes, resolving)
         held = False
         try:
             meta = await resolving.run()
@@ -285,12 +292,13 @@ class Engine(asyncio.Protocol):
 
     def _resolved(self, add: Add, resolving: Resolving) -> None:
         """Its place is free for the torrent, or for another item with the same one."""
-        del self._resolving[add.id], self._by_hash[resolving.info_hash]
+        del self._resolving[add.id]
+        self._by_hash.forget(resolving.swarm_hashes, resolving)
         resolving.ended.set()
 
-    async def _turn(self, add: Add, info_hash: bytes) -> None:
+    async def _turn(self, add: Add, swarm_hashes: tuple[bytes, ...]) -> None:
         """Waits until no other item has the same torrent."""
-        while (same := self._by_hash.get(info_hash)) is not None:
+        while (same := self._by_hash.first(swarm_hashes)) is not None:
             if add.seed or same.seeds:
                 raise DestinationBusyError(f"{add.source}: this run serves the same torrent already: leave one out")
             await same.ended.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from btfast.engine.connection import PeerConnection
+from btfast.engine.swarm_names import SwarmNames
 from btfast.errors import RemoteError
 from btfast.wire import messages
 from btfast.wire.handshake import Handshake, decode_handshake
@@ -16,14 +17,14 @@ FLOOD = 4000  # messages a second that nothing explains
 FLOOD_TICKS = 5  # seconds of it that are borne
 
 
-def read_handshake(peer: PeerConnection, event: tuple[Any, ...], info_hash: bytes) -> Handshake | None:
+def read_handshake(peer: PeerConnection, event: tuple[Any, ...], names: SwarmNames) -> Handshake | None:
     """The peer's handshake; None when it is wrong, and the connection closed."""
     try:
         handshake = decode_handshake(event[1])
     except RemoteError as error:
         peer.close(str(error))
         return None
-    if handshake.info_hash != info_hash:
+    if not names.settle(peer, handshake.info_hash):
         peer.close("it serves another torrent")
         return None
     peer.peer_id = handshake.peer_id

@@ -159,7 +159,8 @@ class Listener:
             return
         try:
             peer = PeerConnection(
-                self._context.loop, arrival.socket, arrival.address, NOBODY, outgoing=False, secured=secured
+                self._context.loop, arrival.socket, arrival.address, NOBODY, outgoing=False, secured=secured,
+                info_hash=info_hash,
             )
         except OSError:
             arrival.socket.close()  # it is gone already

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from btfast.engine.context import Context
-from btfast.engine.finding import Finding
 from btfast.engine.peer_set import PeerSet
+from btfast.engine.swarms import Swarms
 from btfast.errors import Error, IncompleteError, VerificationError
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ class Patience:
     """Asked once a second."""
 
     def __init__(
-        self, context: Context, name: str, peers: PeerSet, finding: Finding, web: WebSeeds | None = None
+        self, context: Context, name: str, peers: PeerSet, finding: Swarms, web: WebSeeds | None = None
     ) -> None:
         self._context = context
         self._web = web

@@ -12,6 +12,7 @@ from btfast.engine.connecting import Connecting
 from btfast.engine.connection import Owner, PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.dialing import Dialer
+from btfast.engine.swarm_names import SwarmNames
 from btfast.engine.throttle import Line
 from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.reach import reach_of
@@ -33,13 +34,15 @@ class Talk(Owner, Protocol):
 
     def greet(self, peer: PeerConnection) -> None: ...
 
-    def handshake(self) -> bytes: ...
+    def handshake(self, info_hash: bytes, *, outgoing: bool) -> bytes: ...
 
 
 class PeerSet:
     """`connections` holds the connected peers by number; other parts read it, only this one changes it."""
 
-    def __init__(self, context: Context, dialer: Dialer, report: Callable[[PeerConnection, str, str], None]) -> None:
+    def __init__(
+        self, context: Context, dialer: Dialer, names: SwarmNames, report: Callable[[PeerConnection, str, str], None]
+    ) -> None:
         self._context = context
         self._dialer = dialer
         self._report = report
@@ -47,6 +50,7 @@ class PeerSet:
         self._gone: dict[int, PeerAddress] = {}
         self._listening: dict[int, PeerAddress] = {}  # where connected peers that came to us listen
         self._closed = False
+        self.names = names
         self.talk: Talk
         self.known = KnownPeers(priority=self._priority)
         self._connecting = Connecting(context, dialer, self)
@@ -78,8 +82,8 @@ class PeerSet:
 
     # connecting.Owner
 
-    def handshake(self) -> bytes:
-        return self.talk.handshake()
+    def handshake(self, address: PeerAddress) -> bytes:
+        return self.talk.handshake(self.names.hash_for(address), outgoing=True)
 
     def handle_connected(self, address: PeerAddress, sock: socket.socket, secured: Secured | None) -> None:
         now = self._context.loop.time()
@@ -88,7 +92,10 @@ class PeerSet:
             self._dialer.answered(address, None)
             return
         try:
-            peer = PeerConnection(self._context.loop, sock, address, self.talk, outgoing=True, secured=secured)
+            peer = PeerConnection(
+                self._context.loop, sock, address, self.talk, outgoing=True, secured=secured,
+                info_hash=self.names.hash_for(address),
+            )  # fmt: skip
         except OSError as error:
             sock.close()
             self._dialer.answered(address, None)
@@ -128,6 +135,7 @@ class PeerSet:
             peer.close("too many peers")
         else:
             peer.owner = self.talk
+            peer.info_hash = self.names.answer(peer.info_hash, events)
             self._adopt(peer)
             if not peer.closed:
                 self.talk.handle_events(peer, events, now)
@@ -205,6 +213,7 @@ class PeerSet:
                 )
             else:
                 silent = peer.stream.received == 0
+                self.names.failed(peer.address)
                 self._connecting.failed(peer.address, reason, encrypted=peer.encrypted, silent=silent)
         if peer.greeted:
             self._gone[peer.number] = peer.address

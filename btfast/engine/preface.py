@@ -15,11 +15,11 @@ from btfast.engine.context import Context
 from btfast.engine.extended import Extended
 from btfast.engine.greeting import read_handshake, still_welcome
 from btfast.engine.heard import BITFIELD_LIMIT, Heard
+from btfast.engine.swarm_names import SwarmNames
 from btfast.errors import RemoteError
 from btfast.swarm.metadata import LAST_WINDOW, MetadataFetch
 from btfast.wire import ids, messages
 from btfast.wire.extensions import ExtendedHandshake, decode_dont_have
-from btfast.wire.handshake import encode_handshake
 from btfast.wire.ut_metadata import DATA, REJECT, REQUEST, MetadataMessage, decode_metadata, encode_metadata
 
 EXTENSION = "ut_metadata"
@@ -43,10 +43,10 @@ class Preface:
     """The owner of all PeerConnections of one info-hash. `arrived()` is called once, when the metadata is right."""
 
     def __init__(
-        self, context: Context, info_hash: bytes, fetch: MetadataFetch, peers: Peers, arrived: Callable[[], None]
+        self, context: Context, names: SwarmNames, fetch: MetadataFetch, peers: Peers, arrived: Callable[[], None]
     ) -> None:
         self._context = context
-        self._info_hash = info_hash
+        self._names = names
         self._fetch = fetch
         self._peers = peers
         self._arrived = arrived
@@ -59,12 +59,12 @@ class Preface:
     def greet(self, peer: PeerConnection) -> None:
         """Sends our handshake."""
         peer.stream.bitfield_limit = BITFIELD_LIMIT
-        peer.greet(self.handshake())
+        peer.greet(self.handshake(peer.info_hash, outgoing=peer.outgoing))
         peer.flush()
 
-    def handshake(self) -> bytes:
-        """What we say first."""
-        return encode_handshake(self._info_hash, self._context.peer_id, dht=self._context.dht.enabled)
+    def handshake(self, info_hash: bytes, *, outgoing: bool) -> bytes:
+        """What we say first, by one of the names that are known."""
+        return self._names.handshake(info_hash, self._context.peer_id, dht=self._context.dht.enabled, outgoing=outgoing)
 
     def handle_events(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None:
         for event in events:
@@ -102,7 +102,7 @@ class Preface:
         return heard
 
     def _handshake(self, peer: PeerConnection, event: tuple[Any, ...]) -> None:
-        handshake = read_handshake(peer, event, self._info_hash)
+        handshake = read_handshake(peer, event, self._names)
         if handshake is None:
             return
         refused = self._peers.greeted(peer)

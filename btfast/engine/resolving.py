@@ -7,7 +7,6 @@ torrent: the known addresses, the connections, and who is asked for more.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import Container
 from typing import Any
@@ -18,9 +17,10 @@ from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.dialing import Dialer
 from btfast.engine.exchange import PeerExchange
-from btfast.engine.finding import Finding
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.preface import Preface
+from btfast.engine.swarm_names import SwarmNames
+from btfast.engine.swarms import Swarms
 from btfast.errors import Error, InputError, SourceNotFoundError, VerificationError
 from btfast.events import Peer, Progress, Warning
 from btfast.metainfo.addresses import PeerAddress
@@ -55,14 +55,15 @@ class Resolving:
         self._arrived: asyncio.Future[None] = context.loop.create_future()
         self._tried: dict[PeerAddress, Source] = {}
         self._found: Counter[Source] = Counter()
-        self._fetch = MetadataFetch(magnet.info_hash, context.metadata_room, self._began)
+        self._fetch = MetadataFetch(magnet.names, context.metadata_room, self._began)
+        self._names = SwarmNames(magnet.swarm_hashes, v2=magnet.info_hash_v2 is not None)
         self.ended = asyncio.Event()
-        self.peers = PeerSet(context, dialer, self._report_peer)
-        self.preface = Preface(context, magnet.info_hash, self._fetch, self.peers, self._metadata_arrived)
+        self.peers = PeerSet(context, dialer, self._names, self._report_peer)
+        self.preface = Preface(context, self._names, self._fetch, self.peers, self._metadata_arrived)
         self.peers.talk = self.preface
         if context.settings.pex:
             PeerExchange(self.preface.extended, self.peers, telling=False)
-        self.finding: Finding | None = None
+        self.finding: Swarms | None = None
 
     @property
     def name(self) -> str:
@@ -82,7 +83,7 @@ class Resolving:
     async def run(self) -> Torrent:
         """From an info-hash to a torrent. Raises btfast.Error."""
         trackers = [[url] for url in self._magnet.trackers]
-        self.finding = Finding(self._context, self, trackers, named=self._add.peers, together=True)
+        self.finding = Swarms(self._context, self, self._names, trackers, named=self._add.peers, together=True)
         try:
             await self._arrived
             return torrent_of(self._magnet, self._fetch.metadata or b"")
@@ -112,11 +113,12 @@ class Resolving:
         self._found[Source.INCOMING] += 1
         self.peers.handle_incoming(peer, events, now)
 
-    # finding.Owner
-
     @property
-    def info_hash(self) -> bytes:
-        return self._magnet.info_hash
+    def swarm_hashes(self) -> tuple[bytes, ...]:
+        """By which the link names it."""
+        return self._names.hashes
+
+    # swarms.Owner
 
     def announce_request(self, event: str | None) -> AnnounceRequest:
         return AnnounceRequest(
@@ -201,7 +203,7 @@ class Resolving:
             facts.append("none of them has metadata")
         return ", ".join(facts)
 
-    def _trackers_tried(self, finding: Finding) -> str:
+    def _trackers_tried(self, finding: Swarms) -> str:
         count = len(self._magnet.trackers)
         if not count:
             return "; the link names no tracker"
@@ -219,9 +221,11 @@ def name_of(magnet: Magnet) -> str:
 def torrent_of(magnet: Magnet, metadata: bytes) -> Torrent:
     """The torrent that `metadata`, whose hash is right, makes with what the link says. Raises InputError."""
     name = name_of(magnet)
-    if magnet.info_hash_v2 is not None and hashlib.sha256(metadata).digest() != magnet.info_hash_v2:
-        raise InputError(f"{name}: its btih and btmh name two different torrents: get the link anew")
     torrent = Torrent.from_metadata(metadata, trackers=magnet.trackers, web_seeds=magnet.web_seeds, what=name)
-    if torrent.info_hash != magnet.info_hash:
+    if torrent.info_raw != metadata:
         raise InputError(f"{name}: its metadata is not one dictionary: the torrent was made by a broken tool")
+    if not set(magnet.swarm_hashes) <= set(torrent.swarm_hashes):
+        if len(magnet.swarm_hashes) > 1:
+            raise InputError(f"{name}: its btih and btmh name two different torrents: get the link anew")
+        raise InputError(f"{name}: its info-hash is of another version than its metadata: get the link anew")
     return torrent

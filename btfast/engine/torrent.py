@@ -20,7 +20,6 @@ from btfast.engine.early import EarlyPeers
 from btfast.engine.exchange import PeerExchange
 from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
-from btfast.engine.finding import Finding
 from btfast.engine.finished import introduce
 from btfast.engine.finishing import Finishing
 from btfast.engine.limits import Stopwatch
@@ -32,6 +31,8 @@ from btfast.engine.peer_set import PeerSet
 from btfast.engine.recording import Figures, TorrentRecord
 from btfast.engine.revealing import Revealing
 from btfast.engine.serving import Serving
+from btfast.engine.swarm_names import SwarmNames
+from btfast.engine.swarms import Swarms
 from btfast.engine.telling import Telling
 from btfast.engine.unchoking import Unchoking
 from btfast.engine.web_opening import open_web_seeds
@@ -95,7 +96,9 @@ class ActiveTorrent:
         self._done: asyncio.Future[None] = context.loop.create_future()
         self._pieces = Pieces(geometry, Bitfield(geometry.piece_count))
         self._resolved = resolved
-        self._peers = resolved.peers if resolved is not None else PeerSet(context, dialer, self._report_peer)
+        names = self._names = SwarmNames(torrent.swarm_hashes, v2=torrent.info_hash_v2 is not None)
+        self._peers = resolved.peers if resolved is not None else PeerSet(context, dialer, names, self._report_peer)
+        self._peers.names = names
         self._lines = context.lines()
         self._peers.cap(*self._lines)
         self._web: WebSeeds | None = None
@@ -108,7 +111,7 @@ class ActiveTorrent:
         self._blaming = Blaming(context, add.id, torrent.name, self._peers, self.fail)
         self._telling = Telling(self._peers.connections)
         self._fetching: Fetching | None = None
-        self._finding: Finding | None = None
+        self._finding: Swarms | None = None
         self._place: PlaceLock | None = None
         self._watch = Stopwatch(context)
         self._left = torrent.total_length
@@ -197,7 +200,7 @@ class ActiveTorrent:
         if context.settings.pex and not torrent.private:
             self._exchange = PeerExchange(self._extended, self._peers)
         self._conversation = Conversation(
-            context, torrent, self._pieces, self._fetching, self._serving, self._extended,
+            context, torrent, self._pieces, self._fetching, self._serving, self._extended, self._names,
             PeerEvents(self._peers, self._unchoking, self._exchange),
         )  # fmt: skip
         self._serving.handle_lost = self._piece_lost
@@ -212,8 +215,8 @@ class ActiveTorrent:
         if self._done.done() and not self._add.seed and not context.settings.seeds:
             return
         self._peers.talk = self._conversation
-        self._finding = self._take_over() or Finding(
-            context, self, torrent.announce_list, named=self._add.peers, complete=self._pieces.complete,
+        self._finding = self._take_over() or Swarms(
+            context, self, self._names, torrent.announce_list, named=self._add.peers, complete=self._pieces.complete,
             together=bool(self._add.magnet) and not torrent.private, nodes=torrent.nodes,
         )  # fmt: skip
         self._web = self._blaming.web = open_web_seeds(context, self._add, torrent, self._fetching, self._lines[1])
@@ -222,12 +225,12 @@ class ActiveTorrent:
         self._patience = Patience(context, torrent.name, self._peers, self._finding, self._web)
         self._early.release(self._peers, context.loop.time())
 
-    def _take_over(self) -> Finding | None:
+    def _take_over(self) -> Swarms | None:
         """The connections from before the metadata was there, and those who look for more; None where there were none."""
         resolved, self._resolved = self._resolved, None
         if resolved is None or resolved.finding is None:
             return None
-        resolved.finding.hand_over(self, complete=self._pieces.complete)
+        resolved.finding.hand_over(self, self._names, self.torrent.announce_list, complete=self._pieces.complete)
         now = self._context.loop.time()
         for peer in list(self._peers.connections.values()):
             self._conversation.adopt(peer, resolved.preface.hand_over(peer, self.torrent.piece_count), now)
@@ -382,11 +385,7 @@ class ActiveTorrent:
             Peer(id=self._add.id, address=str(peer.address), change=change, reason=reason, client=peer.client)
         )
 
-    # finding.Owner
-
-    @property
-    def info_hash(self) -> bytes:
-        return self.torrent.info_hash
+    # swarms.Owner
 
     @property
     def private(self) -> bool:

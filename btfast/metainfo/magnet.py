@@ -1,9 +1,10 @@
-"""Magnet links (BEP 9, BEP 53): parsed into values and written back."""
+"""Magnet links (BEP 9, 52, 53): parsed into values and written back."""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from typing import Self
 from urllib.parse import quote, unquote_to_bytes
@@ -18,7 +19,8 @@ _MAX_REPEATS = 1000  # of one parameter
 
 _HEX = re.compile(r"[0-9A-Fa-f]{40}")
 _BASE32 = re.compile(r"[A-Za-z2-7]{32}")
-_BTMH = re.compile(r"1220[0-9A-Fa-f]{64}")
+_BTMH = re.compile(r"(?:1220)?([0-9A-Fa-f]{64})")
+_TRUNCATED = 20  # bytes of a v2 info-hash that peers, trackers and the DHT use
 _RANGE = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?")
 _NUMBERED = re.compile(r"(xt|tr|ws|as|x\.pe|xs)\.\d+")
 
@@ -38,7 +40,7 @@ class Magnet(msgspec.Struct, frozen=True, kw_only=True):
     def parse(cls, text: str) -> Self:
         """The magnet link `text`. Unknown parameters, and peers that cannot be read, are passed over.
 
-        Raises InputError when it is not a magnet link of a v1 or hybrid torrent.
+        Raises InputError when it is no magnet link of a torrent.
         """
         text = text.strip()
         if len(text) > MAX_LENGTH:
@@ -48,7 +50,7 @@ class Magnet(msgspec.Struct, frozen=True, kw_only=True):
         values = _parameters(text)
         info_hash, info_hash_v2 = _topics(text, values.get("xt", []))
         return cls(
-            info_hash=info_hash,
+            info_hash=_first(info_hash, info_hash_v2),
             info_hash_v2=info_hash_v2,
             name=next(filter(None, values.get("dn", [])), None),
             trackers=_urls(values.get("tr", [])),
@@ -59,12 +61,27 @@ class Magnet(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_info_hash(cls, text: str) -> Self:
-        """The magnet of a bare info-hash: 40 hexadecimal or 32 base32 characters. Raises InputError."""
-        found = _info_hash(text.strip())
-        if found is None:
-            why = "not 40 hexadecimal or 32 base32 characters"
+        """The magnet of a bare info-hash: 40 hexadecimal or 32 base32 characters, or 64 hexadecimal ones of v2.
+
+        Raises InputError.
+        """
+        found, found_v2 = _info_hash(text.strip()), _info_hash_v2(text.strip())
+        if found is None and found_v2 is None:
+            why = "not 40 or 64 hexadecimal or 32 base32 characters"
             raise InputError(f"info-hash {text[:80]!r}: {why}: check that it was copied whole", text=text)
-        return cls(info_hash=found)
+        return cls(info_hash=_first(found, found_v2), info_hash_v2=found_v2)
+
+    @property
+    def swarm_hashes(self) -> tuple[bytes, ...]:
+        """The 20 bytes that name it in each of its swarms: of v1, and the beginning of those of v2 (BEP 52)."""
+        hashes = (self.info_hash_v1, self.info_hash_v2)
+        return tuple(info_hash[:_TRUNCATED] for info_hash in hashes if info_hash is not None)
+
+    def names(self, metadata: bytes) -> bool:
+        """Whether `metadata` is the info dict that the link means, by any hash that it gives."""
+        v1, v2 = hashlib.sha1(metadata).digest(), hashlib.sha256(metadata).digest()
+        # Some programs show no more of a v2 info-hash than what peers use: such a link looks like one of v1.
+        return v2 == self.info_hash_v2 or self.info_hash_v1 in (v1, v2[:_TRUNCATED])
 
     @property
     def info_hash_v1(self) -> bytes | None:
@@ -105,7 +122,7 @@ def _parameters(text: str) -> dict[str, list[str]]:
     return values
 
 
-def _topics(text: str, topics: list[str]) -> tuple[bytes, bytes | None]:
+def _topics(text: str, topics: list[str]) -> tuple[bytes | None, bytes | None]:
     v1: bytes | None = None
     v2: bytes | None = None
     for topic in topics:
@@ -118,17 +135,22 @@ def _topics(text: str, topics: list[str]) -> tuple[bytes, bytes | None]:
                 raise _refused(text, "names two different torrents")
             v1 = found
         elif urn == "urn:btmh:":
-            if not _BTMH.fullmatch(topic[9:]):
+            found_v2 = _info_hash_v2(topic[9:]) if topic[9:13] == "1220" else None
+            if found_v2 is None:
                 raise _refused(text, "its btmh is not 1220 and 64 hexadecimal characters")
-            multihash = bytes.fromhex(topic[13:])
-            if v2 not in (None, multihash):
+            if v2 not in (None, found_v2):
                 raise _refused(text, "names two different torrents")
-            v2 = multihash
-    if v1 is None:
-        if v2 is not None:
-            raise _refused(text, "is of a v2-only torrent, which is not supported yet", "use one with xt=urn:btih:")
-        raise _refused(text, "has no xt=urn:btih:")
+            v2 = found_v2
+    if v1 is None and v2 is None:
+        raise _refused(text, "has neither xt=urn:btih: nor xt=urn:btmh:")
     return v1, v2
+
+
+def _first(v1: bytes | None, v2: bytes | None) -> bytes:
+    """What names the torrent to peers, to those who know v1 alone where it can."""
+    found = v1 or v2
+    assert found is not None
+    return found[:_TRUNCATED]
 
 
 def _info_hash(text: str) -> bytes | None:
@@ -140,6 +162,11 @@ def _info_hash(text: str) -> bytes | None:
         except binascii.Error:
             return None
     return None
+
+
+def _info_hash_v2(text: str) -> bytes | None:
+    match = _BTMH.fullmatch(text)
+    return bytes.fromhex(match[1]) if match is not None else None
 
 
 def _urls(values: list[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from btfast.errors import RemoteError
@@ -169,13 +169,14 @@ class _Camp:
 
 
 class MetadataFetch:
-    """The metadata of one info-hash. `poll_requests` says what to ask; `metadata` is there when it has come.
+    """The metadata of one torrent. `poll_requests` says what to ask; `metadata` is there when it has come.
 
-    Peers are numbers; they join when they say that they speak ut_metadata.
+    `is_right(metadata)`: whether its hash is the torrent's. Peers are numbers; they join when they say that they speak
+    ut_metadata.
     """
 
-    def __init__(self, info_hash: bytes, room: Room, now: float, *, limit: int = LIMIT) -> None:
-        self._info_hash = info_hash
+    def __init__(self, is_right: Callable[[bytes], bool], room: Room, now: float, *, limit: int = LIMIT) -> None:
+        self._is_right = is_right
         self._room = room
         self._limit = limit
         self._peers: dict[int, _Peer] = {}
@@ -380,7 +381,7 @@ class MetadataFetch:
 
     def _judge(self, camp: _Camp, attempt: _Attempt) -> None:
         metadata = attempt.joined()
-        if hashlib.sha1(metadata).digest() == self._info_hash:
+        if self._is_right(metadata):
             self.metadata = metadata
             self._convict(metadata)
             self.close()

@@ -12,6 +12,8 @@ PROTOCOL: Final = b"\x13BitTorrent protocol"
 HANDSHAKE_LENGTH: Final = 68
 # A tracker that only checks whether it can reach us sends no more than this; answer here, not after the peer id.
 ANSWER_AFTER: Final = 48
+RESERVED: Final = slice(20, 28)  # of the handshake
+INFO_HASH: Final = slice(28, 48)
 
 CLIENT_PAIR: Final = b"bf"  # unregistered in BEP 20 and in clients' lists; upper-case BF is Bitflu
 CLIENT_VERSION: Final = "0.1.0"
@@ -42,7 +44,7 @@ class Handshake(NamedTuple):
     @property
     def v2_upgrade(self) -> bool:
         """Used the v1 hash of a hybrid torrent but speaks v2 as well (BEP 52)."""
-        return _has(self.reserved, RESERVED_V2)
+        return wants_upgrade(self.reserved)
 
 
 def encode_handshake(info_hash: bytes, peer_id: bytes, *, dht: bool = False, v2_upgrade: bool = False) -> bytes:
@@ -61,6 +63,11 @@ def encode_handshake(info_hash: bytes, peer_id: bytes, *, dht: bool = False, v2_
     return b"".join((PROTOCOL, reserved, info_hash, peer_id))
 
 
+def wants_upgrade(reserved: bytes) -> bool:
+    """Whether who said the v1 hash of a hybrid torrent may be answered with the v2 hash (BEP 52)."""
+    return _has(reserved, RESERVED_V2)
+
+
 def decode_handshake(data: bytes) -> Handshake:
     """Reads the 68 bytes. Raises RemoteError."""
     if not data.startswith(PROTOCOL):
@@ -69,7 +76,7 @@ def decode_handshake(data: bytes) -> Handshake:
         )
     if len(data) != HANDSHAKE_LENGTH:
         raise RemoteError(f"handshake: {len(data)} bytes instead of 68: the peer is dropped", length=len(data))
-    return Handshake(info_hash=bytes(data[28:48]), peer_id=bytes(data[48:68]), reserved=bytes(data[20:28]))
+    return Handshake(info_hash=bytes(data[INFO_HASH]), peer_id=bytes(data[48:68]), reserved=bytes(data[RESERVED]))
 
 
 def make_peer_id(random: Callable[[int], bytes]) -> bytes:

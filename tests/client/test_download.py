@@ -100,8 +100,8 @@ def test_it_works_in_a_thread(tmp_path: Path, torrent: bytes) -> None:
 def test_errors_are_the_trees(tmp_path: Path) -> None:
     with pytest.raises(btfast.SourceNotFoundError, match="no such file"):
         btfast.download(tmp_path / "none.torrent")
-    with pytest.raises(btfast.InputError, match="v2-only torrent, which is not supported yet"):
-        btfast.download("magnet:?xt=urn:btmh:1220" + "0" * 64)
+    with pytest.raises(btfast.InputError, match="its btmh is not 1220 and 64"):
+        btfast.download("magnet:?xt=urn:btmh:1220" + "0" * 63)
 
 
 SCRIPT = """

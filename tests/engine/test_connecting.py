@@ -35,7 +35,7 @@ class Torrent:
         self.connected: list[tuple[socket.socket, Secured | None]] = []
         self.failed: list[str] = []
 
-    def handshake(self) -> bytes:
+    def handshake(self, address: PeerAddress) -> bytes:
         return FIRST
 
     def handle_connected(self, address: PeerAddress, sock: socket.socket, secured: Secured | None) -> None:

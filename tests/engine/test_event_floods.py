@@ -16,6 +16,7 @@ from btfast.engine.connection import PeerConnection
 from btfast.engine.conversation import Conversation
 from btfast.engine.extended import USUAL_REQQ, Extended
 from btfast.engine.greeting import FLOOD, FLOOD_TICKS, floods
+from btfast.engine.swarm_names import SwarmNames
 from btfast.metainfo.torrent import Torrent
 from btfast.swarm.pieces import Pieces
 from btfast.wire import ids, messages
@@ -69,7 +70,8 @@ class Said:
         )  # fmt: skip
         extended = Extended(self.context, lambda: False)
         self.talk = Conversation(
-            self.context, torrent, Pieces(torrent.geometry), nothing, nothing, extended, nothing,  # type: ignore[arg-type]
+            self.context, torrent, Pieces(torrent.geometry), nothing, nothing, extended,  # type: ignore[arg-type]
+            SwarmNames(torrent.swarm_hashes, v2=False), nothing,  # type: ignore[arg-type]
         )  # fmt: skip
         self.peer, self._theirs = connected(self.context, self.talk)
         self.ticks = 0

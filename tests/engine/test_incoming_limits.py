@@ -7,6 +7,7 @@ from engine_parts import Owner, connected, small_context
 
 from btfast.engine.connection import PeerConnection
 from btfast.engine.peer_set import PER_HOST, USELESS, PeerSet
+from btfast.engine.swarm_names import SwarmNames
 
 
 class Talk(Owner):
@@ -26,7 +27,7 @@ class Swarm:
 
     def __init__(self, max_peers: int) -> None:
         self.context = small_context(max_peers=max_peers)
-        self.set = PeerSet(self.context, None, lambda *_: None)  # type: ignore[arg-type]
+        self.set = PeerSet(self.context, None, SwarmNames((b"h" * 20,), v2=False), lambda *_: None)  # type: ignore[arg-type]
         self.talk = self.set.talk = Talk(self.set)
         self.all: list[tuple[PeerConnection, socket.socket]] = []
 

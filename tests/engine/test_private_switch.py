@@ -12,6 +12,7 @@ from btfast.discovery.announce import AnnounceRequest, AnnounceResponse
 from btfast.engine.dialing import Dialer
 from btfast.engine.finding import Finding
 from btfast.engine.peer_set import PeerSet
+from btfast.engine.swarm_names import SwarmNames
 from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.peers import Source
@@ -93,7 +94,7 @@ async def test_metadata_that_turns_out_private_ends_all_but_one_tracker() -> Non
 async def test_who_is_dropped() -> None:
     context: Any = small_context()
     talk = Owner()
-    peers = PeerSet(context, Dialer(context), lambda *_: None)
+    peers = PeerSet(context, Dialer(context), SwarmNames((b"h" * 20,), v2=False), lambda *_: None)
     peers.talk = talk  # type: ignore[assignment]
     named, found = PeerAddress("127.0.0.1", 5001), PeerAddress("127.0.0.1", 5002)
     ends = []

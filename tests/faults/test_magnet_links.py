@@ -170,14 +170,13 @@ def test_a_link_that_selects_files_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "part"),
     [
-        (f"magnet:?xt=urn:btmh:1220{HASH}{'0' * 24}", "is of a v2-only torrent, which is not supported yet"),
-        ("magnet:?dn=x", "has no xt=urn:btih:"),
+        (f"magnet:?xt=urn:btmh:1120{HASH}{'0' * 24}", "its btmh is not 1220 and 64 hexadecimal characters"),
+        ("magnet:?dn=x", "has neither xt=urn:btih: nor xt=urn:btmh:"),
         (f"magnet:?xt=urn:btih:{HASH}&xt=urn:btih:{'f' * 40}", "names two different torrents"),
-        ("magnet:?xt=urn:sha1:YNCKHTQCWBTRNJIV4WNAE52SJUQCZO5C", "has no xt=urn:btih:"),
-        ("f" * 64, "not 40 hexadecimal or 32 base32 characters"),
+        ("magnet:?xt=urn:sha1:YNCKHTQCWBTRNJIV4WNAE52SJUQCZO5C", "has neither xt=urn:btih: nor xt=urn:btmh:"),
     ],
 )
-def test_what_names_no_v1_torrent_is_refused_in_one_line(tmp_path: Path, source: str, part: str) -> None:
+def test_what_names_no_torrent_is_refused_in_one_line(tmp_path: Path, source: str, part: str) -> None:
     assert part in run(tmp_path, *get(source)).error(2)
 
 

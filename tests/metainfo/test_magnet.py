@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 
 import pytest
 from hypothesis import given, settings
@@ -90,8 +91,9 @@ def test_text_that_is_not_utf8_or_not_printable_does_no_harm() -> None:
         "magnet:?xt=urn:btih:" + "g" * 40,
         "magnet:?xt=urn:btih:" + "1" * 32,
         f"magnet:?{XT}&xt=urn:btih:{'0' * 40}",
-        f"magnet:?xt=urn:btmh:{V2}",
         f"magnet:?{XT}&xt=urn:btmh:1220ab",
+        f"magnet:?xt=urn:btmh:{V2[4:]}",
+        f"magnet:?xt=urn:btmh:{V2}&xt=urn:btmh:1220{'cd' * 32}",
         f"magnet:?{XT}&xt=urn:btmh:1114{'ab' * 32}",
         f"magnet:?{XT}&so=x",
         f"magnet:?{XT}&so=5-2",
@@ -108,15 +110,58 @@ def test_what_is_no_magnet_of_ours_is_refused_in_one_line(text: str) -> None:
     assert len(str(caught.value)) < 250
 
 
-@pytest.mark.parametrize("text", ["", "x", HEX[:-1], HEX + "0", "g" * 40, "\u0661" * 40, f"magnet:?{XT}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        HEX[:-1],
+        HEX + "0",
+        "g" * 40,
+        "\u0661" * 40,
+        f"magnet:?{XT}",
+        "ab" * 31,
+        "ab" * 33,
+        "1220" + "ab" * 31,
+        "1114" + "ab" * 32,
+    ],
+)
 def test_what_is_no_info_hash_is_refused(text: str) -> None:
     with pytest.raises(InputError):
         Magnet.from_info_hash(text)
 
 
-def test_a_v2_only_magnet_is_told_apart() -> None:
-    with pytest.raises(InputError, match="v2-only torrent, which is not supported yet"):
-        Magnet.parse(f"magnet:?xt=urn:btmh:{V2}")
+def test_a_v2_magnet_is_of_one_swarm_and_one_with_both_hashes_of_two() -> None:
+    v2 = bytes.fromhex(V2[4:])
+    alone = Magnet.parse(f"magnet:?xt=urn:btmh:{V2}")
+    assert (alone.info_hash, alone.info_hash_v1, alone.info_hash_v2) == (v2[:20], None, v2)
+    assert alone.swarm_hashes == (v2[:20],)
+    assert alone.uri() == f"magnet:?xt=urn:btmh:{V2}"
+    both = Magnet.parse(f"magnet:?{XT}&xt=urn:btmh:{V2}")
+    assert (both.info_hash, both.info_hash_v1, both.info_hash_v2) == (HASH, HASH, v2)
+    assert both.swarm_hashes == (HASH, v2[:20])
+    assert Magnet.parse(f"magnet:?{XT}").swarm_hashes == (HASH,)
+
+
+@pytest.mark.parametrize("text", [V2, V2[4:], V2.upper(), f" {V2}\n"])
+def test_a_v2_info_hash_is_read_with_and_without_its_prefix(text: str) -> None:
+    assert Magnet.from_info_hash(text) == Magnet.parse(f"magnet:?xt=urn:btmh:{V2}")
+
+
+def test_metadata_is_known_by_the_hashes_that_the_link_gives() -> None:
+    data, other = b"d4:name1:xe", b"d4:name1:ye"
+    v1, v2 = hashlib.sha1(data).digest(), hashlib.sha256(data).digest()
+    for link in (
+        Magnet(info_hash=v1),
+        Magnet(info_hash=v1, info_hash_v2=v2),
+        Magnet(info_hash=v2[:20], info_hash_v2=v2),
+    ):
+        assert link.names(data)
+        assert not link.names(other)
+    assert Magnet(info_hash=v2[:20]).names(data), "a v2 hash that was cut off looks like one of v1"
+    contradictory = Magnet(info_hash=v1, info_hash_v2=hashlib.sha256(other).digest())
+    assert contradictory.names(data), "no peer is to blame for it"
+    assert contradictory.names(other)
 
 
 def test_repeated_parameters_are_bounded() -> None:
