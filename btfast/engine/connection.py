@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from btfast._bitfield import Bitfield
 from btfast._peer_stream import PeerStream
+from btfast.engine.nearness import fit_send_buffer
 from btfast.engine.throttle import Line
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.pipeline import Pipeline
@@ -158,6 +159,15 @@ class PeerConnection:
 
     def flush(self) -> None:
         """Sends what is queued, now or when the socket takes it or the cap allows it."""
+        if self.closed:
+            return
+        if not self._writing:
+            self._flush(self.up, 0)
+        elif self.stream.unsent > UNSENT_LIMIT:
+            self.close("it does not read what it is sent")
+
+    def _writable(self) -> None:
+        """The socket takes a good deal more: better than a little each time that something is queued."""
         if not self.closed:
             self._flush(self.up, 0)
 
@@ -183,7 +193,7 @@ class PeerConnection:
             self.close("it does not read what it is sent")
         elif not self._writing:
             self._writing = True
-            self._loop.add_writer(self._socket.fileno(), self.flush)
+            self._loop.add_writer(self._socket.fileno(), self._writable)
 
     def close(self, reason: str) -> None:
         """Ends the connection and tells the owner, once."""
@@ -215,6 +225,7 @@ class PeerConnection:
     def unchoke(self) -> None:
         if self.am_choking:
             self.am_choking = False
+            fit_send_buffer(self._socket)
             self.send(messages.UNCHOKE)
 
     def interested(self, wanted: bool) -> None:

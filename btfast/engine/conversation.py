@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from btfast._bitfield import Bitfield
-from btfast._peer_stream import BLOCK_EVENT, CLOSED_EVENT, HANDSHAKE_EVENT
+from btfast._peer_stream import BLOCK_EVENT, CLOSED_EVENT, HANDSHAKE_EVENT, REQUESTS_EVENT
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.extended import Extended
@@ -77,6 +77,7 @@ class Conversation:
             ids.HAVE_ALL: self._bitfield,
             ids.HAVE_NONE: self._bitfield,
             ids.REQUEST: self._request,
+            REQUESTS_EVENT: self._requests,
             ids.CANCEL: self._cancel,
             ids.REJECT: self._reject,
             ids.EXTENDED: extended.handle,
@@ -273,6 +274,9 @@ class Conversation:
 
     def _request(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
         self._serving.handle_request(peer, event[1], event[2], event[3])
+
+    def _requests(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        self._serving.handle_requests(peer, event[1], event[2], event[3])
 
     def _cancel(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
         self._serving.handle_cancel(peer, event[1], event[2], event[3])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from errno import EAGAIN, EMFILE
 from weakref import WeakValueDictionary
 
+from btfast._served import ServedFile
 from btfast.metainfo.geometry import FileSpan
 from btfast.storage.files import descriptor_budget
 from btfast.storage.layout import Layout
@@ -15,16 +15,6 @@ Segment = tuple[object, int, int, int]  # owner, descriptor (-1: zeros), offset,
 _ZEROS = object()
 _RECENT = 1024  # files that stay open without a block that waits
 _WIDEST = 2048  # files that one block may lie in: opening them takes 20 ms
-
-
-class _OpenFile:
-    __slots__ = ("__weakref__", "fd")
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def __del__(self) -> None:
-        os.close(self.fd)
 
 
 class ServedFiles:
@@ -38,8 +28,8 @@ class ServedFiles:
         budget = descriptor_budget()
         self._few = min(_RECENT, budget)
         self._most = 3 * budget
-        self._recent: OrderedDict[tuple[int, int], _OpenFile] = OrderedDict()
-        self._live: WeakValueDictionary[tuple[int, int], _OpenFile] = WeakValueDictionary()
+        self._recent: OrderedDict[tuple[int, int], ServedFile] = OrderedDict()
+        self._live: WeakValueDictionary[tuple[int, int], ServedFile] = WeakValueDictionary()
 
     def segments(self, layout: Layout, spans: list[FileSpan]) -> list[Segment]:
         """Where the bytes of `spans` are read from. OSError; BlockingIOError when blocks that wait hold all descriptors."""
@@ -59,14 +49,14 @@ class ServedFiles:
             found.append((opened, opened.fd, offset, length))
         return found
 
-    def _reopen(self, layout: Layout, key: tuple[int, int]) -> _OpenFile:
+    def _reopen(self, layout: Layout, key: tuple[int, int]) -> ServedFile:
         opened = self._live.get(key)
         if opened is None:
             while len(self._live) >= self._most:
                 if not self._recent:
                     raise BlockingIOError(EAGAIN, "all descriptors are held by blocks that wait")
                 self._recent.popitem(last=False)
-            opened = self._live[key] = _OpenFile(layout.open_for_reading(key[1]))
+            opened = self._live[key] = ServedFile(layout.open_for_reading(key[1]))
         while len(self._recent) >= self._few:
             self._recent.popitem(last=False)
         self._recent[key] = opened

@@ -8,12 +8,14 @@ from btfast._bitfield import Bitfield
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.revealing import Revealing
-from btfast.metainfo.geometry import Geometry
+from btfast.metainfo.geometry import BLOCK, Geometry
 from btfast.storage.layout import Layout
 from btfast.swarm.pieces import Pieces
 from btfast.swarm.rates import Rate
 from btfast.wire.extensions import OUR_REQQ
 from btfast.wire.messages import MAX_BLOCK
+
+FEW = 8  # files that a run of blocks may lie in
 
 
 class Serving:
@@ -34,35 +36,60 @@ class Serving:
 
     def handle_request(self, peer: PeerConnection, index: int, begin: int, length: int) -> None:
         """Queues the block, or rejects the request. Closes the connection for a request that nobody may make."""
+        if length > MAX_BLOCK:
+            self._impossible(peer, index, begin, length)
+        else:
+            self._answer(peer, index, begin, length, length or 1)
+
+    def handle_requests(self, peer: PeerConnection, index: int, begin: int, length: int) -> None:
+        """The same for requests for all blocks of a range: 16 KiB each, the last may be shorter."""
+        self._answer(peer, index, begin, length, BLOCK)
+
+    def _answer(self, peer: PeerConnection, index: int, begin: int, length: int, block: int) -> None:
         geometry = self._geometry
-        if index >= geometry.piece_count or not 0 < length <= MAX_BLOCK or begin + length > geometry.piece_size(index):
-            peer.close(f"it asked for bytes {begin}+{length} of piece {index}, which do not exist")
+        if index >= geometry.piece_count or not length or begin + length > geometry.piece_size(index):
+            self._impossible(peer, index, begin, length)
             return
         hidden = self._revealing is not None and not self._revealing.may_ask(peer, index)
         if peer.am_choking or hidden or not self._pieces.have[index] or index in self._unreadable:
-            peer.reject(index, begin, length)
+            _reject(peer, index, begin, length, block)
             return
-        if peer.stream.uploads >= OUR_REQQ:
-            peer.reject(index, begin, length)
+        most = (OUR_REQQ - peer.stream.uploads) * block
+        if length > most:
+            _reject(peer, index, begin + most, length - most, block)
             if not peer.fast:
                 peer.close("it floods us with requests")
+                return
+            if not most:
+                return
+            length = most
+        spans = geometry.spans(index * geometry.piece_length + begin, length)
+        if len(spans) > FEW and length > block:  # one of many files that cannot be had is not to cost the others
+            for at in range(begin, begin + length, block):
+                if not peer.closed:
+                    self._answer(peer, index, at, min(block, begin + length - at), block)
             return
         try:
-            spans = geometry.spans(index * geometry.piece_length + begin, length)
             segments = self._context.served.segments(self._layout, spans)
         except BlockingIOError:
-            peer.reject(index, begin, length)  # it may ask again when some of what waits has left
+            _reject(peer, index, begin, length, block)  # it may ask again when some of what waits has left
             return
         except OSError as error:
             first = not self._unreadable
             self._unreadable.add(index)
             self.handle_lost(index, f"piece {index} cannot be served any more: {error.strerror or error}" if first else "")
             if peer.fast:
-                peer.reject(index, begin, length)
+                _reject(peer, index, begin, length, block)
             else:
                 peer.close("the data to serve cannot be read")
             return
-        peer.stream.send_block(index, begin, length, segments)
+        if block == BLOCK:
+            peer.stream.send_blocks(index, begin, length, segments)
+        else:
+            peer.stream.send_block(index, begin, length, segments)
+
+    def _impossible(self, peer: PeerConnection, index: int, begin: int, length: int) -> None:
+        peer.close(f"it asked for bytes {begin}+{length} of piece {index}, which do not exist")
 
     @property
     def offered(self) -> Bitfield:
@@ -101,3 +128,9 @@ class Serving:
 
     def close(self) -> None:
         self._context.served.forget(self._layout.torrent)
+
+
+def _reject(peer: PeerConnection, index: int, begin: int, length: int, block: int) -> None:
+    end = begin + length
+    for at in range(begin, end, block):
+        peer.reject(index, at, min(block, end - at))

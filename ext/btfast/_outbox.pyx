@@ -1,13 +1,15 @@
-# What one stream has to send: framed messages, and blocks that go straight from files into the socket.
+# What one stream has to send: framed messages, and blocks that are read from files when they leave.
 #
 # Messages overtake blocks that wait, never one that has begun to leave: its header, its first segment and the segments
-# after it stay together. A block keeps a reference to the owner of each file it is read from until it has left or was
-# taken back. References are let go only when the queues are in order again: an owner's end may run any code. An encrypted
-# stream reads its blocks through a buffer, at most SEALED bytes ahead of the socket: what has been encrypted must leave.
+# after it stay together. One system call takes dozens of blocks: their headers from here, their bytes from where
+# _served has them mapped, or through a buffer. A block keeps a reference to the owner of each file it is read from until
+# it has left or was taken back. References are let go only when the queues are in order again: an owner's end may run
+# any code. An encrypted stream reads its blocks through a buffer, at most SEALED bytes ahead of the socket: what has
+# been encrypted must leave.
 
 cimport cython
-from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.errno cimport EAGAIN, EINTR, errno
+from cpython.ref cimport Py_DECREF, PyObject
+from libc.errno cimport EAGAIN, EFAULT, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
@@ -15,17 +17,20 @@ from libc.string cimport memcpy, memmove, memset
 import os
 
 from btfast._rc4 cimport Rc4, rc4_apply
+from btfast._served cimport ServedFile
+from btfast._uploads cimport Part, Uploads, next_block
 from btfast.framing cimport BLOCK, PIECE_HEADER, piece_header, put32
+from btfast.reading cimport iovec
 
 cdef extern from *:
     """
     #include <stdint.h>
+    #include <string.h>
     #include <sys/socket.h>
+    #include <sys/stat.h>
     #include <sys/types.h>
+    #include <sys/uio.h>
     #include <unistd.h>
-    #ifdef __linux__
-    #include <sys/sendfile.h>
-    #endif
     #ifndef MSG_NOSIGNAL
     #define MSG_NOSIGNAL 0
     #endif
@@ -35,20 +40,22 @@ cdef extern from *:
     static ssize_t btfast_send(int fd, const void *data, size_t length, int more) {
         return send(fd, data, length, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
     }
-    /* Sends file bytes to a socket: sendfile where it has Linux's shape, else through a buffer. */
-    static ssize_t btfast_sendfile(int fd, int file, int64_t offset, size_t length) {
-    #ifdef __linux__
-        off_t position = (off_t)offset;
-        return sendfile(fd, file, &position, length);
-    #else
-        char buffer[16384];
-        ssize_t got = pread(file, buffer, length < sizeof buffer ? length : sizeof buffer, (off_t)offset);
-        return got <= 0 ? got : send(fd, buffer, (size_t)got, MSG_NOSIGNAL);
-    #endif
+    static ssize_t btfast_sendv(int fd, struct iovec *v, int n, int more) {
+        struct msghdr message;
+        memset(&message, 0, sizeof message);
+        message.msg_iov = v;
+        message.msg_iovlen = (size_t)n;
+        return sendmsg(fd, &message, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+    }
+    /* Bytes from OFFSET to the end of a file; below 0: it cannot be told. */
+    static int64_t btfast_bytes_from(int fd, int64_t offset) {
+        struct stat found;
+        return fstat(fd, &found) ? -1 : found.st_size > offset ? (int64_t)found.st_size - offset : 0;
     }
     """
     ssize_t btfast_send(int fd, const void* data, size_t length, int more) nogil
-    ssize_t btfast_sendfile(int fd, int file, int64_t offset, size_t length) nogil
+    ssize_t btfast_sendv(int fd, iovec* v, int n, int more) nogil
+    int64_t btfast_bytes_from(int fd, int64_t offset) nogil
 
 cdef extern from "unistd.h" nogil:
     ssize_t pread(int fd, void* buffer, size_t length, int64_t offset)
@@ -56,10 +63,18 @@ cdef extern from "unistd.h" nogil:
 cdef enum:
     TRIPLE = 17  # bytes of a request, cancel or reject
     TEXT_KEPT = 512  # bytes of room that stay when all has been sent
-    PARTS_KEPT = 8
     SEALED = 65536
+    AT_ONCE = 1 << 19  # bytes of blocks that one system call is given
+    PLACES = 2 * AT_ONCE // BLOCK + 2
+    TURN = 1 << 20  # bytes after which the others have theirs
+    STAGED = 1 << 18
+
+cdef str SHORTER = "a file that is being served has become shorter"
 
 cdef uint8_t zeros[BLOCK]
+cdef uint8_t headers[PLACES][PIECE_HEADER]
+cdef uint8_t staged[STAGED]
+cdef uint64_t batch = 0
 
 
 @cython.final
@@ -67,16 +82,15 @@ cdef uint8_t zeros[BLOCK]
 cdef class Outbox:
     """The way out of one stream; used by other modules of the core only."""
 
+    def __cinit__(self):
+        self.blocks = Uploads.__new__(Uploads)
+
     def __dealloc__(self):
-        cdef int i
-        for i in range(self.parts_head, self.parts_end):
-            Py_DECREF(<object>self.parts[i].owner)
-        free(self.parts)
         free(self.text)
         free(self.sealed)
 
     def __sizeof__(self):
-        return object.__sizeof__(self) + self.room + self.parts_room * sizeof(Part) + self.sealed_end
+        return object.__sizeof__(self) + self.room + self.blocks.__sizeof__() + self.sealed_end
 
     cdef uint8_t* _extend(self, size_t n) except NULL:
         """Room for `n` more bytes of messages, already counted as filled."""
@@ -119,143 +133,158 @@ cdef class Outbox:
             begin += BLOCK
         return 0
 
-    cdef int put_block(self, uint32_t index, uint32_t begin, uint32_t length, list segments) except -1:
-        """Appends a block. ValueError when its segments are no places in files that add up to `length`."""
-        cdef int filled = 0, i
-        cdef int fd
-        cdef int64_t offset
-        cdef uint32_t size
-        cdef uint64_t total = 0
-        cdef Part* part
-        self._reserve_parts(len(segments))
-        for owner, py_fd, py_offset, py_size in segments:
-            fd = py_fd
-            offset = py_offset
-            size = py_size
-            if fd < -1 or fd >= 0 and offset < 0:
-                raise ValueError(f"segment at {offset} of descriptor {fd}")
-            total += size
-            if size == 0:
-                continue
-            part = &self.parts[self.parts_end + filled]
-            part.index = index
-            part.begin = begin
-            part.length = length
-            part.left = size
-            part.offset = offset
-            part.fd = fd
-            part.first = filled == 0
-            part.header_left = PIECE_HEADER if part.first else 0
-            part.owner = <PyObject*>owner
-            filled += 1
-        if total != length or length == 0:
-            raise ValueError(f"block of {length} bytes from segments of {total}")
-        for i in range(filled):
-            Py_INCREF(<object>self.parts[self.parts_end + i].owner)
-        self.parts_end += filled
-        self.uploads += 1
-        return 0
-
-    cdef int _reserve_parts(self, Py_ssize_t more) except -1:
-        cdef Part* grown
-        cdef Py_ssize_t room
-        if self.parts_end + more <= self.parts_room:
-            return 0
-        if self.parts_head:
-            memmove(self.parts, self.parts + self.parts_head, <size_t>(self.parts_end - self.parts_head) * sizeof(Part))
-            self.parts_end -= self.parts_head
-            self.parts_head = 0
-        if self.parts_end + more > self.parts_room:
-            room = 2 * self.parts_room + more + 2
-            if room > 1 << 24:
-                raise MemoryError("too many blocks wait to be sent")
-            grown = <Part*>realloc(self.parts, <size_t>room * sizeof(Part))
-            if grown == NULL:
-                raise MemoryError()
-            self.parts = grown
-            self.parts_room = <int>room
-        return 0
-
-    cdef bint _waits(self, int i) noexcept:
-        """Whether part i is the first of a block of which nothing has left."""
-        return self.parts[i].first and self.parts[i].header_left == PIECE_HEADER
-
-    cdef bint cancel_block(self, uint32_t index, uint32_t begin, uint32_t length) except -1:
-        """Takes a block back. True if it was there and nothing of it had left."""
-        cdef int i = self.parts_head, end
-        cdef list owners
-        while i < self.parts_end:
-            if self._waits(i) and self.parts[i].index == index and self.parts[i].begin == begin \
-                    and self.parts[i].length == length:
-                end = i + 1
-                while end < self.parts_end and not self.parts[end].first:
-                    end += 1
-                owners = self._taken(i, end)
-                memmove(&self.parts[i], &self.parts[end], <size_t>(self.parts_end - end) * sizeof(Part))
-                self.parts_end -= end - i
-                self.uploads -= 1
-                owners.clear()
-                return True
-            i += 1
-        return False
-
-    cdef list drop_blocks(self):
-        """Takes back every block of which nothing has left: [(index, begin, length)]."""
-        cdef int i, keep = self.parts_head
-        cdef list found, owners
-        while keep < self.parts_end and not self._waits(keep):
-            keep += 1
-        found = [(self.parts[i].index, self.parts[i].begin, self.parts[i].length)
-                 for i in range(keep, self.parts_end) if self.parts[i].first]
-        owners = self._taken(keep, self.parts_end)
-        self.parts_end = keep
-        self.uploads -= <int>len(found)
-        owners.clear()
-        return found
-
-    cdef list _taken(self, int first, int end):
-        """The owners of parts [first, end), their references handed to the list."""
-        cdef int i
-        cdef list owners = [<object>self.parts[i].owner for i in range(first, end)]
-        for i in range(first, end):
-            Py_DECREF(<object>self.parts[i].owner)
-        return owners
-
     cdef Flush flush(self, int fd, uint64_t allowed) except? FAILED:
         """Sends what the socket takes, of blocks `allowed` bytes at most; `failure` says why it said FAILED."""
-        cdef ssize_t n
-        cdef int error
-        cdef bint block
+        cdef iovec v[PLACES]
+        cdef size_t wanted, turn = 0
+        cdef ssize_t sent
+        cdef bint more
+        cdef int n
         self.allowed = allowed
         if self.cipher is not None:
             return self._flush_sealed(fd)
-        while True:
-            block = self.parts_head < self.parts_end
-            if self.head < self.end and (not block or self._waits(self.parts_head)):
-                n = self._flush_text(fd, block and self.allowed)
-            elif block:
-                if not self.allowed:
-                    return HELD
-                n = self._flush_part(fd)
-                if n == 0:
-                    self.failure = "a file that is being served has become shorter"
-                    return FAILED
-            else:
-                return SENT
+        while turn < TURN:
+            wanted = 0
+            n = self._gather(v, &wanted, &more)
             if n < 0:
-                error = errno
-                if error == EAGAIN:
+                return FAILED
+            if n == 0:
+                return HELD if self.blocks.head < self.blocks.end else SENT
+            sent = btfast_sendv(fd, v, n, more and turn + wanted < TURN)
+            if sent < 0:
+                if errno == EINTR:
+                    continue
+                if errno == EAGAIN:
                     return FULL
-                if error != EINTR:
-                    self.failure = os.strerror(error)
-                    return FAILED
+                self.failure = SHORTER if errno == EFAULT else os.strerror(errno)
+                return FAILED
+            self._advance(<size_t>sent)
+            if <size_t>sent < wanted:
+                return FULL
+            turn += wanted
+        return FULL if self.head < self.end or self.blocks.head < self.blocks.end and self.allowed else \
+            HELD if self.blocks.head < self.blocks.end else SENT
 
-    cdef ssize_t _flush_text(self, int fd, bint more) noexcept:
-        cdef ssize_t n = btfast_send(fd, self.text + self.head, self.end - self.head, more)
-        if n > 0:
-            self.sent += n
-            self._advance_text(n)
+    cdef int _gather(self, iovec* v, size_t* wanted, bint* more) except? -1:
+        """Lays out what leaves next; returns in how many places, -1 where the first byte of it cannot be had.
+
+        `wanted`: how many bytes that is; `more`: whether others follow at once.
+        """
+        global batch
+        cdef Part part
+        cdef int n = 0, i = self.blocks.head
+        cdef size_t room = 0, take, used = 0
+        cdef uint64_t allowed = self.allowed
+        cdef bint text = self.head < self.end
+        cdef const uint8_t* place = NULL
+        batch += 1
+        if i < self.blocks.end:
+            part = self.blocks.parts[i]
+        while n + 2 <= PLACES and wanted[0] < AT_ONCE:
+            if text and (i == self.blocks.end or part.first and part.header_left == PIECE_HEADER):
+                v[n].iov_base = self.text + self.head
+                v[n].iov_len = self.end - self.head
+                wanted[0] += v[n].iov_len
+                n += 1
+                text = False
+                continue
+            if i == self.blocks.end or not allowed:
+                break
+            if room == 0:
+                room = <size_t>part.left + part.rest
+                place = self._find(&part, &room, &used)
+                if room == 0:
+                    if n == 0:
+                        return -1
+                    break
+            if part.header_left:
+                piece_header(headers[n], part.index, part.begin, part.length)
+                v[n].iov_base = headers[n] + PIECE_HEADER - part.header_left
+                v[n].iov_len = part.header_left
+                wanted[0] += part.header_left
+                part.header_left = 0
+                n += 1
+            take = <size_t>min(min(<uint64_t>part.left, allowed), room if part.fd >= 0 else <size_t>BLOCK)
+            v[n].iov_base = <void*>place
+            v[n].iov_len = take
+            wanted[0] += take
+            n += 1
+            allowed -= take
+            room -= take
+            if part.fd >= 0:
+                place += take
+            part.offset += <int64_t>take
+            part.left -= <uint32_t>take
+            if part.left == 0:
+                if part.rest:
+                    next_block(&part)
+                else:
+                    i += 1
+                    room = 0
+                    if i < self.blocks.end:
+                        part = self.blocks.parts[i]
+        more[0] = text or i < self.blocks.end and allowed
         return n
+
+    cdef const uint8_t* _find(self, Part* part, size_t* room, size_t* used) except? NULL:
+        """Where the part's next bytes are, and how many of `room` at that place: none when they cannot be had now."""
+        cdef const uint8_t* place
+        cdef size_t wanted
+        cdef ssize_t got
+        cdef int64_t there
+        if part.fd < 0:
+            return zeros
+        if type(<object>part.owner) is ServedFile and part.fd == (<ServedFile>part.owner).fd:
+            there = btfast_bytes_from(part.fd, part.offset)
+            if 0 <= there < <int64_t>room[0]:
+                room[0] = <size_t>there
+            if room[0]:
+                wanted = room[0]
+                place = (<ServedFile>part.owner).place(part.offset, room, batch)
+                if place != NULL:
+                    return place
+                room[0] = wanted
+        wanted = min(room[0], STAGED - used[0])
+        if room[0] and not wanted:  # what is laid out goes first
+            room[0] = 0
+            return NULL
+        got = pread(part.fd, staged + used[0], wanted, part.offset)
+        if got <= 0:
+            self.failure = SHORTER if got == 0 or wanted == 0 else os.strerror(errno)
+            got = 0
+        place = staged + used[0]
+        used[0] += <size_t>got
+        room[0] = <size_t>got
+        return place
+
+    cdef int _advance(self, size_t n) except -1:
+        """That many bytes have left, in the order in which they were laid out."""
+        cdef PyObject* done[PLACES]
+        cdef PyObject* owner
+        cdef Part* part
+        cdef size_t take
+        cdef int finished = 0, i
+        self.sent += n
+        while n:
+            if self.head < self.end and (self.blocks.head == self.blocks.end or self.blocks.waits(self.blocks.head)):
+                take = min(n, self.end - self.head)
+                self._advance_text(take)
+                n -= take
+                continue
+            part = &self.blocks.parts[self.blocks.head]
+            take = min(n, <size_t>part.header_left)
+            part.header_left -= <uint8_t>take
+            n -= take
+            take = min(n, <size_t>part.left)
+            n -= take
+            if take:
+                owner = self._advance_block(take)
+                if owner != NULL:
+                    done[finished] = owner
+                    finished += 1
+        for i in range(finished):
+            Py_DECREF(<object>done[i])
+        return 0
 
     cdef void _advance_text(self, size_t n) noexcept:
         self.head += n
@@ -266,62 +295,22 @@ cdef class Outbox:
                 self.text = NULL
                 self.room = 0
 
-    cdef ssize_t _flush_part(self, int fd) except? -1:
-        """What one system call takes of the block in front; 0 when its file ends too early, below 0 as `send`."""
-        cdef Part* part = &self.parts[self.parts_head]
-        cdef uint8_t header[PIECE_HEADER]
-        cdef ssize_t n
-        if part.header_left:
-            piece_header(header, part.index, part.begin, part.length)
-            n = btfast_send(fd, header + PIECE_HEADER - part.header_left, part.header_left, True)
-            if n > 0:
-                part.header_left -= <uint8_t>n
-                self.sent += n
-            return n
-        if part.fd < 0:
-            n = btfast_send(fd, zeros, <size_t>min(min(part.left, <uint32_t>BLOCK), self.allowed), part.left > BLOCK)
-        else:
-            n = btfast_sendfile(fd, part.fd, part.offset, <size_t>min(part.left, self.allowed))
-        if n > 0:
-            self.sent += n
-            self._advance_part(n)
-        return n
-
-    cdef int _advance_part(self, size_t n) except -1:
-        cdef Part* part = &self.parts[self.parts_head]
+    cdef PyObject* _advance_block(self, size_t n) noexcept:
         self.payload_sent += n
         self.allowed -= n
-        part.left -= <uint32_t>n
-        part.offset += <int64_t>n
-        if part.left == 0:
-            self._finish_part()
-        return 0
-
-    cdef int _finish_part(self) except -1:
-        owner = <object>self.parts[self.parts_head].owner
-        Py_DECREF(owner)
-        self.parts_head += 1
-        if self.parts_head == self.parts_end:
-            self.uploads -= 1
-            self.parts_head = self.parts_end = 0
-            if self.parts_room > PARTS_KEPT:
-                free(self.parts)
-                self.parts = NULL
-                self.parts_room = 0
-        elif self.parts[self.parts_head].first:
-            self.uploads -= 1
-        return 0
+        return self.blocks.advance(n)
 
     # encrypted
 
     cdef Flush _flush_sealed(self, int fd) except? FAILED:
         cdef uint8_t staging[SEALED]
         cdef ssize_t n, left
+        cdef size_t turn = 0
         cdef int error
         cdef bint more
         if self.sealing:  # the end of an owner has called back into here: what is being gathered goes first
             return FULL
-        while True:
+        while turn < TURN:
             if self.sealed_head == self.sealed_end:
                 self.sealing = True
                 try:
@@ -331,10 +320,10 @@ cdef class Outbox:
                 if n < 0:
                     return FAILED
                 if n == 0:
-                    return HELD if self.parts_head < self.parts_end else SENT
+                    return HELD if self.blocks.head < self.blocks.end else SENT
                 with nogil:
                     rc4_apply(&self.cipher.state, staging, <size_t>n)
-                more = self.head < self.end or self.parts_head < self.parts_end and self.allowed
+                more = self.head < self.end or self.blocks.head < self.blocks.end and self.allowed
                 left = btfast_send(fd, staging, <size_t>n, more)
                 error = errno
                 if left < n:
@@ -351,22 +340,25 @@ cdef class Outbox:
                         self.sealed_head = self.sealed_end = 0
             if n > 0:
                 self.sent += <uint64_t>n
+                turn += <size_t>n
             elif n < 0:
                 if error == EAGAIN:
                     return FULL
                 if error != EINTR:
                     self.failure = os.strerror(error)
                     return FAILED
+        return FULL
 
     cdef ssize_t _seal(self, uint8_t* staging) except? -1:
         """Fills `staging` with what is to be sent next; returns how many bytes, -1 where a file cannot be read."""
         cdef size_t n = 0, take
         cdef ssize_t got
         cdef Part* part
+        cdef PyObject* owner
         cdef bint block
         while n < SEALED:
-            block = self.parts_head < self.parts_end
-            if self.head < self.end and (not block or self._waits(self.parts_head)):
+            block = self.blocks.head < self.blocks.end
+            if self.head < self.end and (not block or self.blocks.waits(self.blocks.head)):
                 take = min(SEALED - n, self.end - self.head)
                 memcpy(staging + n, self.text + self.head, take)
                 self._advance_text(take)
@@ -374,7 +366,7 @@ cdef class Outbox:
                 continue
             if not block or not self.allowed:
                 break
-            part = &self.parts[self.parts_head]
+            part = &self.blocks.parts[self.blocks.head]
             if part.header_left:
                 if SEALED - n <= PIECE_HEADER:
                     break
@@ -389,11 +381,13 @@ cdef class Outbox:
                 if got < 0 and errno == EINTR:
                     continue
                 if got <= 0:
-                    self.failure = os.strerror(errno) if got else "a file that is being served has become shorter"
+                    self.failure = os.strerror(errno) if got else SHORTER
                     return -1
                 take = <size_t>got
             n += take
-            self._advance_part(take)
+            owner = self._advance_block(take)
+            if owner != NULL:
+                Py_DECREF(<object>owner)
         return <ssize_t>n
 
     cdef int _keep(self, const uint8_t* data, size_t n) except -1:

@@ -1,5 +1,6 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from btfast._events cimport Events
 from btfast._message cimport Message
 from btfast._outbox cimport Outbox
 from btfast._rc4 cimport Rc4
@@ -26,20 +27,16 @@ cdef class PeerStream:
     cdef readonly bint held  # the last flush stopped because no more bytes of blocks were allowed
 
     cdef State state
-    cdef list events
+    cdef Events events
     cdef Requests asked
     cdef Outbox out
     cdef Message message
     cdef Rc4 cipher  # of what comes in
     cdef Block block  # the one that is being read
-    # The run of blocks that came in and is not yet an event.
-    cdef bint landed
-    cdef uint32_t landed_index, landed_begin, landed_length
     # The handshake, or the header of a message, as far as it has come.
     cdef int head_got
     cdef uint8_t head[HANDSHAKE]
 
-    cdef list _take_events(self)
     cdef int _place_rest(self, iovec* v) except -1
     cdef void _front_header(self, uint8_t* header) noexcept
     cdef int _predict(self, iovec* v, size_t* lengths, size_t* wanted) except -1
@@ -51,7 +48,6 @@ cdef class PeerStream:
     cdef int _finish_message(self) except -1
     cdef int _begin_block(self, uint32_t index, uint32_t begin, uint32_t length) except -1
     cdef int _finish_block(self) except -1
-    cdef int _report_landed(self) except -1
     cdef int _close(self, str reason) except -1
     cdef bint _arriving(self) noexcept
     cdef int _abandon(self) except -1

@@ -27,6 +27,7 @@ from libc.string cimport memcmp, memcpy
 import os
 
 from btfast._arena cimport Slot, place
+from btfast._events cimport Events
 from btfast._message cimport Message
 from btfast._outbox cimport FAILED, HELD, SENT, Flush, Outbox
 from btfast._rc4 cimport Rc4
@@ -41,6 +42,7 @@ cdef enum:
     MOST = 1 << 20  # bytes read in one wake-up, so that one peer cannot starve the others
     MANY = 4096  # events after which a wake-up reads no further, for the same reason
     LONGEST_BLOCK = 131072
+    REQUEST = 6
 
 cdef uint64_t ANY = UINT64_MAX
 
@@ -48,6 +50,7 @@ CLOSED_EVENT = 256  # (256, reason): the stream has ended; nothing follows
 BLOCK_EVENT = 258  # (258, index, begin, bytes): a block of an indirect request
 HANDSHAKE_EVENT = 259  # (259, 68 bytes)
 INFO_HASH_EVENT = 260  # (260, 48 bytes): enough of an incoming handshake to answer it
+REQUESTS_EVENT = 261  # (261, index, begin, length): requests for the blocks of this range, in order, 16 KiB each
 
 cdef uint8_t headers[PREDICT][PIECE_HEADER]
 cdef uint8_t spill[SPILL]
@@ -67,7 +70,7 @@ cdef class PeerStream:
         self.fd = fd
         self.bitfield_limit = bitfield_limit
         self.state = IN_HANDSHAKE
-        self.events = []
+        self.events = Events.__new__(Events)
         self.asked = Requests.__new__(Requests)
         self.out = Outbox.__new__(Outbox)
         self.message = Message.__new__(Message)
@@ -123,28 +126,22 @@ cdef class PeerStream:
             if self.cipher is not None:  # of a block that is thrown away the spill may hold what follows already
                 self.cipher.apply_read(v, n, got, first and self.block.mode == DISCARD)
             self._walk(v, n, first, blocks, lengths, got, spilled)
-            if <size_t>got < wanted or <size_t>got >= budget or len(self.events) >= MANY:
+            if <size_t>got < wanted or <size_t>got >= budget or len(self.events.found) >= MANY:
                 break
             budget -= got
-        return self._take_events()
+        return self.events.take()
 
     def handle_bytes(self, const uint8_t[::1] data not None):
         """The same for bytes that were read, and decrypted, before this stream had the socket."""
         self.received += <uint64_t>data.shape[0]
         if data.shape[0]:
             self._parse(&data[0], <size_t>data.shape[0])
-        return self._take_events()
+        return self.events.take()
 
     def encrypt(self, Rc4 incoming not None, Rc4 outgoing not None):
         """From here on all that is read and sent goes through these. What is queued has not been sent yet."""
         self.cipher = incoming
         self.out.cipher = outgoing
-
-    cdef list _take_events(self):
-        self._report_landed()
-        found = self.events
-        self.events = []
-        return found
 
     cdef int _place_rest(self, iovec* v) except -1:
         cdef size_t left = self.block.length - self.block.got
@@ -284,9 +281,9 @@ cdef class PeerStream:
         cdef uint32_t length
         if self.state == IN_HANDSHAKE:
             if have == INFO_HASH_END:
-                self.events.append((INFO_HASH_EVENT, PyBytes_FromStringAndSize(<char*>self.head, INFO_HASH_END)))
+                self.events.add((INFO_HASH_EVENT, PyBytes_FromStringAndSize(<char*>self.head, INFO_HASH_END)))
             else:
-                self.events.append((HANDSHAKE_EVENT, PyBytes_FromStringAndSize(<char*>self.head, HANDSHAKE)))
+                self.events.add((HANDSHAKE_EVENT, PyBytes_FromStringAndSize(<char*>self.head, HANDSHAKE)))
                 self.state = IN_HEADER
                 self.head_got = 0
             return 0
@@ -318,11 +315,10 @@ cdef class PeerStream:
     cdef int _finish_message(self) except -1:
         self.state = IN_HEADER
         self.messages += 1
+        if self.message.kind == REQUEST:
+            return self.events.asked(read32(self.message.data), read32(self.message.data + 4), read32(self.message.data + 8))
         event = self.message.finish()
-        if event is not None:
-            self._report_landed()
-            self.events.append(event)
-        return 0
+        return 0 if event is None else self.events.add(event)
 
     cdef int _begin_block(self, uint32_t index, uint32_t begin, uint32_t length) except -1:
         """A block's header came through the plain parser: find its request, wherever it stands."""
@@ -342,35 +338,19 @@ cdef class PeerStream:
         self.messages += 1
         if self.block.mode == DIRECT:
             self.payload += self.block.length
-            if self.landed and self.landed_index == self.block.index \
-                    and self.landed_begin + self.landed_length == self.block.begin:
-                self.landed_length += self.block.length
-            else:
-                self._report_landed()
-                self.landed = True
-                self.landed_index = self.block.index
-                self.landed_begin = self.block.begin
-                self.landed_length = self.block.length
+            self.events.landed(self.block.index, self.block.begin, self.block.length)
         elif self.block.mode == ASIDE:
             self.payload += self.block.length
-            self._report_landed()
-            self.events.append((BLOCK_EVENT, self.block.index, self.block.begin, <object>self.block.aside))
+            self.events.add((BLOCK_EVENT, self.block.index, self.block.begin, <object>self.block.aside))
         else:
             self.wasted += self.block.length
         return release(&self.block)
 
-    cdef int _report_landed(self) except -1:
-        if self.landed:
-            self.landed = False
-            self.events.append((7, self.landed_index, self.landed_begin, self.landed_length))
-        return 0
-
     cdef int _close(self, str reason) except -1:
-        self._report_landed()
         if self.state != CLOSED:
             self.state = CLOSED
             self.error = reason
-            self.events.append((CLOSED_EVENT, reason))
+            self.events.add((CLOSED_EVENT, reason))
         return 0
 
     # requests
@@ -439,7 +419,7 @@ cdef class PeerStream:
     @property
     def uploads(self):
         """Blocks that wait to be sent or are being sent."""
-        return self.out.uploads
+        return self.out.blocks.count
 
     @property
     def unsent(self):
@@ -456,15 +436,19 @@ cdef class PeerStream:
 
         ValueError when the segments do not add up to `length`.
         """
-        self.out.put_block(index, begin, length, segments)
+        self.out.blocks.put(index, begin, length, max(length, 1), segments)
+
+    def send_blocks(self, uint32_t index, uint32_t begin, uint32_t length, list segments not None):
+        """The same for all blocks of a range: 16 KiB each, the last may be shorter."""
+        self.out.blocks.put(index, begin, length, BLOCK, segments)
 
     def cancel_block(self, uint32_t index, uint32_t begin, uint32_t length):
         """Takes a queued block back. True if it was there and had not begun to leave."""
-        return self.out.cancel_block(index, begin, length)
+        return self.out.blocks.cancel(index, begin, length)
 
     def drop_blocks(self):
         """Takes back every queued block that has not begun to leave: [(index, begin, length)]."""
-        return self.out.drop_blocks()
+        return self.out.blocks.drop()
 
     def flush(self, uint64_t most=ANY):
         """Sends what can be sent, of blocks `most` bytes. True when nothing is left.

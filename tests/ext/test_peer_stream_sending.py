@@ -312,8 +312,8 @@ def test_an_owner_whose_end_uses_the_stream_finds_it_in_order(file: int) -> None
         pair.stream.send_block(0, 0, 10, [(Meddler(), file, 0, 10)])
         pair.stream.send_block(1, 0, 10, [(None, file, 0, 10)])
         assert pair.stream.flush()
-        first = piece(0, 0, content(0, 0, FILE_BYTES)[:10])
-        assert pair.sent() == first + have(9) + piece(8, 0, bytes(4))
+        ten = content(0, 0, FILE_BYTES)[:10]  # both left in one call
+        assert pair.sent() == piece(0, 0, ten) + piece(1, 0, ten) + have(9) + piece(8, 0, bytes(4))
         assert pair.stream.uploads == 0
         pair.stream.send_block(2, 0, 10, [(Meddler(), file, 0, 5), (None, -1, 0, 5)])
         assert pair.stream.drop_blocks() == [(2, 0, 10)]

@@ -1,0 +1,5 @@
+from typing import final
+
+@final
+class Events:
+    def __sizeof__(self) -> int: ...
