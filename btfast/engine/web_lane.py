@@ -192,6 +192,8 @@ class Lane:
             return
         ask = self._asks[0]
         self._reading = True
+        if not head.keeps:
+            self.seed.handle_kept(kept=False)
         verdict = self._verdicts.of(self.seed, ask, head, self._context.loop.time())
         if verdict.accepted:
             self._skip, self._whole = verdict.skip, verdict.whole
@@ -294,9 +296,8 @@ class Lane:
                     self._disconnect()
             else:
                 self._asks.popleft()
-            connection = self._connection
-            if connection is not None and connection.keeps:
-                self.seed.pipelines = self.seed.ranges
+            if self._connection is not None and self._connection.keeps:
+                self.seed.handle_kept(kept=True)
         if self._connection is not None and not self._connection.keeps:
             self._disconnect()
         self.fill(self._context.loop.time())
@@ -319,13 +320,15 @@ class Lane:
         self._leave_host()
         if self.closed or not self._flying:
             return
-        if not why and connection is not None and connection.answered and not self._reading:
+        if not why and not self._reading and (self._flying > 1 or (connection is not None and connection.answered)):
             # It closed a connection between two answers, as servers may: the others are asked for again.
             if self._flying > 1:
-                self.seed.pipelines = False
+                self.seed.handle_kept(kept=False)
             self._flying = 0
             self._send()
             return
+        if self._flying > 1:
+            self.seed.handle_kept(kept=False)
         self._give_up(why or "closed the connection without an answer")
 
     # what comes

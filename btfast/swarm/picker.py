@@ -205,6 +205,8 @@ class Picker:
         elif piece is None:
             index = self._choice.range_for(me, alone=len(self._peers) == len(self._web))
         while left > 0:
+            if piece is None and index in self._loose and at < 0:
+                piece = self._loose_for(me, index)
             if piece is None:
                 if not self._choice.may_follow(me, index):
                     break
@@ -337,9 +339,9 @@ class Picker:
                 return piece
         return self._shared(me, have)
 
-    def _loose_for(self, me: PeerWork) -> OpenPiece | None:
-        """An open piece without an owner, for a peer to go on with."""
-        for piece in self._loose.values():
+    def _loose_for(self, me: PeerWork, index: int = -1) -> OpenPiece | None:
+        """An open piece without an owner, for a peer to go on with: any, or this one."""
+        for piece in self._loose.values() if index < 0 else (self._loose[index],):
             if (me.mask is None or me.have[piece.index]) and self._trust.allows(me, piece.index):
                 del self._loose[piece.index]
                 piece.owner = me.number

@@ -50,6 +50,7 @@ class WebSeed:
         self.modified: dict[int, bytes] = {}  # Last-Modified of files
         self.ranges = True  # it answers requests for a part with that part
         self.pipelines = False  # it answers requests that are sent before the last answer has come
+        self._closes = False  # it was seen to close connections under such requests
         self.gone = ""  # why it is not used for this torrent any more
         self.trouble = ""  # what went wrong last
         self.failures = 0  # in a row
@@ -88,6 +89,11 @@ class WebSeed:
         self.received += count
         self.failures = 0
         self._strange = 0
+
+    def handle_kept(self, *, kept: bool) -> None:
+        """A connection was kept open after an answer, or closed: then more requests on it would be lost, and the answer too."""
+        self._closes = self._closes or not kept
+        self.pipelines = self.ranges and not self._closes
 
     def handle_failure(self, now: float, why: str) -> None:
         """A connection was refused, broken, or silent for too long."""

@@ -179,3 +179,11 @@ def test_runs_of_a_mask_come_in_the_order_of_pieces() -> None:
     assert runs_of_mask(0b0110_1001, 8) == [(1, 2), (4, 1), (7, 1)]
     assert runs_of_mask(0, 8) == []
     assert runs_of_mask(0b1, 8) == [(7, 1)]
+
+
+def test_a_range_goes_on_through_what_an_earlier_one_left() -> None:
+    picker, _ = made()
+    picker.peer_joined(WEB, full(), web=True)
+    for run in picker.pick_range(WEB, 4 * 5):
+        picker.returned(WEB, run)
+    assert indexes(picker.pick_range(WEB, 4 * 7)) == list(range(7))
