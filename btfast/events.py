@@ -38,7 +38,9 @@ class Progress(_Event, frozen=True, kw_only=True, tag="progress"):
     """Where an item stands, about once a second."""
 
     id: int
-    state: str  # "queued", "metadata" (a magnet link's is sought), "checking", "downloading", "finishing", "seeding"
+    # "queued", "metadata" (a magnet link's is sought), "checking", "downloading", "finishing", "seeding"; "hashing" of
+    # `btfast check` and `create`, whose `done` is what was read and `rate_down` how fast
+    state: str
     done: int  # verified and written
     total: int
     rate_down: float  # payload

@@ -15,6 +15,7 @@ VERBS = {
     "get": "download torrents; exits when everything is complete and verified",
     "seed": "serve data that is complete, until stopped or a limit is reached",
     "check": "hash what is on disk and say what is good, bad or missing",
+    "create": "make a .torrent of a file or a folder",
     "info": "print what is in a .torrent",
     "magnet": "print the magnet link of a .torrent",
     "tracker": "run a tracker",

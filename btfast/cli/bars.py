@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from btfast.cli.report import PlainReporter
+from btfast.cli.report import PlainReporter, reads_only
 from btfast.cli.text import duration, plural, printable, rate, size
 from btfast.cli.totals import Totals
 from btfast.events import Event, Progress
@@ -104,5 +104,7 @@ def _cells(progress: Progress) -> tuple[str, str, str, str]:
         return rate(progress.rate_up), plural(progress.peers, "peer"), f"{size(progress.uploaded)} served", "seeding"
     percent = f"{100 * progress.done / progress.total:.1f}%" if progress.total else ""
     left = duration(progress.eta) if progress.eta is not None else ""
+    if reads_only(progress):
+        return rate(progress.rate_down), "", percent, left
     state = left if progress.state == "downloading" else progress.state
     return rate(progress.rate_down), plural(progress.peers, "peer"), percent, state

@@ -165,7 +165,7 @@ class _Job:
         rate = done / max(now - self.started, 0.001)
         self._tell(
             Progress(
-                id=0, state="checking", done=done, total=total, rate_down=rate, rate_up=0.0, peers=0, seeds=0,
+                id=0, state="hashing", done=done, total=total, rate_down=rate, rate_up=0.0, peers=0, seeds=0,
                 eta=(total - done) / rate if rate else None,
             )
         )  # fmt: skip

@@ -13,7 +13,7 @@ import msgspec
 from btfast.cli.text import duration, plural, printable, rate, size
 from btfast.cli.totals import Totals
 from btfast.errors import StorageError
-from btfast.events import Checked, Complete, Event, Failed, Metadata, Peer, PieceFailed, Summary, Warning
+from btfast.events import Checked, Complete, Event, Failed, Metadata, Peer, PieceFailed, Progress, Summary, Warning
 
 LINK_SHOWN = 80  # characters of a magnet link
 RANGES_SHOWN = 20  # of pieces, on one line
@@ -235,6 +235,11 @@ def summary_line(event: Summary, totals: Totals) -> str:
     return f"{done}{failed}: {size(event.downloaded)} in {duration(event.seconds)}, {pace}, {limit}"
 
 
+def reads_only(progress: Progress) -> bool:
+    """Whether data on disk is read and hashed, and no peer has a part in it; its rate is that of reading."""
+    return progress.state == "hashing"
+
+
 def progress_line(totals: Totals) -> str:
     """Where the run stands, on one line."""
     active = totals.active.values()
@@ -244,9 +249,13 @@ def progress_line(totals: Totals) -> str:
     done, total = sum(p.done for p in active), sum(p.total for p in active)
     if total:
         parts.append(f"{100 * done / total:.1f}% of {size(total)}")
-    parts.append(f"{rate(sum(p.rate_down for p in active))} down, {rate(sum(p.rate_up for p in active))} up")
-    web_seeds = sum(p.web_seeds for p in active)
-    parts.append(plural(sum(p.peers for p in active), "peer") + (f", {plural(web_seeds, 'web seed')}" if web_seeds else ""))
+    if active and all(reads_only(p) for p in active):
+        parts.append(rate(sum(p.rate_down for p in active)))
+    else:
+        parts.append(f"{rate(sum(p.rate_down for p in active))} down, {rate(sum(p.rate_up for p in active))} up")
+        web_seeds = sum(p.web_seeds for p in active)
+        seeds = f", {plural(web_seeds, 'web seed')}" if web_seeds else ""
+        parts.append(plural(sum(p.peers for p in active), "peer") + seeds)
     etas = [p.eta for p in active if p.eta is not None]
     if etas and totals.items == 1:
         parts.append(f"{duration(max(etas))} left")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
@@ -17,6 +17,9 @@ from btfast.metainfo.geometry import Geometry
 from btfast.metainfo.info_dict import HASH_BYTES, read_info
 from btfast.metainfo.magnet import Magnet
 from btfast.metainfo.piece_hashes import PieceHashes
+
+if TYPE_CHECKING:
+    from btfast.progress import ProgressLike
 
 MAX_TORRENT_BYTES = 256 << 20
 MAX_TOKENS = 5_000_000  # half a million files
@@ -111,6 +114,39 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
         if web_seeds:
             parts += [b"8:url-list", encode(list(web_seeds))]
         return cls.parse(b"".join((*parts, b"e")), what=what)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        version: Literal["1", "2", "hybrid"] = "1",
+        piece_length: int = 0,
+        trackers: Sequence[str | Sequence[str]] = (),
+        web_seeds: Sequence[str] = (),
+        progress: ProgressLike | None = None,
+        workers: int = 0,
+        **options: Any,
+    ) -> Self:
+        """A torrent of the file or folder at `path`, which all cores read and hash.
+
+        `version`: "1", "2" or "hybrid". `piece_length`: a power of two, 0: by the size of the data. Each of `trackers` is
+        a tier, or a sequence of the URLs of one. `progress`: a callable `(done, total)` in bytes, or a tqdm-style object.
+        `options`: the other fields of btfast.metainfo.create.Recipe, such as private, source, comment, nodes, similar,
+        collections, update_url, creation_date, exclude. Raises InputError, SourceNotFoundError, StorageError.
+        """
+        from btfast.metainfo.create import Recipe, create_torrent  # here: few who read a .torrent make one
+        from btfast.progress import shower
+
+        recipe = Recipe(
+            version=version,
+            piece_length=piece_length,
+            announce_list=tuple((tier,) if isinstance(tier, str) else tuple(tier) for tier in trackers),
+            url_list=tuple(web_seeds),
+            **options,
+        )
+        what = os.fspath(path)
+        return cls.parse(create_torrent(what, recipe, threads=workers, progress=shower(progress)), what=what)
 
     @property
     def info_raw(self) -> bytes:

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from btfast._plan import Plan
 from btfast._sweep import GOOD, MISSING, SHA1_DIFFERS, SHA256_DIFFERS
+from btfast.metainfo import merkle
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.presence import Found, Places
 from btfast.sweep import Swept, sweep_pieces, sweep_tracks
@@ -74,11 +75,12 @@ def verify(
     """
     with Places(directory) as places:
         found = [None if file.pad else places.look(_path(torrent, number)) for number, file in enumerate(torrent.files)]
-        plan = _plan(torrent, places.root, found, sums=sums)
+        stream = _stream(torrent)
+        plan = _plan(torrent, places.root, stream, found, sums=sums)
         swept: list[Swept] = []
         if sums:
             # Runs of files first; then the pieces that no run holds as a whole.
-            swept.append(sweep_tracks(plan, list(_tracks(torrent, found)), threads))
+            swept.append(sweep_tracks(plan, list(_tracks(plan.piece_length, stream, found)), threads))
         states = plan.states
         rest = [range(first, last + 1) for first, last in _unknown(states)]
         known = plan.piece_count - sum(map(len, rest))
@@ -88,44 +90,81 @@ def verify(
         if not torrent.single_file:
             paths = [_path(torrent, number) for number, file in enumerate(torrent.files) if not file.pad]
             extra = places.strangers(torrent.name, paths)
-    return _judge(torrent, found, plan, swept, extra, sums=sums)
+    return _judge(torrent, stream, found, plan, swept, extra, sums=sums)
 
 
 def _path(torrent: Torrent, number: int) -> tuple[str, ...]:
     return (torrent.name,) if torrent.single_file else (torrent.name, *torrent.files[number].path)
 
 
-def _plan(torrent: Torrent, root: int, found: Sequence[Found | None], *, sums: bool) -> Plan:
-    paths: list[bytes | None] = []
-    available: list[int] = []
-    for place in found:
-        paths.append(None if place is None else place.path)
-        available.append(-1 if place is None else place.size)
+class _Part(NamedTuple):
+    """A file of the torrent by its number, or None: the gap of v2 up to the next piece, which nobody hashes."""
+
+    file: int | None
+    length: int
+
+
+def _stream(torrent: Torrent) -> list[_Part]:
+    """What the plan takes for its files."""
+    stream: list[_Part] = []
+    gaps = torrent.info_hash_v1 is None
+    end = 0  # of the last part with bytes of a file
+    for number, file in enumerate(torrent.files):
+        stream.append(_Part(number, file.length))
+        if file.length:
+            end = len(stream)
+            if gaps:
+                stream.append(_Part(None, -file.length % torrent.piece_length))
+    return [part for at, part in enumerate(stream) if at < end or part.file is not None]
+
+
+def _plan(torrent: Torrent, root: int, stream: Sequence[_Part], found: Sequence[Found | None], *, sums: bool) -> Plan:
+    places = [found[part.file] if part.file is not None else None for part in stream]
+    v1, v2 = torrent.info_hash_v1 is not None, torrent.info_hash_v2 is not None
     return Plan(
         root,
         torrent.piece_length,
-        paths,
-        [file.length for file in torrent.files],
-        available,
-        expected_sha1=torrent.pieces,
+        [None if place is None else place.path for place in places],
+        [part.length for part in stream],
+        [-1 if place is None else place.size for place in places],
+        sha1=v1,
+        sha256=v2,
+        expected_sha1=torrent.pieces if v1 else None,
+        expected_sha256=_expected_v2(torrent) if v2 else None,
+        keep=bool(torrent.hashes.missing),
         sums=sums,
     )
 
 
-def _tracks(torrent: Torrent, found: Sequence[Found | None]) -> Iterator[tuple[int, int]]:
+def _expected_v2(torrent: Torrent) -> bytes:
+    """32 bytes a piece; zeros where a piece layer is not known."""
+    expected: list[bytes] = []
+    for file in torrent.files:
+        if file.pieces_root is None:
+            continue
+        if file.length <= torrent.piece_length:
+            expected.append(file.pieces_root)
+        else:
+            count = -(-file.length // torrent.piece_length)
+            expected.append(torrent.hashes.layers.get(file.pieces_root, bytes(merkle.HASH * count)))
+    return b"".join(expected)
+
+
+def _tracks(piece_length: int, stream: Sequence[_Part], found: Sequence[Found | None]) -> Iterator[tuple[int, int]]:
     """Runs of files that are there as a whole, each of a few pieces at least."""
-    least = max(_TRACK, 16 * torrent.piece_length)
+    least = max(_TRACK, 16 * piece_length)
     first, size = 0, 0
-    for number, (file, place) in enumerate(zip(torrent.files, found, strict=True)):
-        whole = place is None or place.size >= file.length
+    for at, part in enumerate(stream):
+        place = found[part.file] if part.file is not None else None
+        whole = place is None or place.size >= part.length
         if not whole or size >= least:
             if size:
-                yield first, number
-            first, size = number if whole else number + 1, 0
+                yield first, at
+            first, size = at if whole else at + 1, 0
         if whole:
-            size += file.length
+            size += part.length
     if size:
-        yield first, len(torrent.files)
+        yield first, len(stream)
 
 
 def _unknown(states: bytes) -> Iterator[Range]:
@@ -138,17 +177,45 @@ def _unknown(states: bytes) -> Iterator[Range]:
         at = states.find(0, end + 1)
 
 
+def _layerless(torrent: Torrent, plan: Plan) -> bytes:
+    """The states, with the files whose piece layers are not known judged as a whole, by their roots."""
+    states = bytearray(plan.states)
+    hashes = plan.sha256 or b""
+    level = merkle.piece_level(plan.piece_length)
+    unknown = set(torrent.hashes.missing)
+    for number, file in enumerate(torrent.files):
+        if file.pieces_root is None or file.pieces_root not in unknown:
+            continue
+        pieces = torrent.geometry.file_pieces(number)
+        own = states[pieces.start : pieces.stop]
+        if any(state & MISSING for state in own):
+            states[pieces.start : pieces.stop] = bytes([MISSING]) * len(pieces)
+            continue
+        layer = hashes[pieces.start * merkle.HASH : pieces.stop * merkle.HASH]
+        if merkle.root_of(layer, level, file.length) != file.pieces_root:
+            states[pieces.start : pieces.stop] = bytes(state & ~GOOD | SHA256_DIFFERS for state in own)
+    return bytes(states)
+
+
 def _judge(
-    torrent: Torrent, found: Sequence[Found | None], plan: Plan, swept: Sequence[Swept], extra: list[str], *, sums: bool
+    torrent: Torrent,
+    stream: Sequence[_Part],
+    found: Sequence[Found | None],
+    plan: Plan,
+    swept: Sequence[Swept],
+    extra: list[str],
+    *,
+    sums: bool,
 ) -> Verdict:
-    states = plan.states
-    trouble = {file: (error, offset) for part in swept for file, error, offset in part.problems}
+    states = _layerless(torrent, plan) if torrent.hashes.missing else plan.states
+    trouble = {stream[at].file: (error, offset) for each in swept for at, error, offset in each.problems}
+    places = {part.file: at for at, part in enumerate(stream)}
     verdicts = []
     for number, place in enumerate(found):
         if place is not None:
             verdict = _judge_file(torrent, number, place, states, trouble.get(number))
             if sums and verdict.state == "good" and torrent.files[number].symlink is None:
-                digest = plan.sum(number) if verdict.size else hashlib.sha256().digest()
+                digest = plan.sum(places[number]) if verdict.size else hashlib.sha256().digest()
                 verdict = verdict._replace(sha256=digest)
             verdicts.append(verdict)
     wrong = SHA1_DIFFERS | SHA256_DIFFERS
@@ -197,6 +264,9 @@ def _judge_file(
         why = "it became shorter while it was read" if error == 0 else os.strerror(error)
         return verdict("missing" if error == errno.ENOENT else "unreadable", f"at byte {offset}: {why}")
     if bad:
+        halves = torrent.info_hash_v1 is not None and torrent.info_hash_v2 is not None
+        if halves and any(state in (SHA1_DIFFERS, SHA256_DIFFERS) for state in own):
+            return verdict("bad", "the v1 and v2 hashes of the torrent contradict each other")
         return verdict("bad")
     if missing:
         return verdict("unverified", "it shares pieces with a file that is not there")

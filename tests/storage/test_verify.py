@@ -182,3 +182,49 @@ def test_progress_reaches_the_end_and_may_end_it(made: Made, tmp_path: Path) -> 
 
     with pytest.raises(KeyboardInterrupt):
         verify(torrent, str(tmp_path), progress=stop)
+
+
+@pytest.fixture(params=["2", "hybrid"])
+def of_v2(request: pytest.FixtureRequest, tmp_path: Path) -> Torrent:
+    """The same files as a torrent of BEP 52, with one of several pieces in the middle."""
+    made = make({**FILES, "sub/c": 2 * PIECE + 5, "z": 3}, name="t", piece_length=PIECE)
+    made.lay_out(tmp_path)
+    return Torrent.create(tmp_path / "t", version=request.param, piece_length=PIECE)
+
+
+@pytest.mark.parametrize("sums", [False, True])
+def test_v2_data_is_checked_by_its_trees(of_v2: Torrent, tmp_path: Path, sums: bool) -> None:
+    assert {file.state for file in verify(of_v2, str(tmp_path), sums=sums).files} == {"good"}
+    flip(tmp_path / "t/sub/c", PIECE + 7)
+    flip(tmp_path / "t/z", 0)
+    (tmp_path / "t/a").unlink()
+    verdict = verify(of_v2, str(tmp_path), sums=sums)
+    # Files do not share pieces, so that no other one is in doubt.
+    states = {file.path: file.state for file in verdict.files if file.state != "good"}
+    assert states == {"t/a": "missing", "t/sub/c": "bad", "t/z": "bad"}
+    pieces = of_v2.geometry.file_pieces(next(n for n, file in enumerate(of_v2.files) if file.path == ("sub", "c")))
+    assert [file.bad for file in verdict.files if file.path == "t/sub/c"] == [((pieces[1], pieces[1]),)]
+    if sums:
+        digests = {file.path: file.sha256 for file in verdict.files if file.sha256 is not None}
+        assert digests == {
+            path: hashlib.sha256((tmp_path / path).read_bytes()).digest() for path in ("t/sub/b", "t/empty")
+        }
+
+
+def test_files_whose_piece_layers_are_not_known_are_judged_by_their_roots(of_v2: Torrent, tmp_path: Path) -> None:
+    bare = Torrent.from_metadata(of_v2.info_raw)
+    assert bare.hashes.missing
+    assert {file.state for file in verify(bare, str(tmp_path)).files} == {"good"}
+    flip(tmp_path / "t/a", 0)
+    os.truncate(tmp_path / "t/sub/c", 5)
+    states = {file.path: file.state for file in verify(bare, str(tmp_path)).files if file.state != "good"}
+    assert states == {"t/a": "bad", "t/sub/c": "wrong_size"}
+
+
+def test_halves_of_a_hybrid_that_contradict_each_other_are_told(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(bytes(2 * PIECE))
+    right = Torrent.create(tmp_path / "one", version="hybrid", piece_length=PIECE)
+    lying = right.raw.replace(right.pieces, right.pieces[:20] + bytes(20))
+    (file,) = verify(Torrent.parse(lying), str(tmp_path)).files
+    assert (file.state, file.bad) == ("bad", ((1, 1),))
+    assert "contradict" in file.reason
