@@ -96,6 +96,37 @@ def make_torrent(content: Path, piece_length: int) -> Payload:
     return Payload(content, torrent, size, piece_length, hashlib.sha1(info).hexdigest(), hashes)
 
 
+def _raise_once(hashes: list[bytes], pad: bytes) -> list[bytes]:
+    if len(hashes) % 2:
+        hashes = [*hashes, pad]
+    return [hashlib.sha256(hashes[n] + hashes[n + 1]).digest() for n in range(0, len(hashes), 2)]
+
+
+def make_v2_torrent(content: Path, piece_length: int, *, hybrid: bool) -> Payload:
+    """The same in BitTorrent v2 (BEP 52): a merkle tree over 16 KiB leaves; a hybrid has the v1 hashes, too."""
+    leaf, pad = 16384, bytes(32)
+    layer = [hashlib.sha256(block).digest() for block in _chunks(content, leaf)]
+    size, at_pieces, level = content.stat().st_size, b"", leaf
+    while len(layer) > 1 or not at_pieces:
+        if level == piece_length:
+            at_pieces = b"".join(layer)
+        layer, pad, level = _raise_once(layer, pad), hashlib.sha256(pad + pad).digest(), 2 * level
+    tree = {content.name: {"": {"length": size, "pieces root": layer[0]}}}
+    values: dict[str, Bencodable] = {
+        "file tree": tree, "meta version": 2, "name": content.name, "piece length": piece_length,
+    }  # fmt: skip
+    hashes = b""
+    if hybrid:
+        hashes = b"".join(hashlib.sha1(piece).digest() for piece in _chunks(content, piece_length))
+        values |= {"length": size, "pieces": hashes}
+    info = bencode(values)
+    torrent = content.with_name(f"{content.name}.{'hybrid' if hybrid else 'v2'}.torrent")
+    layers = b"d" + bencode(layer[0]) + bencode(at_pieces) + b"e"
+    torrent.write_bytes(b"d4:info" + info + b"12:piece layers" + layers + b"e")
+    short = hashlib.sha1(info).hexdigest() if hybrid else hashlib.sha256(info).hexdigest()[:40]
+    return Payload(content, torrent, size, piece_length, short, hashes)
+
+
 def make_payload(folder: Path, size: int, piece_length: int, seed: int = 1) -> Payload:
     content = folder / "payload.bin"
     make_file(content, size, seed)

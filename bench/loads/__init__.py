@@ -12,7 +12,8 @@ from bench.loads.memory import Memory
 from bench.loads.rc4 import Rc4
 from bench.loads.swarms import Seed, Swarm
 from bench.loads.tracker import Tracker
+from bench.loads.versions import Versions
 
 LOADS: dict[str, type[Load]] = {
-    load.name: load for load in (Flat, Rc4, Pipe, Crowd, Bulk, Magnets, Memory, Idle, Tracker, Seed, Swarm)
+    load.name: load for load in (Flat, Versions, Rc4, Pipe, Crowd, Bulk, Magnets, Memory, Idle, Tracker, Seed, Swarm)
 }
