@@ -15,6 +15,7 @@ from btfast.engine.context import Context
 from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
 from btfast.engine.greeting import read_handshake, still_welcome
+from btfast.engine.hash_exchange import HashExchange
 from btfast.engine.serving import Serving
 from btfast.engine.swarm_names import SwarmNames
 from btfast.metainfo.geometry import BLOCK
@@ -51,7 +52,7 @@ class Conversation:
 
     def __init__(
         self, context: Context, torrent: Torrent, pieces: Pieces, fetching: Fetching, serving: Serving,
-        extended: Extended, names: SwarmNames, owner: Owner,
+        extended: Extended, names: SwarmNames, owner: Owner, hashes: HashExchange | None = None,
     ) -> None:  # fmt: skip
         self._context = context
         self._torrent = torrent
@@ -60,6 +61,7 @@ class Conversation:
         self._serving = serving
         self._extended = extended
         self._names = names
+        self._hashes = hashes
         self._owner = owner
         self._dht = context.dht if context.dht.enabled and not torrent.private else None
         self._bitfield_bytes = -(-torrent.geometry.piece_count // 8)
@@ -85,6 +87,12 @@ class Conversation:
             BLOCK_EVENT: self._aside,
             CLOSED_EVENT: self._closed,
         }
+        if hashes is not None:
+            self._handlers |= {
+                ids.HASH_REQUEST: hashes.handle_request,
+                ids.HASHES: hashes.handle_hashes,
+                ids.HASH_REJECT: hashes.handle_reject,
+            }
         extended.register("lt_donthave", self._dont_have, self._introduced)
         extended.register("upload_only", self._upload_only)
 
@@ -103,6 +111,9 @@ class Conversation:
         peer.owner = self
         peer.stream.bitfield_limit = self._bitfield_bytes
         if peer.greeted:
+            if self._hashes is not None:
+                peer.v2 = peer.v2 or peer.info_hash == self._names.v2
+                self._hashes.peer_joined(peer, now)
             if peer.extensions is not None:
                 self._extended.introduce(peer)
             have = self._pieces.have
@@ -134,6 +145,8 @@ class Conversation:
         if peer.have is not None:
             self._fetching.peer_left(peer)
         self._serving.peer_left(peer)
+        if self._hashes is not None:
+            self._hashes.peer_left(peer)
         self._owner.dropped(peer, reason)
 
     # greetings
@@ -156,6 +169,8 @@ class Conversation:
             peer.send(messages.HAVE_NONE)
         elif not have.none():
             peer.send(messages.encode_bitfield(have.to_bytes()))
+        if self._hashes is not None:
+            self._hashes.peer_joined(peer, now)
 
     def _introduced(self, peer: PeerConnection, said: ExtendedHandshake, now: float) -> None:
         self._owner.introduced(peer)
@@ -299,6 +314,8 @@ class Conversation:
         """Once a second: drops the silent and the noisy, keeps the idle alive, says when we have become uninterested."""
         seconds = max(1.0, now - self._ticked)
         self._ticked = now
+        if self._hashes is not None:
+            self._hashes.ask(now)
         for peer in peers:
             if not still_welcome(peer, self._explained(peer), seconds, now):
                 continue

@@ -10,6 +10,7 @@ from typing import Protocol
 from btfast._arena import Slot
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
+from btfast.engine.hash_exchange import HashExchange
 from btfast.engine.large_pieces import LargePieces, fingerprints, is_large, lead_of
 from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.torrent import Torrent
@@ -68,10 +69,13 @@ class Fetching:
         self._large = LargePieces(context, number, torrent, self) if large else None
         self._suspects = BadBlocks()
         self._paused = False
+        # Nothing is fetched that cannot be verified: a hybrid's pieces can, by its v1 half.
+        self._unverifiable = torrent.info_hash_v1 is None and not torrent.hashes.complete
         self._arena_full = False  # the last pick wanted a slot and got none
         self._parts = 1  # downloaders that divide the pieces, we among them
         self._freed = False  # blocks that were asked for are free again: idle peers may take them
         self.web: WebSide | None = None
+        self.hashes: HashExchange | None = None
         self.pieces = pieces
         self.picker = Picker(self._geometry, pieces, context.rng, self, pace=self._pace, rescue=True)
         self.rate = Rate(now)
@@ -105,7 +109,7 @@ class Fetching:
 
     def fill(self, peer: PeerConnection, now: float) -> bool:
         """Tops the peer's requests up. False when it would take more but the arena is full."""
-        if peer.peer_choking or not peer.am_interested or peer.closed or self._paused:
+        if peer.peer_choking or not peer.am_interested or peer.closed or self._paused or self._unverifiable:
             return True
         room = peer.pipeline.room(now)
         if room <= 0:
@@ -197,7 +201,7 @@ class Fetching:
 
         `at`: from the beginning of this piece or not at all.
         """
-        if self._paused:
+        if self._paused or self._unverifiable:
             return [], False, False
         self._arena_full = False
         runs = self.picker.pick_range(number, blocks, at)
@@ -242,8 +246,19 @@ class Fetching:
         """Verified and written."""
         self._verified(index, fingerprints(slot) if self._suspects.waiting(index) else [])
 
+    def handle_learned(self, root: bytes) -> None:
+        """The piece layer of the files with that root has come."""
+        if self._unverifiable and self._torrent.hashes.complete:
+            self._unverifiable = False
+            now = self._context.loop.time()
+            for peer in list(self._peers.values()):
+                if peer.have is not None:
+                    self.fill(peer, now)
+
     def handle_mismatch(self, index: int, slot: Slot) -> None:
         """The hash is wrong."""
+        if self.hashes is not None:
+            self.hashes.handle_bad_piece(index, memoryview(slot), self.picker.senders(index), self._context.loop.time())
         self._mismatched(index, fingerprints(slot))
 
     def handle_part_written(self, index: int, slot: Slot) -> None:
@@ -266,6 +281,8 @@ class Fetching:
             self._mismatched(index, fingerprints)
 
     def _verified(self, index: int, fingerprints: list[int]) -> None:
+        if self.hashes is not None:
+            self.hashes.handle_good_piece(index)
         guilty = self._suspects.verified(index, fingerprints) if self._suspects.waiting(index) else []
         if self.web is not None:
             self.web.handle_right(index, {peer for peer, _ in self.picker.senders(index)})
@@ -402,6 +419,8 @@ class Fetching:
 
     def close(self) -> None:
         self._slots.clear()
+        if self.hashes is not None:
+            self.hashes.close()
         if self._large is not None:
             self._large.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from btfast.engine.context import Context
+from btfast.engine.hash_exchange import HashExchange
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.swarms import Swarms
 from btfast.errors import Error, IncompleteError, VerificationError
@@ -19,10 +20,12 @@ class Patience:
     """Asked once a second."""
 
     def __init__(
-        self, context: Context, name: str, peers: PeerSet, finding: Swarms, web: WebSeeds | None = None
+        self, context: Context, name: str, peers: PeerSet, finding: Swarms, web: WebSeeds | None = None,
+        hashes: HashExchange | None = None,
     ) -> None:
         self._context = context
         self._web = web
+        self._hashes = hashes
         self._name = name
         self._peers = peers
         self._finding = finding
@@ -59,6 +62,8 @@ class Patience:
         why = f"{known} known, {len(peers)} connected, none of them sends what is missing" if known else "none is known"
         if known and not peers and self._peers.last_failure:
             why += f"; {self._peers.last_failure}"
+        if self._hashes is not None and self._hashes.awaited:
+            why += f"; {self._hashes.problem}"
         tracker = f" ({self._finding.last_error})" if self._finding.last_error else ""
         return IncompleteError(
             f"{self._name}: no peers: {why}{tracker}: try again later, or name one with --peer", done=done, total=total

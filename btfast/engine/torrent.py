@@ -22,6 +22,7 @@ from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
 from btfast.engine.finished import introduce
 from btfast.engine.finishing import Finishing
+from btfast.engine.hash_exchange import open_exchange
 from btfast.engine.limits import Stopwatch
 from btfast.engine.metadata_serving import MetadataServing
 from btfast.engine.opening import hold_place, survey_and_check
@@ -33,6 +34,7 @@ from btfast.engine.revealing import Revealing
 from btfast.engine.serving import Serving
 from btfast.engine.swarm_names import SwarmNames
 from btfast.engine.swarms import Swarms
+from btfast.engine.taking_over import take_over
 from btfast.engine.telling import Telling
 from btfast.engine.unchoking import Unchoking
 from btfast.engine.web_opening import open_web_seeds
@@ -199,9 +201,12 @@ class ActiveTorrent:
         self._extended = Extended(context, lambda: self._pieces.complete and self._serving.revealing is None)
         if context.settings.pex and not torrent.private:
             self._exchange = PeerExchange(self._extended, self._peers)
+        hashes = self._fetching.hashes = open_exchange(
+            context, torrent, self._layout, self._pieces, self._peers, self._fetching.handle_learned, self.handle_guilty
+        )
         self._conversation = Conversation(
             context, torrent, self._pieces, self._fetching, self._serving, self._extended, self._names,
-            PeerEvents(self._peers, self._unchoking, self._exchange),
+            PeerEvents(self._peers, self._unchoking, self._exchange), hashes,
         )  # fmt: skip
         self._serving.handle_lost = self._piece_lost
         MetadataServing(torrent, self._extended)
@@ -215,26 +220,18 @@ class ActiveTorrent:
         if self._done.done() and not self._add.seed and not context.settings.seeds:
             return
         self._peers.talk = self._conversation
-        self._finding = self._take_over() or Swarms(
+        resolved, self._resolved = self._resolved, None
+        self._finding = take_over(
+            context, resolved, self, torrent, self._conversation, self._peers, complete=self._pieces.complete
+        ) or Swarms(
             context, self, self._names, torrent.announce_list, named=self._add.peers, complete=self._pieces.complete,
             together=bool(self._add.magnet) and not torrent.private, nodes=torrent.nodes,
         )  # fmt: skip
         self._web = self._blaming.web = open_web_seeds(context, self._add, torrent, self._fetching, self._lines[1])
         if self._web is not None:
             self._web.fill(context.loop.time())
-        self._patience = Patience(context, torrent.name, self._peers, self._finding, self._web)
+        self._patience = Patience(context, torrent.name, self._peers, self._finding, self._web, hashes)
         self._early.release(self._peers, context.loop.time())
-
-    def _take_over(self) -> Swarms | None:
-        """The connections from before the metadata was there, and those who look for more; None where there were none."""
-        resolved, self._resolved = self._resolved, None
-        if resolved is None or resolved.finding is None:
-            return None
-        resolved.finding.hand_over(self, self._names, self.torrent.announce_list, complete=self._pieces.complete)
-        now = self._context.loop.time()
-        for peer in list(self._peers.connections.values()):
-            self._conversation.adopt(peer, resolved.preface.hand_over(peer, self.torrent.piece_count), now)
-        return resolved.finding
 
     def _release_place(self) -> None:
         place, self._place = self._place, None

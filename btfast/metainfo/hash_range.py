@@ -30,8 +30,12 @@ class HashRange(NamedTuple):
 
     @property
     def uncles(self) -> int:
-        """Hashes besides the run: the proof levels that the run itself leads to need none."""
-        return max(0, self.proof - self.steps + 1)
+        """Hashes besides the run: the proof levels that the run itself leads to need none.
+
+        They begin above the run, but for a single hash one level higher still: there is none beside it (BEP 52 wants runs of
+        two or more; libtorrent asks for one at the end of a file of 513 pieces, and takes this answer and no other).
+        """
+        return max(0, self.proof - max(0, self.steps - 1))
 
     def fits(self, file_length: int) -> bool:
         """Whether a file of so many bytes has such a run: aligned, a power of two long unless its level's hashes end there."""
@@ -44,8 +48,11 @@ class HashRange(NamedTuple):
         return self.length == span or self.index + self.length == merkle.layer_count(file_length, self.base)
 
     def ancestor(self, hashes: bytes) -> bytes | None:
-        """What the hashes of an answer lead to, at level base + steps + uncles; None where their number is wrong."""
-        if len(hashes) != (self.length + self.uncles) * HASH:
+        """What the hashes of an answer lead to, at level base + steps + uncles; None where their number is wrong.
+
+        A single hash proves nothing.
+        """
+        if len(hashes) != (self.length + self.uncles) * HASH or self.length < 2:
             return None
         run = hashes[: self.length * HASH] + merkle.pad_hash(self.base) * ((1 << self.steps) - self.length)
         return merkle.fold(run, self.base, self.index, hashes[self.length * HASH :])

@@ -14,13 +14,14 @@ without its padding: what lacks at its end is pad_hash(level), whatever the widt
     piece_root(leaves, piece_length, length)       what a piece of such a file hashes to, from the piece's own leaves
     fold(hashes, level, index, uncles)             the hash that a run of hashes and its uncles lead up to
     Tree(hashes, level, length)                    all layers from `level` up: run(), uncles(), root
+    Tree.below(hashes, level, height)              the same of the part of a tree below one of its hashes
 
 Nothing here checks where hashes come from: compare the root.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
 
 from btfast._hashing import hash_spans
 
@@ -133,15 +134,25 @@ class Tree:
         count = layer_count(length, level)
         if len(hashes) != count * HASH:
             raise ValueError(f"{len(hashes)} bytes of hashes where level {level} has {count} hashes")
+        self._grow(hashes, level, height_of(length))
+
+    @classmethod
+    def below(cls, hashes: bytes, level: int, height: int) -> Self:
+        """The part of a tree below one hash of level `height`: its root is that hash."""
+        tree = cls.__new__(cls)
+        tree._grow(hashes, level, height)
+        return tree
+
+    def _grow(self, hashes: bytes, level: int, height: int) -> None:
         self.level = level
-        self.height = height_of(length)
+        self.height = height
         self._layers = [hashes]
-        for below in range(level, self.height):
+        for below in range(level, height):
             self._layers.append(layer_above(self._layers[-1], below))
 
     @property
     def root(self) -> bytes:
-        """Of the whole file."""
+        """Of the whole."""
         return self._layers[-1]
 
     def run(self, level: int, index: int, count: int) -> bytes:

@@ -203,6 +203,13 @@ class KnownPeers:
         known.failures += 1
         self._queue_later(known, now)
 
+    def renew(self, address: PeerAddress) -> None:
+        """Its connection has ended because we wanted another one: it may be dialed at once."""
+        known = self._known.get(address)
+        if known is not None and known.state == _WAITING and not known.fresh:
+            known.failures = 0
+            self._queue_fresh(known)
+
     def banned(self, address: PeerAddress, *, whole_host: bool = False) -> None:
         """Never again: this address, or every port of its host, with `host_group`'s idea of a host."""
         if len(self._banned) >= _MAX_BANNED:

@@ -111,6 +111,10 @@ def test_any_run_with_its_uncles_leads_to_the_root_and_no_changed_byte_does(leaf
     uncles = tree.uncles(base, index, 1 << steps)
     assert len(uncles) == HASH * (height - base - steps)
     assert merkle.fold(run, base, index, uncles) == tree.root
+    if steps and base + steps < height:
+        part_of_it = Tree.below(run, base, base + steps)
+        assert part_of_it.root == tree.run(base + steps, index >> steps, 1)
+        assert part_of_it.run(base, 1, 1) == run[HASH : 2 * HASH]
     part = data.draw(st.integers(0, len(uncles) // HASH))
     reached = base + steps + part
     assert merkle.fold(run, base, index, uncles[: part * HASH]) == layers[reached][index >> (steps + part)]

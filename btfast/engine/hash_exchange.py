@@ -1,0 +1,176 @@
+"""Hashes of v2 files among peers (BEP 52): piece layers that are missing, leaves that name who sent a bad block, and serving.
+
+Only connections on which both sides have said the v2 hash speak of hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from btfast.engine.connection import PeerConnection
+from btfast.engine.context import Context
+from btfast.engine.hash_serving import HashServing
+from btfast.errors import RemoteError
+from btfast.metainfo import merkle
+from btfast.metainfo.hash_range import HashRange
+from btfast.metainfo.torrent import Torrent
+from btfast.storage.layout import Layout
+from btfast.swarm.bad_leaves import BadLeaves
+from btfast.swarm.blocks import BlockRun
+from btfast.swarm.hash_requests import HashRequests
+from btfast.swarm.piece_layers import PieceLayers
+from btfast.swarm.pieces import Pieces
+from btfast.wire.messages import encode_hash_request
+
+
+class Peers(Protocol):
+    """Who knows the connections."""
+
+    connections: dict[int, PeerConnection]
+
+    def ban(self, number: int, reason: str) -> None: ...
+
+
+class HashExchange:
+    """Of one torrent that has a v2 half. `learned(root)`: the piece layer of the files with that root is known now.
+
+    `guilty(peers)`: these sent blocks that are not in the torrent.
+    """
+
+    def __init__(
+        self, context: Context, torrent: Torrent, peers: Peers, serving: HashServing, learned: Callable[[bytes], None],
+        guilty: Callable[[list[int]], None],
+    ) -> None:  # fmt: skip
+        self._context = context
+        self._torrent = torrent
+        self._peers = peers
+        self._serving = serving
+        self._learned = learned
+        self._guilty = guilty
+        self._level = merkle.piece_level(torrent.piece_length)
+        self._requests = HashRequests()
+        missing = set(torrent.hashes.missing)
+        lengths = {file.pieces_root: file.length for file in torrent.files if file.pieces_root in missing}
+        self._layers = PieceLayers(self._requests, lengths.items(), self._level)
+        self._leaves = BadLeaves(self._requests)
+
+    @property
+    def awaited(self) -> int:
+        """Piece layers that have not come."""
+        return len(self._layers)
+
+    @property
+    def problem(self) -> str:
+        """Why they have not."""
+        facts = [f"{self._requests.peers} peers speak v2"]
+        if self._requests.rejects:
+            facts.append(f"{self._requests.rejects} requests rejected")
+        if self._requests.unanswered:
+            facts.append(f"{self._requests.unanswered} not answered")
+        return f"the hashes of {len(self._layers)} files are missing, and no peer sends them: {', '.join(facts)}"
+
+    # peers
+
+    def peer_joined(self, peer: PeerConnection, now: float) -> None:
+        """It has greeted us."""
+        if peer.v2:
+            self._requests.peer_joined(peer.number, now)
+            self.ask(now)
+
+    def peer_left(self, peer: PeerConnection) -> None:
+        self._requests.peer_left(peer.number)
+        self._serving.peer_left(peer)
+
+    # messages
+
+    def handle_request(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        """HASH REQUEST."""
+        if self._speaks(peer):
+            self._serving.handle_request(peer, HashRange(*event[1:]))
+
+    def handle_hashes(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        """HASHES."""
+        if not self._speaks(peer):
+            return
+        asked, hashes = HashRange(*event[1:6]), event[6]
+        try:
+            right = self._requests.handle_hashes(peer.number, asked, hashes, now)
+        except RemoteError as error:
+            peer.close(str(error))
+            return
+        if right and not self._layers.handle(asked, hashes):
+            self._leaves.handle(asked, hashes)
+        for root, layer in self._layers.poll_whole():
+            self._torrent.hashes.add_layer(root, layer)
+            self._learned(root)
+        guilty = self._leaves.poll_guilty()
+        if guilty:
+            self._guilty(guilty)
+        self.ask(now)
+
+    def handle_reject(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        """HASH REJECT."""
+        if self._speaks(peer):
+            self._requests.handle_reject(peer.number, HashRange(*event[1:]), now)
+            self.ask(now)
+
+    def _speaks(self, peer: PeerConnection) -> bool:
+        if not peer.v2:
+            peer.close("it speaks of v2 hashes on a v1 connection")
+        return peer.v2
+
+    def ask(self, now: float) -> None:
+        """Sends the requests that are due, and bans who has lied. After each event, and once a second."""
+        for number, wanted in self._requests.poll_requests(now):
+            peer = self._peers.connections.get(number)
+            if peer is not None:
+                peer.send(encode_hash_request(*wanted))
+                peer.flush()
+        for number in self._requests.poll_liars():
+            self._peers.ban(number, "it sent wrong hashes")
+
+    # pieces
+
+    def handle_bad_piece(self, index: int, piece: Any, senders: Sequence[tuple[int, BlockRun]], now: float) -> None:
+        """The hash of a piece from several senders is wrong. `piece`: its bytes."""
+        if len({peer for peer, _ in senders}) < 2:
+            return
+        place = self._place(index)
+        if place is None:
+            return
+        root, first, level, size = place
+        anchor = self._torrent.hashes.v2_digest(index)
+        if anchor:
+            self._leaves.failed(root, first, level, anchor, merkle.leaf_hashes(piece[:size]), senders)
+            self.ask(now)
+
+    def handle_good_piece(self, index: int) -> None:
+        """It has come again, and is right."""
+        place = self._place(index) if len(self._leaves) else None
+        if place is not None:
+            self._leaves.forget(*place[:2])
+
+    def _place(self, index: int) -> tuple[bytes, int, int, int] | None:
+        """Of a piece: its file's root, its first leaf there, the level of its own hash, how many bytes of it are the file's."""
+        geometry = self._torrent.geometry
+        number = geometry.piece_files(index)[0]
+        file = self._torrent.files[number]
+        if file.pieces_root is None:
+            return None
+        within = index - geometry.file_pieces(number)[0]
+        size = min(self._torrent.piece_length, file.length - within * self._torrent.piece_length)
+        return file.pieces_root, within << self._level, min(self._level, merkle.height_of(file.length)), size
+
+    def close(self) -> None:
+        self._serving.close()
+
+
+def open_exchange(
+    context: Context, torrent: Torrent, layout: Layout, pieces: Pieces, peers: Peers, learned: Callable[[bytes], None],
+    guilty: Callable[[list[int]], None],
+) -> HashExchange | None:  # fmt: skip
+    """A torrent of v1 alone has none."""
+    if torrent.info_hash_v2 is None:
+        return None
+    return HashExchange(context, torrent, peers, HashServing(context, torrent, layout, pieces), learned, guilty)

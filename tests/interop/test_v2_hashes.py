@@ -1,0 +1,123 @@
+"""v2 torrents and hybrids without their piece layers, from and to libtorrent: magnet links of every kind, bare .torrent files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from support.commands import get, run
+from support.libtorrent_peer import Libtorrent, finish, libtorrent_seeds
+from support.torrents import Made, assert_arrived
+from support.v2_torrents import make_v2
+
+from btfast.client.session import Session
+from btfast.config import Settings
+from btfast.metainfo.torrent import Torrent
+
+LOCAL = Settings(bind="127.0.0.1", port=0, workers=1, memory="64MiB", trackers=False)
+FILES = {"a": 600_001, "b/c": 5, "b/d": 70_000, "e": 65536, "f": 200_000}
+KINDS = ["v2 btmh", "hybrid btmh", "hybrid btih", "hybrid both"]
+
+
+def torrent(kind: str, *, layers: bool = True) -> Made:
+    return make_v2(FILES, name="linked", piece_length=32768, hybrid=not kind.startswith("v2"), layers=layers)
+
+
+def link(made: Made, kind: str, *peers: str) -> str:
+    meta = Torrent.parse(made.torrent)
+    assert meta.info_hash_v2 == hashlib.sha256(meta.info_raw).digest()
+    topics = []
+    if not kind.endswith("btmh"):
+        topics.append(f"xt=urn:btih:{made.info_hash.hex()}")
+    if not kind.endswith("btih"):
+        topics.append(f"xt=urn:btmh:1220{meta.info_hash_v2.hex()}")
+    return "magnet:?" + "&".join([*topics, *(f"x.pe={peer}" for peer in peers)])
+
+
+@pytest_asyncio.fixture
+async def seeder() -> AsyncIterator[Session]:
+    async with Session(LOCAL) as session:
+        yield session
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_libtorrent_gives_metadata_hashes_and_data(tmp_path: Path, kind: str) -> None:
+    made = torrent(kind)
+    with libtorrent_seeds(made, tmp_path / "source") as peer:
+        outcome = run(tmp_path, *get(link(made, kind, peer.address)))
+    assert outcome.code == 0, outcome
+    assert outcome.warnings == []
+    assert_arrived(made, tmp_path / "out")
+    assert outcome.one("complete")["wasted"] == 0
+    saved = outcome.one("metadata")
+    assert saved["info_hash"] == made.info_hash.hex()
+
+
+@pytest.mark.parametrize("kind", ["v2", "hybrid"])
+def test_libtorrent_gives_the_layers_that_a_torrent_file_lacks(tmp_path: Path, kind: str) -> None:
+    whole, bare = torrent(kind), torrent(kind, layers=False)
+    with libtorrent_seeds(whole, tmp_path / "source") as peer:
+        outcome = run(tmp_path, *get(bare.save(tmp_path), peers=(peer.address,)))
+    assert outcome.code == 0, outcome
+    assert_arrived(whole, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_libtorrent_has_metadata_hashes_and_data_from_us(tmp_path: Path, kind: str, seeder: Session) -> None:
+    made = torrent(kind)
+    made.lay_out(tmp_path / "source")
+    await seeder.add(made.torrent, tmp_path / "source", seed=True)
+    (tmp_path / "out").mkdir()
+    with Libtorrent() as peer:
+        handle = peer.add_magnet(link(made, kind), tmp_path / "out")
+        handle.connect_peer(("127.0.0.1", await seeder.port()))
+        finish(handle)
+    assert_arrived(made, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["v2", "hybrid"])
+async def test_libtorrent_has_the_layers_that_its_torrent_file_lacks_from_us(
+    tmp_path: Path, kind: str, seeder: Session
+) -> None:
+    """Of a file of 513 pieces and more it asks for a single hash, too."""
+    files = {"long": 16384 * 513 - 7, "short": 16384 * 3}
+    whole, bare = (
+        make_v2(files, name="n", piece_length=16384, hybrid=kind == "hybrid", layers=layers) for layers in (True, False)
+    )
+    whole.lay_out(tmp_path / "source")
+    await seeder.add(whole.torrent, tmp_path / "source", seed=True)
+    (tmp_path / "out").mkdir()
+    with Libtorrent() as peer:
+        handle = peer.add(bare.torrent, tmp_path / "out")
+        handle.connect_peer(("127.0.0.1", await seeder.port()))
+        finish(handle)
+    assert_arrived(whole, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_from_btfast_to_btfast(tmp_path: Path, kind: str, seeder: Session) -> None:
+    made = torrent(kind)
+    made.lay_out(tmp_path / "source")
+    await seeder.add(made.torrent, tmp_path / "source", seed=True)
+    outcome = run(tmp_path, *get(link(made, kind, f"127.0.0.1:{await seeder.port()}")))
+    assert outcome.code == 0, outcome
+    assert_arrived(made, tmp_path / "out")
+
+
+@pytest.mark.parametrize("encryption", ["off", "require"])
+async def test_a_bare_v2_info_hash_is_enough(tmp_path: Path, encryption: str, seeder: Session) -> None:
+    """In the clear and encrypted, by all of it and by what peers use of it."""
+    made = torrent("v2")
+    made.lay_out(tmp_path / "source")
+    await seeder.add(made.torrent, tmp_path / "source", seed=True)
+    full = Torrent.parse(made.torrent).info_hash_v2
+    assert full is not None
+    for text in (full.hex(), f"1220{full.hex()}", full[:20].hex()):
+        home = tmp_path / text[:50]
+        home.mkdir()
+        outcome = run(home, *get(text, "--encryption", encryption, peers=(f"127.0.0.1:{await seeder.port()}",)))
+        assert outcome.code == 0, outcome
+        assert_arrived(made, home / "out")
