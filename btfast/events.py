@@ -32,6 +32,8 @@ class Metadata(_Event, frozen=True, kw_only=True, tag="metadata"):
     pieces: int
     piece_length: int
     private: bool
+    wanted_files: int = 0  # of `files`, as chosen
+    wanted_size: int = 0  # of `size`
 
 
 class Progress(_Event, frozen=True, kw_only=True, tag="progress"):
@@ -41,7 +43,7 @@ class Progress(_Event, frozen=True, kw_only=True, tag="progress"):
     # "queued", "metadata" (a magnet link's is sought), "checking", "downloading", "finishing", "seeding"; "hashing" of
     # `btfast check` and `create`, whose `done` is what was read and `rate_down` how fast
     state: str
-    done: int  # verified and written
+    done: int  # of the files that are wanted, verified and written
     total: int
     rate_down: float  # payload
     rate_up: float
@@ -102,7 +104,7 @@ class Checked(_Event, frozen=True, kw_only=True, tag="checked"):
 
 
 class Complete(_Event, frozen=True, kw_only=True, tag="complete"):
-    """All of the item is verified, on disk, under its final names."""
+    """All that is wanted of the item is verified, on disk, under its final names."""
 
     id: int
     source: str
@@ -110,7 +112,7 @@ class Complete(_Event, frozen=True, kw_only=True, tag="complete"):
     info_hash: str
     directory: str
     files: list[str]  # paths relative to `directory`
-    bytes: int  # size of the item
+    bytes: int  # size of what was wanted
     downloaded: int  # payload fetched in this run
     uploaded: int
     reused: int = 0  # bytes copied from files that were on this machine already

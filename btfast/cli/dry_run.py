@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from btfast.cli.options import Options
 from btfast.cli.report import JsonReporter, Reporter, failure_line
 from btfast.cli.run import Item
-from btfast.cli.text import plural, printable, size
+from btfast.cli.text import file_line, plural, printable, size
 from btfast.cli.totals import Totals
 from btfast.client.download import failed_of
 from btfast.client.sources import absolute_directory, is_url, magnet_uri, read_torrent, shown, stat_torrent
 from btfast.errors import Error
 from btfast.events import Added, Metadata
+from btfast.metainfo.selection import Selection, Wanted
 from btfast.metainfo.torrent import Torrent
 
 
@@ -37,6 +38,7 @@ def dry_run(items: Sequence[Item], options: Options) -> int:
                 continue
             stat_torrent(source)
             torrent = Torrent.parse(read_torrent(source))
+            selection = Selection(torrent, Wanted.of(**item.wanted))
         except Error as error:
             failed = failed_of(number, label, error)
             totals.handle_event(failed)
@@ -44,20 +46,31 @@ def dry_run(items: Sequence[Item], options: Options) -> int:
             print(f"btfast: error: {failure_line(failed)}", file=sys.stderr)
             continue
         _tell(reporters, Added(id=number, source=label, directory=where))
-        _tell(reporters, metadata_of(number, torrent))
+        _tell(reporters, metadata_of(number, torrent, selection))
         if speak:
-            files = [file for file in torrent.files if not file.pad]
-            total = sum(file.length for file in files)
-            place = printable(os.path.join(where, torrent.name))
-            print(f"{printable(torrent.name)}: {size(total)} in {plural(len(files), 'file')}, into {place}")
+            _say(torrent, selection, where, every=bool(options["verbose"]))
     summary = totals.summary(time.monotonic() - started, 0)
     _tell(reporters, summary)
     return summary.exit_code
 
 
-def metadata_of(number: int, torrent: Torrent) -> Metadata:
+def _say(torrent: Torrent, selection: Selection, where: str, *, every: bool) -> None:
+    """A line of what would be fetched; with `every` one more for each file."""
+    files = torrent.files
+    wanted = selection.files
+    count = sum(not file.pad for file in files)
+    total = sum(files[number].length for number in wanted)
+    what = plural(count, "file") if len(wanted) == count else f"{len(wanted)} of {plural(count, 'file')}"
+    print(f"{printable(torrent.name)}: {size(total)} in {what}, into {printable(os.path.join(where, torrent.name))}")
+    if every:
+        for number in wanted:
+            print(file_line(number, files[number].length, str(torrent.file_path(number))))
+
+
+def metadata_of(number: int, torrent: Torrent, selection: Selection) -> Metadata:
     """The event that a run reports for the torrent."""
     files = [file for file in torrent.files if not file.pad]
+    wanted = selection.files
     return Metadata(
         id=number,
         name=torrent.name,
@@ -67,6 +80,8 @@ def metadata_of(number: int, torrent: Torrent) -> Metadata:
         pieces=torrent.geometry.piece_count,
         piece_length=torrent.piece_length,
         private=torrent.private,
+        wanted_files=len(wanted),
+        wanted_size=sum(torrent.files[file].length for file in wanted),
     )
 
 

@@ -6,15 +6,17 @@ import argparse
 import os
 import sys
 
-from btfast.cli.options import NETWORK, OUTPUT, Options
+from btfast.cli.options import NETWORK, OUTPUT, SELECTION, Options
 from btfast.errors import InputError, SourceNotFoundError, StorageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from btfast.cli.run import Item
+    from btfast.metainfo.selection import WantedKeywords
 
 OPTIONS = (
-    "output", "input", "jobs", "peer", "web-seed", "check", "reuse", "in-place", "metadata-only", "dry-run", *NETWORK, *OUTPUT,
+    "output", "input", "jobs", "peer", "web-seed", *SELECTION, "check", "reuse", "in-place", "metadata-only", "dry-run",
+    *NETWORK, *OUTPUT,
 )  # fmt: skip
 
 
@@ -60,7 +62,24 @@ def read_items(sources: list[str], options: Options) -> list[Item]:
         found += [(source, where or directory) for source, where in parse_list(read_list(path))]
     only = bool(options["metadata-only"])
     servers = options.texts("web-seed")
-    return [Item(source, where, peers, metadata_only=only, web_seeds=servers) for source, where in found]
+    wanted = wanted_of(options)
+    return [Item(source, where, peers, metadata_only=only, web_seeds=servers, wanted=wanted) for source, where in found]
+
+
+def wanted_of(options: Options) -> WantedKeywords:
+    """What the options say of files and their order. Raises InputError."""
+    from btfast.metainfo.selection import Wanted, parse_priority
+
+    wanted: WantedKeywords = {
+        "files": options.texts("files"),
+        "select": options.texts("select"),
+        "exclude": options.texts("exclude"),
+        "priorities": [parse_priority(text) for text in options.texts("priority")],
+        "sequential": bool(options["sequential"]),
+        "first_last": bool(options["first-last"]),
+    }
+    Wanted.of(**wanted)
+    return wanted
 
 
 def read_list(path: str) -> str:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from btfast.cli.options import OUTPUT, Options
-from btfast.cli.text import plural, printable, size
+from btfast.cli.text import file_line, plural, printable, size
 from btfast.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run(parsed: argparse.Namespace, options: Options) -> int:
         elif name == "files":
             for file in value:  # type: ignore[attr-defined]
                 root = f"  root {file['pieces_root']}" if options["verbose"] and "pieces_root" in file else ""
-                print(f"  {size(file['size']):>10}  {printable(file['path'])}{root}")
+                print(file_line(file["index"], file["size"], file["path"]) + root)
         elif name != "hybrid" and value not in (None, [], "", False, 0):
             print(f"{name.replace('_', ' ') + ':':<15}{_text(name, value)}")
     return 0
@@ -98,7 +98,7 @@ def _files(torrent: Torrent) -> list[dict[str, object]]:
     for index, file in enumerate(torrent.files):
         if not file.pad:
             root = {} if file.pieces_root is None else {"pieces_root": file.pieces_root.hex()}
-            found.append({"path": str(torrent.file_path(index)), "size": file.length, **root})
+            found.append({"index": index, "path": str(torrent.file_path(index)), "size": file.length, **root})
     return found
 
 

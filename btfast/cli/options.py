@@ -41,6 +41,7 @@ class Option:
 
 
 _LIST = "a source a line, - for stdin; # comments; after a tab its directory"
+_GLOB = "such as '*.iso', 'docs' or 'docs/**/*.txt'"
 _MSE = "connections that nobody can read on their way (default allow: where a peer wants them)"
 _RATE = "all torrents together, such as 10MiB or 800K a second"
 _TIMEOUT = "without any source of data before an item fails"
@@ -52,6 +53,12 @@ TABLE = (
     Option("peer", "list", "a peer to try besides the trackers'; again for more", metavar="HOST:PORT"),
     Option("web-seed", "list", "a web server that has the files, too (BEP 19); again for more", metavar="URL"),
     Option("data", "text", "directory that holds the complete data (default .)", metavar="DIR", default="."),
+    Option("files", "list", "only these, by index as `btfast info` shows them; again for more", metavar="0,3-7"),
+    Option("select", "list", f"only files that it names, {_GLOB}; again for more", metavar="GLOB"),
+    Option("exclude", "list", "none of the files that it names; again for more", metavar="GLOB"),
+    Option("priority", "list", "high (first), normal or low (last) for files; again for more", metavar="GLOB=LEVEL"),
+    Option("sequential", "flag", "fetch pieces in their order"),
+    Option("first-last", "flag", "fetch the first and last piece of each file first"),
     Option("port", "whole", "where peers reach us (default 6881, else a free one)", field="port", metavar="N"),
     Option("bind", "text", "local address of all sockets (default: any)", field="bind", metavar="ADDR"),
     Option("trackers", "flag", "ask the torrent's trackers for peers (default: yes)", field="trackers"),
@@ -120,6 +127,7 @@ TABLE = (
 BY_NAME = {option.name: option for option in TABLE}
 
 OUTPUT = ("json", "quiet", "verbose", "log", "config")
+SELECTION = ("files", "select", "exclude", "priority", "sequential", "first-last")
 NETWORK = (
     "port", "bind", "trackers", "dht", "dht-bootstrap", "pex", "lsd", "max-peers", "max-time", "peer-timeout",
     "max-up", "max-down", "max-up-torrent", "max-down-torrent", "encryption",

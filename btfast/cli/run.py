@@ -21,6 +21,7 @@ from btfast.client.sources import shown
 from btfast.config import Settings
 from btfast.errors import Error, InterruptedError
 from btfast.events import Complete, Event, Failed
+from btfast.metainfo.selection import WantedKeywords
 
 TICK = 0.25  # seconds between looks at the display
 
@@ -34,6 +35,7 @@ class Item(NamedTuple):
     seed: bool = False
     metadata_only: bool = False
     web_seeds: Sequence[str] = ()
+    wanted: WantedKeywords = {}  # noqa: RUF012 - nobody changes it
 
 
 class Run:
@@ -97,6 +99,7 @@ class Run:
                 await session.add(
                     item.source, item.directory, peers=item.peers, web_seeds=item.web_seeds, seed=item.seed,
                     metadata_only=item.metadata_only,
+                    **item.wanted,
                 )  # fmt: skip
             except Error as error:
                 self._handle_event(failed_of(number, _label(item), error))

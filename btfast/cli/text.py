@@ -35,6 +35,11 @@ def plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
+def file_line(index: int, length: int, path: str) -> str:
+    """A file of a torrent, by the index that `--files` takes."""
+    return f"{index:>8}  {size(length):>10}  {printable(path)}"
+
+
 def printable(text: str) -> str:
     """The text on one line, with what a terminal could take for a command replaced."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

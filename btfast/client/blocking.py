@@ -9,12 +9,14 @@ import os
 import queue
 import threading
 from collections.abc import Iterable
+from typing import Unpack
 
 from btfast.client.download import Result
 from btfast.client.session import STOP_PATIENCE, PeerLike, Session, Source
 from btfast.config import Settings
 from btfast.errors import InternalError
 from btfast.events import Complete, Event, Progress
+from btfast.metainfo.selection import WantedKeywords
 from btfast.progress import ProgressLike, shower
 
 
@@ -25,13 +27,15 @@ def download(
     progress: ProgressLike | None = None,
     settings: Settings | None = None,
     peers: Iterable[PeerLike] = (),
+    **wanted: Unpack[WantedKeywords],
 ) -> Result:
-    """Downloads `source` into `directory` and returns when everything is complete and verified.
+    """Downloads `source` into `directory` and returns when everything that is wanted is complete and verified.
 
+    `files`, `select`, `exclude`, `priorities`, `sequential` and `first_last` are those of Session.add.
     `progress` is a callable `(done, total)` in bytes, or a tqdm-style object; it is used in the calling thread.
     Raises btfast.Error; KeyboardInterrupt, or what `progress` raises, once the state is saved.
     """
-    worker = _Worker(source, directory, settings, list(peers))
+    worker = _Worker(source, directory, settings, list(peers), wanted)
     worker.start()
     show = shower(progress)
     try:
@@ -58,12 +62,14 @@ class _Worker(threading.Thread):
         directory: str | os.PathLike[str],
         settings: Settings | None,
         peers: list[PeerLike],
+        wanted: WantedKeywords,
     ) -> None:
         super().__init__(name="btfast.download", daemon=True)
         self.news: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
         self.result: Result | None = None
         self.error: BaseException | None = None
         self._arguments = source, directory, peers
+        self._wanted = wanted
         self._settings = settings
         self._task: asyncio.Task[Result] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -92,7 +98,7 @@ class _Worker(threading.Thread):
         self._started_loop.set()
         source, directory, peers = self._arguments
         async with Session(self._settings, on_event=self._handle_event) as session:
-            return await (await session.add(source, directory, peers=peers))
+            return await (await session.add(source, directory, peers=peers, **self._wanted))
 
     def _handle_event(self, event: Event) -> None:
         if isinstance(event, Progress):

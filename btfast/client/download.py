@@ -23,7 +23,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     info_hash: str  # 40 hexadecimal digits
     directory: Path
     files: tuple[Path, ...]
-    bytes: int  # size of the torrent's files
+    bytes: int  # size of the files that were wanted
     downloaded: int  # payload fetched in this run
     uploaded: int
     wasted: int  # payload fetched in vain

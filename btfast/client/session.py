@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from types import TracebackType
+from typing import Unpack
 
 from btfast.client.download import Download, error_named, failed_of
 from btfast.client.launch import NetworkProcess, launch
@@ -21,6 +22,7 @@ from btfast.engine.control import Add, Configure, Listening, Remove, Report, Sto
 from btfast.errors import Error, InputError, InternalError, InterruptedError
 from btfast.events import Complete, Event, Failed
 from btfast.metainfo.addresses import parse_host_port
+from btfast.metainfo.selection import Wanted, WantedKeywords
 
 STOP_PATIENCE = 4.4  # seconds for the network process to save and leave; Ctrl-C promises 5 s in all
 TERMINATE_PATIENCE = 0.3  # seconds after SIGTERM; SIGKILL follows
@@ -107,6 +109,7 @@ class Session:
         web_seeds: Iterable[str] = (),
         seed: bool = False,
         metadata_only: bool = False,
+        **wanted: Unpack[WantedKeywords],
     ) -> Download:
         """Starts a download of `source` into `directory`, or with `seed` serves the complete data that is there.
 
@@ -114,6 +117,9 @@ class Session:
         `peers` are tried besides those that trackers name, as `"host:port"` or `(host, port)`; `web_seeds` are http(s)
         URLs of its files (BEP 19), besides those that it names. With `metadata_only` no
         more than NAME.torrent is written into `directory`.
+        `files` (indices, or texts such as "0,3-7") and `select` (globs) name the files that are wanted, all without either;
+        `exclude` takes some out again; `priorities` maps globs to "high", "normal" or "low". `sequential` fetches pieces in
+        their order, `first_last` the first and last piece of each file before the others.
         Every call takes the next `id`, from 0, also one that raises. Raises InputError, SourceNotFoundError,
         StorageError for a source that cannot be read, InternalError when the network process is gone.
         """
@@ -123,6 +129,7 @@ class Session:
         where = absolute_directory(directory)
         addresses = [parse_host_port(peer) if isinstance(peer, str) else (peer[0], peer[1]) for peer in peers]
         servers = [web_seed_url(url) for url in web_seeds]
+        chosen = Wanted.of(**wanted)
         label, data, magnet = await read_source(source)
         await link.writable.wait()
         if self._broken is not None:
@@ -142,6 +149,7 @@ class Session:
                 peers=addresses,
                 web_seeds=servers,
                 seed=seed,
+                wanted=chosen,
             )
         )
         return download

@@ -28,7 +28,7 @@ from btfast.metainfo.addresses import decode_compact
 
 PROTOCOL_ID = (0x41727101980).to_bytes(8, "big")
 CONNECT, ANNOUNCE, SCRAPE, ERROR = 0, 1, 2, 3
-EVENTS = {None: 0, "completed": 1, "started": 2, "stopped": 3}
+EVENTS = {None: 0, "completed": 1, "started": 2, "stopped": 3, "paused": 0}  # BEP 15 has none for BEP 21's
 
 MAX_SCRAPED = 74  # torrents in one scrape: more do not fit one packet
 MAX_URL_DATA = 4 * 255

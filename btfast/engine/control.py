@@ -14,6 +14,7 @@ from btfast import events
 from btfast.config import Settings
 from btfast.errors import InternalError
 from btfast.frames import FRAME_LIMIT, HEADER, frame
+from btfast.metainfo.selection import Wanted
 
 
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
@@ -37,7 +38,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, tag="add"):
     peers: list[tuple[str, int]] = []
     web_seeds: list[str] = []  # besides those of the torrent
     seed: bool = False  # all data is in `directory` under its final names: serve it
-    select: list[int] | None = None
+    wanted: Wanted | None = None  # which files, and in what order; None: all
 
 
 class Remove(msgspec.Struct, frozen=True, tag="remove"):

@@ -29,6 +29,7 @@ from btfast.engine.worker_start import StartedWorker
 from btfast.engine.workers import Workers
 from btfast.errors import DestinationBusyError, Error, InternalError, InterruptedError, LimitReachedError
 from btfast.frames import Frames
+from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import PART
 from btfast.storage.messages import Known, Problem
@@ -311,7 +312,7 @@ class Engine(asyncio.Protocol):
             self._files = TorrentFiles()
         leaving = asyncio.ensure_future(resolved.leave()) if resolved is not None else None
         try:
-            self._emit(metadata_of(add.id, meta))
+            self._emit(metadata_of(add.id, meta, Selection(meta)))
             keep = partial(self._magnets.keep, meta) if resolved is not None and self._magnets is not None else None
             name = await self._files.save(add.directory, meta, keep)
         finally:
@@ -334,7 +335,7 @@ class Engine(asyncio.Protocol):
             events.Failed(
                 id=add.id, source=add.source, error=str(error), kind=type(error).__name__, exit_code=error.exit_code,
                 done=torrent.done_bytes if torrent is not None else 0,
-                total=torrent.torrent.total_length if torrent is not None else 0,
+                total=torrent.wanted_bytes if torrent is not None else 0,
             )
         )  # fmt: skip
 

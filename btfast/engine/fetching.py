@@ -13,6 +13,7 @@ from btfast.engine.context import Context
 from btfast.engine.hash_exchange import HashExchange
 from btfast.engine.large_pieces import LargePieces, fingerprints, is_large, lead_of
 from btfast.metainfo.geometry import BLOCK
+from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.messages import GOOD, SPLIT
 from btfast.swarm.blocks import ALL_BLOCKS, BlockRun
@@ -55,7 +56,7 @@ class Fetching:
 
     def __init__(
         self, context: Context, number: int, torrent: Torrent, pieces: Pieces, owner: Owner,
-        peers: dict[int, PeerConnection],
+        peers: dict[int, PeerConnection], selection: Selection,
     ) -> None:  # fmt: skip
         now = context.loop.time()
         self._context = context
@@ -77,7 +78,10 @@ class Fetching:
         self.web: WebSide | None = None
         self.hashes: HashExchange | None = None
         self.pieces = pieces
-        self.picker = Picker(self._geometry, pieces, context.rng, self, pace=self._pace, rescue=True)
+        self.picker = Picker(
+            self._geometry, pieces, context.rng, self, sequential=selection.sequential, levels=selection.piece_levels,
+            pace=self._pace, rescue=True,
+        )  # fmt: skip
         self.rate = Rate(now)
         self.downloaded = 0  # payload that was asked for and came
         self.wasted = 0  # of it, what was not needed or wrong

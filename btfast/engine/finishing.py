@@ -13,7 +13,7 @@ from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE
 
 
 class Finishing:
-    """Counts the missing pieces of each file. `handle_file(file)` is called when one has its final name."""
+    """Counts the missing pieces of each wanted file. `handle_file(file)` is called when one has its final name."""
 
     def __init__(
         self, context: Context, layout: Layout, geometry: Geometry, handle_file: Callable[[int], None]
@@ -38,7 +38,7 @@ class Finishing:
         geometry, layout = self._geometry, self._layout
         complete = have.all()
         for file, length in enumerate(layout.lengths):
-            if file in layout.pads:
+            if file in layout.pads or not layout.wants(file):
                 self._missing.append(0)
                 continue
             missing = 0 if complete or not length else sum(not have[index] for index in geometry.file_pieces(file))
@@ -68,7 +68,7 @@ class Finishing:
         """A piece has been written."""
         for file in self._geometry.piece_files(index):
             self._missing[file] -= 1
-            if self._missing[file] == 0 and file not in self._layout.pads:
+            if self._missing[file] == 0:
                 self._context.workers.file_job(FINISH_FILE, self._layout.torrent, file)
 
     def handle_finished(self, file: int) -> None:

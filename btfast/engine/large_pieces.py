@@ -16,7 +16,7 @@ from btfast._arena import Slot
 from btfast.engine.context import Context
 from btfast.metainfo.geometry import BLOCK, FileSpan
 from btfast.metainfo.torrent import Torrent
-from btfast.storage.messages import MISSING, CheckPieces
+from btfast.storage.messages import GOOD, IN_PARTS, MISSING, CheckPieces
 from btfast.swarm.blocks import BlockRun
 
 PAGE = 4096
@@ -147,7 +147,8 @@ class LargePieces:
         answer = await self._context.workers.check(order, index)
         if self._pieces.get(index) is piece:
             del self._pieces[index]
-            self._owner.handle_read_back(index, answer.states[0] if answer.states else MISSING, piece.fingerprints)
+            state = answer.states[0] if answer.states else MISSING
+            self._owner.handle_read_back(index, GOOD if state == IN_PARTS else state, piece.fingerprints)
 
     def _checked(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -9,11 +9,12 @@ import msgspec
 from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.dialing import Dialer
-from btfast.engine.resolving import Resolving, name_of, torrent_of
+from btfast.engine.resolving import Resolving, torrent_of
 from btfast.engine.state import state_directory
-from btfast.errors import Error, InputError
+from btfast.errors import Error
 from btfast.events import Warning
 from btfast.metainfo.magnet import Magnet
+from btfast.metainfo.selection import Wanted
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.metadata_cache import MetadataCache
 
@@ -30,15 +31,13 @@ class Magnets:
         self._cache = MetadataCache(os.path.join(state, "metadata")) if state else None
 
     def read(self, add: Add) -> tuple[Add, Magnet]:
-        """The item's link, and the item with the peers that the link names. Raises InputError."""
+        """The item's link, and the item with the peers and files that the link names. Raises InputError."""
         magnet = Magnet.parse(add.magnet)
-        if magnet.select_only and not add.metadata_only:
-            raise InputError(
-                f"{name_of(magnet)}: it asks for some files only (so=), which this version cannot do: take so= out of the "
-                "link to fetch them all"
-            )
         peers = dict.fromkeys((*add.peers, *magnet.peers[:MOST_NAMED]))
-        return msgspec.structs.replace(add, peers=list(peers)), magnet
+        wanted = add.wanted or Wanted()
+        if magnet.select_only and not wanted.files and not wanted.select:  # what the user says goes before the link
+            wanted = msgspec.structs.replace(wanted, files=magnet.select_only)
+        return msgspec.structs.replace(add, peers=list(peers), wanted=wanted), magnet
 
     def known(self, magnet: Magnet) -> Torrent | None:
         """From an earlier run."""

@@ -6,19 +6,20 @@ import asyncio
 import errno
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from btfast._bitfield import Bitfield
 from btfast.engine.context import Context
 from btfast.engine.disagreement import halves_differ
 from btfast.errors import DestinationBusyError, StorageError
+from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.finish import make_directory, survey
 from btfast.storage.identity import FINAL, UNFINISHED
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
-from btfast.storage.messages import GOOD, SPLIT, CheckPieces, Known, Surveyed
+from btfast.storage.messages import GOOD, IN_PARTS, SPLIT, TO_RESTORE, CheckPieces, Known, Surveyed
 
 FEW = 32  # files
 _BYTES_A_QUESTION = 64 << 20
@@ -30,7 +31,8 @@ class Found(NamedTuple):
 
     `wrong_size`: files with final names that are not theirs, whatever pieces are in them. Of what is only served, every
     file counts as `final`: nothing is to be done to it. `unchanged`: files that are as an earlier run has recorded them;
-    `there`: all that are there, `named` of them under their final names.
+    `there`: all that are there, `named` of them under their final names. `restore`: pieces that are right in the parts file
+    and that wanted files lack; not in `have`.
     """
 
     have: Bitfield
@@ -39,6 +41,7 @@ class Found(NamedTuple):
     unchanged: set[int]
     there: set[int]
     named: set[int]
+    restore: list[int]
 
 
 def hold_place(layout: Layout) -> PlaceLock:
@@ -76,7 +79,7 @@ def must_be_here(known: Known | None, directory: str) -> None:
 
 
 async def survey_and_check(
-    context: Context, torrent: Torrent, layout: Layout, *, writing: bool, known: Known | None = None
+    context: Context, torrent: Torrent, layout: Layout, selection: Selection, *, writing: bool, known: Known | None = None
 ) -> Found:
     """Which pieces are on disk and right. `writing`: what is missing will be fetched; else nothing is changed there.
 
@@ -95,12 +98,15 @@ async def survey_and_check(
     there = {*found.unfinished, *found.final, *found.wrong_size}
     unchanged = _unchanged(layout, found, known)
     have = _trusted(layout, unchanged, known)
-    await _check(context, torrent, layout, sorted(there - unchanged), have)
+    restore = await _check(context, torrent, layout, _doubtful(layout, there - unchanged, have, parts=found.parts), have)
     named = {*found.final, *found.wrong_size, *(found.unfinished if not layout.suffix else ())}
     if writing:
-        _must_fit(torrent, layout, found, have)
-        return Found(have, set(found.final), set(found.wrong_size), unchanged, there, named)
-    return Found(have, set(range(len(layout.paths))), set(), unchanged, there, named)
+        _must_fit(layout, selection, found, have)
+        return Found(have, set(found.final), set(found.wrong_size), unchanged, there, named, restore)
+    for index in restore:  # the shares that wanted files lack are read there, too
+        have.set(index)
+        layout.in_parts.add(index)
+    return Found(have, set(range(len(layout.paths))), set(), unchanged, there, named, [])
 
 
 def _unchanged(layout: Layout, found: Surveyed, known: Known | None) -> set[int]:
@@ -130,10 +136,18 @@ def _trusted(layout: Layout, unchanged: set[int], known: Known | None) -> Bitfie
     return have
 
 
-def _must_fit(torrent: Torrent, layout: Layout, found: Surveyed, have: Bitfield) -> None:
+def _must_fit(layout: Layout, selection: Selection, found: Surveyed, have: Bitfield) -> None:
     """What is there already is told by the blocks that it occupies, and where those are compressed, by what is in them."""
-    verified = sum(map(torrent.geometry.piece_size, have.indices()))
-    needed = sum(length for file, length in enumerate(layout.lengths) if file not in layout.pads)
+    geometry = layout.geometry
+    verified = sum(map(geometry.piece_size, have.indices()))
+    kept = 0
+    if layout.partial:
+        levels = selection.piece_levels or b""
+        verified = sum(map(selection.piece_bytes, have.indices()))
+        kept = sum(geometry.piece_size(index) for index in layout.slots if levels[index] and layout.keeps(index))
+    needed = kept + sum(
+        length for file, length in enumerate(layout.lengths) if file not in layout.pads and layout.wants(file)
+    )
     missing = needed - max(found.allocated, verified)
     if missing > found.free:
         raise StorageError(
@@ -142,16 +156,28 @@ def _must_fit(torrent: Torrent, layout: Layout, found: Surveyed, have: Bitfield)
         )  # fmt: skip
 
 
-async def _check(context: Context, torrent: Torrent, layout: Layout, files: Iterable[int], have: Bitfield) -> None:
-    """Has the pieces of these files hashed and sets in `have` those that are right.
-
-    Only so many questions are out at once, so that those of others get turns.
-    """
-    geometry = torrent.geometry
+def _doubtful(layout: Layout, files: Collection[int], have: Bitfield, *, parts: bool) -> Bitfield:
+    """The pieces to hash: of these files, and where there is a parts file, those that wanted files share and are not had."""
+    geometry = layout.geometry
     touched = Bitfield(geometry.piece_count)
     for file in files:
         for index in geometry.file_pieces(file):
             touched.set(index)
+    if parts:
+        for index in layout.slots:
+            if not have[index] and not touched[index] and any(layout.wants(file) for file, _, _ in geometry.piece_spans(index)):
+                touched.set(index)
+    return touched
+
+
+async def _check(
+    context: Context, torrent: Torrent, layout: Layout, touched: Bitfield, have: Bitfield
+) -> list[int]:
+    """Has these pieces hashed, and sets in `have` those that are right; returns those to restore from the parts file.
+
+    Only so many questions are out at once, so that those of others get turns.
+    """
+    restore: list[int] = []
     runs = deque(_questions(torrent, layout, touched))
 
     async def ask_in_turn(worker: int) -> None:
@@ -159,21 +185,26 @@ async def _check(context: Context, torrent: Torrent, layout: Layout, files: Iter
             question = runs.popleft()
             answer = await context.workers.check(question, worker)
             for index, state in enumerate(answer.states, question.first):
-                if state == GOOD:
-                    have.set(index)
-                elif state == SPLIT:
+                if state == SPLIT:
                     raise halves_differ(torrent.name, index)
+                if state == TO_RESTORE:
+                    restore.append(index)
+                elif state in (GOOD, IN_PARTS):
+                    have.set(index)
+                    if state == IN_PARTS:
+                        layout.in_parts.add(index)
 
     askers = min(_QUESTIONS * len(context.workers.workers), len(runs))
     if askers <= 1:
         await ask_in_turn(layout.torrent)
-        return
+        return restore
     asking = [asyncio.ensure_future(ask_in_turn(layout.torrent + number)) for number in range(askers)]
     try:
         await asyncio.gather(*asking)
     finally:
         for task in asking:
             task.cancel()
+    return restore
 
 
 def _questions(torrent: Torrent, layout: Layout, touched: Bitfield) -> Iterator[CheckPieces]:

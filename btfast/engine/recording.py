@@ -73,7 +73,7 @@ class TorrentRecord:
         """A piece has been written."""
         layout = self._layout
         for file in layout.geometry.piece_files(index):
-            if file not in layout.pads and file not in self._final:
+            if file not in layout.pads and file not in self._final and layout.wants(file):
                 self._seen[file] = (self._unfinished, True)
         self._changed(self)
 
@@ -116,8 +116,10 @@ class TorrentRecord:
         layout, figures = self._layout, self._figures()
         self._last, self._seen = self._seen, {}
         have = self._pieces.have
-        if self._unsure:
-            have = have.copy()
+        if self._unsure or layout.in_parts:
+            have = have.copy()  # what another choice of files may find in the parts file alone is hashed then
+            for index in layout.in_parts:
+                have.clear(index)
             for file in self._unsure:
                 self._last[file] = (ABSENT, False)
                 for index in layout.geometry.file_pieces(file):

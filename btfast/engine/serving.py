@@ -63,7 +63,7 @@ class Serving:
             if not most:
                 return
             length = most
-        spans = geometry.spans(index * geometry.piece_length + begin, length)
+        spans = self._layout.spans(index, begin, length)
         if len(spans) > FEW and length > block:  # one of many files that cannot be had is not to cost the others
             for at in range(begin, begin + length, block):
                 if not peer.closed:

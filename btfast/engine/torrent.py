@@ -25,12 +25,14 @@ from btfast.engine.finishing import Finishing
 from btfast.engine.hash_exchange import open_exchange
 from btfast.engine.limits import Stopwatch
 from btfast.engine.metadata_serving import MetadataServing
-from btfast.engine.opening import hold_place, survey_and_check
+from btfast.engine.opening import Found, hold_place, survey_and_check
 from btfast.engine.patience import Patience
 from btfast.engine.peer_events import PeerEvents
 from btfast.engine.peer_set import PeerSet
+from btfast.engine.placing import order_of
 from btfast.engine.recording import Figures, TorrentRecord
 from btfast.engine.revealing import Revealing
+from btfast.engine.selected import Selected
 from btfast.engine.serving import Serving
 from btfast.engine.swarm_names import SwarmNames
 from btfast.engine.swarms import Swarms
@@ -42,6 +44,7 @@ from btfast.engine.worker_process import Job
 from btfast.errors import Error, StorageError, VerificationError
 from btfast.events import Complete, FileDone, Peer, Progress, Warning
 from btfast.metainfo.addresses import PeerAddress
+from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
@@ -51,9 +54,9 @@ from btfast.storage.messages import (
     FINISH_FILE,
     MISMATCH,
     OK,
+    RESTORE_PIECE,
     WRITE_PART,
     Known,
-    OpenTorrent,
     Problem,
 )
 from btfast.swarm.peers import Source
@@ -63,7 +66,6 @@ if TYPE_CHECKING:  # it is loaded when the first magnet link comes
     from btfast.engine.resolving import Resolving
     from btfast.engine.web_seeds import WebSeeds
 
-SETTLE = 2.0  # seconds that the workers have to end what they were given
 
 
 class ActiveTorrent:
@@ -81,22 +83,15 @@ class ActiveTorrent:
         self._context = context
         self._add = add
         geometry = torrent.geometry
-        self._order = OpenTorrent(
-            torrent=number,
-            directory=add.directory,
-            paths=[str(torrent.file_path(file)) for file in range(len(torrent.files))],
-            lengths=[file.length for file in torrent.files],
-            pads=[number for number, file in enumerate(torrent.files) if file.pad],
-            piece_length=torrent.piece_length,
-            aligned=torrent.info_hash_v1 is None,
-            in_place=context.settings.in_place or add.seed,
-            io=context.settings.io,
-        )
+        self._selection = Selection(torrent, add.wanted)
+        self._order = order_of(number, add, torrent, self._selection, context.settings)
         self._layout = Layout(self._order)
         self._state = "queued"
         self.ended = asyncio.Event()  # nothing of it is under way any more
         self._done: asyncio.Future[None] = context.loop.create_future()
-        self._pieces = Pieces(geometry, Bitfield(geometry.piece_count))
+        wanted = self._selection.piece_levels
+        self._pieces = Pieces(geometry, Bitfield(geometry.piece_count), wanted=True if wanted is None else wanted)
+        self._selected = Selected(context, torrent, self._selection, self._layout, self._pieces)
         self._resolved = resolved
         names = self._names = SwarmNames(torrent.swarm_hashes, v2=torrent.info_hash_v2 is not None)
         self._peers = resolved.peers if resolved is not None else PeerSet(context, dialer, names, self._report_peer)
@@ -116,7 +111,6 @@ class ActiveTorrent:
         self._finding: Swarms | None = None
         self._place: PlaceLock | None = None
         self._watch = Stopwatch(context)
-        self._left = torrent.total_length
         self._seeding_since: float | None = None
         self._reused = 0  # bytes copied from other files of this machine
 
@@ -135,13 +129,14 @@ class ActiveTorrent:
     async def run(self) -> Complete:
         """From nothing to complete (and served for as long as was asked). Raises btfast.Error."""
         context, torrent = self._context, self.torrent
-        introduce(context.emit, self._add.id, torrent)
+        introduce(context.emit, self._add.id, torrent, self._selection)
         self._state = "checking"
         context.workers.open_torrent(self._order)
         try:
             await self._open()
             await self._start()
             await self._done
+            await self._selected.tidy()
             self._release_place()
             verdict, seconds = self._watch.verdict(self._downloaded, self._from_web), self._watch.seconds
             if self._add.seed or context.settings.seeds:
@@ -151,7 +146,7 @@ class ActiveTorrent:
             await self._leave("stopped")
         return Complete(
             id=self._add.id, source=self._add.source, name=torrent.name, info_hash=torrent.info_hash.hex(),
-            directory=self._add.directory, files=self._finishing.names, bytes=torrent.total_length,
+            directory=self._add.directory, files=self._finishing.names, bytes=self._selected.total,
             downloaded=self._downloaded, uploaded=self._uploaded, wasted=self._wasted, reused=self._reused, seconds=seconds,
             rate=self._downloaded / seconds, limited_by=verdict,
         )  # fmt: skip
@@ -169,30 +164,30 @@ class ActiveTorrent:
             self._place = hold_place(self._layout)
             await self._reuse()
         found = await survey_and_check(
-            self._context, self.torrent, self._layout, writing=not self._add.seed, known=self._known
+            self._context, self.torrent, self._layout, self._selection, writing=not self._add.seed, known=self._known
         )
-        if self._add.seed and not found.have.all():
-            bad = self.torrent.piece_count - found.have.count
+        indexes = found.have.indices()
+        self._pieces.found(indexes)
+        self._selected.handle_found(indexes)
+        self._found = found
+        if self._add.seed and not self._pieces.complete:
+            bad = self._selected.lacks()
             raise VerificationError(
                 f"{self._add.source}: {bad} of {self.torrent.piece_count} pieces in {self._add.directory} are missing or "
                 "wrong: only complete data can be served",
                 bad=bad,
             )
-        indexes = found.have.indices()
-        self._pieces.found(indexes)
-        self._left -= sum(map(self.torrent.geometry.piece_size, indexes))
-        self._found = found
         self._record.begin(found.named, found.unchanged, found.there)
 
     async def _reuse(self) -> None:
         if self._context.reusing is not None:
-            reused = await self._context.reusing.take(self.torrent, self._layout, range(len(self.torrent.files)))
+            reused = await self._context.reusing.take(self.torrent, self._layout, self._selection.files)
             self._reused = reused.bytes
 
     async def _start(self) -> None:
         context, torrent = self._context, self.torrent
         self._watch = Stopwatch(context)
-        self._fetching = Fetching(context, self.number, torrent, self._pieces, self, self._peers.connections)
+        self._fetching = Fetching(context, self.number, torrent, self._pieces, self, self._peers.connections, self._selection)
         revealing = None
         if context.settings.super_seed and self._add.seed:
             revealing = Revealing(context, torrent.piece_count, self._peers.connections)
@@ -211,7 +206,7 @@ class ActiveTorrent:
         self._serving.handle_lost = self._piece_lost
         MetadataServing(torrent, self._extended)
         self._state = "downloading"
-        starting = asyncio.ensure_future(self._finishing.start(*self._found[:3]))
+        starting = asyncio.ensure_future(self._prepare(self._found))
         await asyncio.wait((starting, self._done), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
@@ -233,6 +228,10 @@ class ActiveTorrent:
         self._patience = Patience(context, torrent.name, self._peers, self._finding, self._web, hashes)
         self._early.release(self._peers, context.loop.time())
 
+    async def _prepare(self, found: Found) -> None:
+        await self._finishing.start(found.have, found.final, found.wrong_size)
+        await self._selected.restore(found.restore)
+
     def _release_place(self) -> None:
         place, self._place = self._place, None
         if place is not None:
@@ -252,7 +251,7 @@ class ActiveTorrent:
         assert self._seeding_since is not None
         if settings.seed_time is not None and self._context.loop.time() - self._seeding_since >= settings.seed_time:
             return True
-        return settings.seed_ratio is not None and self._uploaded >= settings.seed_ratio * self.torrent.total_length
+        return settings.seed_ratio is not None and self._uploaded >= settings.seed_ratio * self._selected.total
 
     async def _leave(self, reason: str) -> None:
         """Says goodbye to peers, trackers and workers; may be called again, and is safe to cancel."""
@@ -273,23 +272,13 @@ class ActiveTorrent:
             if resolved is not None:
                 await resolved.leave()
             if not self._pieces.complete or self._finishing.left:
-                await self._workers_quiet()
+                await self._context.workers.settle(self.number)
             self._context.resuming.ended(self._record)
             if not self._record.complete:
                 await self._context.resuming.settle()
         finally:
             self._context.workers.close_torrent(self.number)
             self._release_place()
-
-    async def _workers_quiet(self) -> None:
-        """Waits until what the workers were given is done: whole pieces are kept, and nobody writes here afterwards."""
-        workers = self._context.workers
-        workers.flush()
-        deadline = self._context.loop.time() + SETTLE
-        while workers.busy_with(self.number):
-            if self._context.loop.time() > deadline:
-                return  # a hanging disk must not hold up the end
-            await asyncio.sleep(0.005)
 
     def fail(self, error: Error) -> None:
         if not self._done.done():
@@ -298,7 +287,7 @@ class ActiveTorrent:
     # what the parts say
 
     def handle_verified(self, index: int) -> None:
-        self._left -= self.torrent.geometry.piece_size(index)
+        self._selected.handle_verified(index)
         self._telling.add(index)
         self._record.handle_verified(index)
         self._finishing.handle_verified(index)
@@ -330,6 +319,10 @@ class ActiveTorrent:
         elif job.kind == DEMOTE_FILE:
             self._record.handle_demoted(job.piece)
             self._finishing.handle_demoted(job.piece)
+        elif job.kind == RESTORE_PIECE:
+            if self._selected.handle_restored(job.piece, whole=status == OK):
+                self._record.handle_verified(job.piece)
+                self._finishing.handle_verified(job.piece)
         elif self._fetching is not None:
             assert isinstance(job.slot, Slot)
             if job.kind == WRITE_PART:
@@ -357,8 +350,8 @@ class ActiveTorrent:
 
     def _check_done(self) -> None:
         if self._pieces.complete and self._finishing.left == 0 and not self._done.done():
-            self._record.complete = True
-            if self._finding is not None:
+            self._record.complete = self._pieces.seeding
+            if self._finding is not None and self._pieces.seeding:
                 self._finding.completed()
             self._peers.known.seeds_wanted = False
             self._conversation.handle_complete(list(self._peers.connections.values()))
@@ -390,8 +383,9 @@ class ActiveTorrent:
 
     def announce_request(self, event: str | None) -> AnnounceRequest:
         return AnnounceRequest(
-            info_hash=self.torrent.info_hash, peer_id=self._context.peer_id, port=self._context.port, left=self._left,
-            uploaded=self._uploaded, downloaded=self._downloaded, event=event, numwant=0 if event == "stopped" else 200,
+            info_hash=self.torrent.info_hash, peer_id=self._context.peer_id, port=self._context.port, left=self._selected.missing,
+            uploaded=self._uploaded, downloaded=self._downloaded,
+            event="paused" if event is None and self._selected.partial_seed else event, numwant=0 if event == "stopped" else 200,
             key=self._context.key, encryption=self._context.settings.encryption,
         )  # fmt: skip
 
@@ -429,7 +423,12 @@ class ActiveTorrent:
 
     @property
     def done_bytes(self) -> int:
-        return self.torrent.total_length - self._left
+        return self._selected.done
+
+    @property
+    def wanted_bytes(self) -> int:
+        """Bytes of the files that are wanted."""
+        return self._selected.total
 
     def handle_incoming(self, peer: PeerConnection, events: list[tuple[object, ...]], now: float) -> None:
         """listening.Host"""
@@ -474,7 +473,7 @@ class ActiveTorrent:
         if self._finding is None or self._done.done():
             return
         busy = bool(self._context.starved) or self._context.workers.busy_with(self.number)
-        error = self._patience.verdict(now, busy=busy, done=self.done_bytes, total=self.torrent.total_length)
+        error = self._patience.verdict(now, busy=busy, done=self.done_bytes, total=self._selected.total)
         if error is not None:
             self.fail(error)
 
@@ -482,9 +481,9 @@ class ActiveTorrent:
         peers = self._peers.connections.values()
         self._context.emit(
             Progress(
-                id=self._add.id, state=self._state, done=self.done_bytes, total=self.torrent.total_length,
+                id=self._add.id, state=self._state, done=self.done_bytes, total=self._selected.total,
                 rate_down=down, rate_up=up, peers=sum(peer.greeted for peer in peers),
-                seeds=sum(peer.is_seed for peer in peers), eta=self._left / down if down > 0 and self._left else None,
+                seeds=sum(peer.is_seed for peer in peers), eta=self._selected.eta(down),
                 uploaded=self._uploaded, web_seeds=self._web.active if self._web is not None else 0,
             )
         )  # fmt: skip

@@ -21,6 +21,7 @@ GATHER = 0.008
 LANES = 16
 BACKLOG = 48 << 20  # bytes that may always wait for the workers
 STANDSTILL = 0.05  # seconds without an answer
+SETTLE = 2.0  # seconds that workers have to end what they were given of a torrent
 ATTEMPTS = 8  # of one job, when workers die over it or before it: less than the deaths that end a session
 REAP = 1.0  # seconds that workers have to leave
 DEATHS = 10  # of workers in a session before it gives up
@@ -80,6 +81,15 @@ class Workers:
     def busy_with(self, torrent: int) -> bool:
         """Whether any job of this torrent is not answered."""
         return self._open_jobs[torrent] > 0
+
+    async def settle(self, torrent: int) -> None:
+        """Waits until what was given of this torrent is done: whole pieces are kept, and nobody writes there afterwards."""
+        self.flush()
+        deadline = self._loop.time() + SETTLE
+        while self.busy_with(torrent):
+            if self._loop.time() > deadline:
+                return  # a hanging disk must not hold up the end
+            await asyncio.sleep(0.005)
 
     # torrents and questions
 
@@ -184,11 +194,11 @@ class Workers:
         begin = slot.first.to_bytes(8, "big")
         self._give(self._idlest(), [Job(messages.WRITE_PART, torrent, index, slot, begin)])
 
-    def file_job(self, kind: int, torrent: int, file: int) -> None:
-        """FINISH_FILE or DEMOTE_FILE."""
+    def file_job(self, kind: int, torrent: int, index: int, digest: bytes = b"") -> None:
+        """FINISH_FILE, DEMOTE_FILE or RESTORE_PIECE."""
         self._open_jobs[torrent] += 1
         worker = self._idlest()
-        self._give(worker, [Job(kind, torrent, file, None, b"")])
+        self._give(worker, [Job(kind, torrent, index, None, digest)])
 
     def flush(self) -> None:
         """Gives the gathered pieces to the worker that has least to do."""

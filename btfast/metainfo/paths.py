@@ -18,6 +18,7 @@ ELEMENT_BYTES = 255  # NAME_MAX of every common file system
 PATH_BYTES = 2048  # leaves room for the destination below PATH_MAX
 PATH_ELEMENTS = 32
 PART_SUFFIX = ".part"
+PARTS_SUFFIX = ".btfast-parts"  # of the hidden file that keeps pieces with bytes of files that are not wanted
 FILE_BYTES = ELEMENT_BYTES - len(PART_SUFFIX)  # of a file's own name, so that its working name fits
 MAX_DIRECTORIES = 1_000_000  # of one torrent; bounds what a hostile one costs
 MAX_CLASHES = 100  # files of one name; more is an attack or a broken tool
@@ -87,6 +88,11 @@ def safe_path(elements: Sequence[bytes], memo: dict[bytes, str]) -> tuple[str, .
     if len(kept) > _SURELY_SHORT and (len(kept) > PATH_ELEMENTS or len("/".join(kept).encode()) > PATH_BYTES):
         kept[:-1] = [hashlib.sha1("/".join(kept[:-1]).encode()).hexdigest()]
     return tuple(kept)
+
+
+def parts_name(name: str, info_hash: bytes) -> str:
+    """What the parts file of the torrent `name` is called, beside its file or folder: hidden, and no other torrent's."""
+    return f".{_cut(name, 180)}.{info_hash[:8].hex()}{PARTS_SUFFIX}"
 
 
 def unique_paths(paths: Sequence[tuple[str, ...] | None]) -> list[tuple[str, ...] | None]:

@@ -11,6 +11,7 @@ from btfast.metainfo.merkle import HASH, LEAF, raised
 from btfast.storage.judging import ROOT, SHA1, judge
 from btfast.storage.layout import Layout
 from btfast.storage.messages import BAD, DISAGREE, GOOD, MISMATCH, MISSING, OK, SPLIT
+from btfast.storage.parts import look_into_parts, read_whole
 
 _LANES = 16
 _CHUNK = 256 << 10  # a chunk of each lane: 4 MiB, which stays in the cache between the read and the hash
@@ -32,7 +33,7 @@ class Checker:
         self._open.clear()
 
     def check(self, layout: Layout, first: int, hashes: bytes, size: int = SHA1) -> bytes:
-        """GOOD, BAD, MISSING or SPLIT for each of the pieces first, first+1, ...; `hashes`: `size` bytes a piece."""
+        """What PiecesChecked says of the pieces first, first+1, ...; `hashes`: `size` bytes a piece."""
         if layout.torrent != self._torrent:
             self.close()
             self._torrent = layout.torrent
@@ -43,6 +44,11 @@ class Checker:
             expected = [hashes[size * n : size * n + size] for n in lanes]
             states += self._check_lanes(layout, [first + n for n in lanes], expected)
         self.close()
+        left = [n for n, state in enumerate(states) if state != GOOD] if layout.has_parts and size == SHA1 else []
+        if left:
+            again = look_into_parts(layout, [first + n for n in left], [hashes[20 * n : 20 * n + 20] for n in left])
+            for n, state in zip(left, again, strict=True):
+                states[n] = states[n] if state is None else state
         return bytes(states)
 
     def _check_lanes(self, layout: Layout, pieces: list[int], expected: list[bytes]) -> bytes:
@@ -115,13 +121,4 @@ class Checker:
         fd = self._open[file]
         if fd is None:
             return False
-        while part:
-            try:
-                got = os.preadv(fd, [part], offset)
-            except OSError:
-                return False  # an unreadable piece is fetched again
-            if got == 0:
-                return False
-            part = part[got:]
-            offset += got
-        return True
+        return read_whole(fd, part, offset)

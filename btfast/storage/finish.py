@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -140,6 +141,7 @@ def survey(layout: Layout, *, writing: bool = True) -> Surveyed:
                 reason = errno.EROFS if os.statvfs(root).f_flag & os.ST_RDONLY else errno.EACCES
                 raise OSError(reason, os.strerror(reason))
             allocated = _survey_files(layout, root, found, writing)
+            parts = _parts_bytes(layout, root)
             space = os.statvfs(root)
         finally:
             os.close(root)
@@ -150,7 +152,20 @@ def survey(layout: Layout, *, writing: bool = True) -> Surveyed:
             torrent=layout.torrent, unfinished=[], final=[], free=0, allocated=0,
             error=error.strerror or str(error), errno=error.errno or errno.EIO,
         )  # fmt: skip
-    return msgspec.structs.replace(found, free=space.f_bavail * space.f_frsize, allocated=allocated)
+    return msgspec.structs.replace(
+        found, free=space.f_bavail * space.f_frsize, allocated=allocated + (parts or 0), parts=parts is not None
+    )
+
+
+def _parts_bytes(layout: Layout, root: int) -> int | None:
+    """What the parts file occupies; None where there is none that can be used."""
+    if not layout.has_parts:
+        return None
+    try:
+        status = os.stat(os.path.basename(layout.path(layout.parts_file)), dir_fd=root, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_blocks * 512 if stat.S_ISREG(status.st_mode) else None
 
 
 def _open_destination(path: str, *, make: bool) -> int:
@@ -168,41 +183,50 @@ def _open_destination(path: str, *, make: bool) -> int:
 
 
 def _survey_files(layout: Layout, root: int, found: Surveyed, writing: bool) -> int:
-    """Sorts the files that are there into the lists of `found`; returns the bytes that they occupy."""
+    """Sorts the files that are there into the lists of `found`; returns the bytes that the wanted ones occupy."""
     allocated = 0
-    elements: tuple[str, ...] = ()
+    elements: tuple[str, ...] | None = ()
     parent: int | None = root
     try:
         for file, path in enumerate(layout.paths):
             if file in layout.pads:
                 continue
-            if path[:-1] != elements:
-                if parent is not None and parent != root:
-                    os.close(parent)
-                elements, parent = path[:-1], None
-                try:
-                    parent = layout.parent(file, create=False) if elements else root
-                except FileNotFoundError:
-                    continue
-            if parent is None:
-                continue
-            unfinished = _look(layout, file, parent, layout.suffix)
-            if unfinished is not None and (unfinished.st_size or not layout.suffix):
-                found.unfinished.append(file)
-                allocated += unfinished.st_blocks * 512
-                continue
-            final = _look(layout, file, parent, "") if layout.suffix else None
-            if final is not None:
-                if unfinished is not None and writing:
-                    os.unlink(path[-1] + layout.suffix, dir_fd=parent)
-                (found.final if final.st_size == layout.lengths[file] else found.wrong_size).append(file)
-                allocated += final.st_blocks * 512
-            elif unfinished is not None and not layout.lengths[file]:
-                found.unfinished.append(file)
+            try:
+                if path[:-1] != elements:
+                    if parent is not None and parent != root:
+                        os.close(parent)
+                    elements, parent = path[:-1], None
+                    with contextlib.suppress(FileNotFoundError):
+                        parent = layout.parent(file, create=False) if elements else root
+                if parent is not None:
+                    allocated += _survey_file(layout, file, parent, found, writing and layout.wants(file))
+            except OSError as error:
+                # What stands in the place of a file that nobody asked for is no concern of ours.
+                if layout.wants(file) or error.errno not in (errno.EEXIST, errno.ENOTDIR):
+                    raise
+                if parent is None:
+                    elements = None
     finally:
         if parent is not None and parent != root:
             os.close(parent)
     return allocated
+
+
+def _survey_file(layout: Layout, file: int, parent: int, found: Surveyed, writing: bool) -> int:
+    """Puts the file into one of the lists, or into none; returns the bytes that it occupies where it is wanted."""
+    unfinished = _look(layout, file, parent, layout.suffix)
+    if unfinished is not None and (unfinished.st_size or not layout.suffix):
+        found.unfinished.append(file)
+        return unfinished.st_blocks * 512 * layout.wants(file)
+    final = _look(layout, file, parent, "") if layout.suffix else None
+    if final is not None:
+        if unfinished is not None and writing:
+            os.unlink(layout.paths[file][-1] + layout.suffix, dir_fd=parent)
+        (found.final if final.st_size == layout.lengths[file] else found.wrong_size).append(file)
+        return final.st_blocks * 512 * layout.wants(file)
+    if unfinished is not None and not layout.lengths[file]:
+        found.unfinished.append(file)
+    return 0
 
 
 def _look(layout: Layout, file: int, parent: int, suffix: str) -> os.stat_result | None:

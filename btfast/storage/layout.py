@@ -7,8 +7,9 @@ import errno
 import os
 
 from btfast import _disk
-from btfast.metainfo.geometry import BLOCK, Geometry
+from btfast.metainfo.geometry import BLOCK, FileSpan, Geometry
 from btfast.storage.messages import OpenTorrent
+from btfast.storage.slots import Slots
 
 PART = ".part"
 PAGE = 4096  # what direct I/O is aligned to here; no disk in use needs more
@@ -17,7 +18,10 @@ _O_DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 class Layout:
-    """One open torrent in a worker. `direct`: whether O_DIRECT is still believed to work here."""
+    """One open torrent in a worker. `direct`: whether O_DIRECT is still believed to work here.
+
+    Wherever a file is named by its number, `parts_file` names the parts file. `in_parts`: pieces that are read from it.
+    """
 
     def __init__(self, order: OpenTorrent) -> None:
         self.torrent = order.torrent
@@ -27,6 +31,11 @@ class Layout:
         self.pads = frozenset(order.pads)
         self.geometry = Geometry(order.piece_length, order.lengths, aligned=order.aligned)
         self.suffix = "" if order.in_place else PART
+        self.parts_file = len(order.paths)
+        self.in_parts: set[int] = set()
+        self._parts = order.parts
+        self._levels = order.levels
+        self._slots: Slots | None = None
         self.direct = order.io != "buffered" and _O_DIRECT != 0
         self._must_be_direct = order.io == "direct"
         self._probed = False
@@ -38,8 +47,43 @@ class Layout:
         blocks = -(-min(self.lengths[file], self.geometry.piece_length) // BLOCK)
         return length, 1 << (blocks - 1).bit_length()
 
+    @property
+    def slots(self) -> Slots:
+        """Where pieces lie in the parts file; made when first needed."""
+        if self._slots is None:
+            self._slots = Slots(self.geometry, self.pads)
+        return self._slots
+
+    @property
+    def partial(self) -> bool:
+        """Whether some file is not wanted."""
+        return bool(self._levels)
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether there may be a parts file, of this run or an earlier one."""
+        return bool(self._parts)
+
+    def wants(self, file: int) -> bool:
+        """Whether a file is to be fetched; of the others nothing is written under their own names."""
+        return not self._levels or self._levels[file] > 0
+
+    def keeps(self, piece: int) -> bool:
+        """Whether a piece holds bytes of files that are not wanted, so that it goes to the parts file as well."""
+        if not self._levels:
+            return False
+        return any(not self._levels[file] and file not in self.pads for file, _, _ in self.geometry.piece_spans(piece))
+
+    def spans(self, piece: int, begin: int, length: int) -> list[FileSpan]:
+        """Where bytes of a piece that is here are read from. IndexError."""
+        if piece in self.in_parts:
+            return [FileSpan(self.parts_file, self.slots.offset(piece) + begin, length)]
+        return self.geometry.spans(piece * self.geometry.piece_length + begin, length)
+
     def path(self, file: int) -> str:
         """For messages."""
+        if file == self.parts_file:
+            return os.path.join(self.directory, self._parts)
         return os.path.join(self.directory, *self.paths[file])
 
     def parent(self, file: int, *, create: bool) -> int:
@@ -48,7 +92,7 @@ class Layout:
         The torrent's directory itself is never created here: when it has gone, so has what was written into it.
         """
         parent = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        for element in self.paths[file][:-1]:
+        for element in self.paths[file][:-1] if file != self.parts_file else ():
             try:
                 try:
                     below = os.open(element, _DIRECTORY, dir_fd=parent)
@@ -74,7 +118,7 @@ class Layout:
 
         It is created once: one that has gone since took verified data with it, and a new one would have a hole there.
         """
-        name = self.paths[file][-1] + self.suffix
+        name = self._parts if file == self.parts_file else self.paths[file][-1] + self.suffix
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (_O_DIRECT if direct else 0)
         create = file not in self._written
         parent = self.parent(file, create=create)
@@ -83,6 +127,8 @@ class Layout:
         finally:
             os.close(parent)
         self._written.add(file)
+        if file == self.parts_file:
+            return fd
         try:
             if os.fstat(fd).st_size < self.lengths[file] and not _disk.preallocate(fd, self.lengths[file]):
                 os.ftruncate(fd, self.lengths[file])
@@ -100,6 +146,8 @@ class Layout:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         parent = self.parent(file, create=False)
         try:
+            if file == self.parts_file:
+                return os.open(self._parts, flags, dir_fd=parent)
             try:
                 return os.open(self.paths[file][-1] + self.suffix, flags, dir_fd=parent)
             except FileNotFoundError:

@@ -6,11 +6,12 @@ import msgspec
 
 from btfast.frames import frame
 
-# Kinds of job records. `index` is a piece for WRITE_PIECE and a file for FINISH_FILE and DEMOTE_FILE.
+# Kinds of job records. `index` is a piece for the kinds that say so, and a file for FINISH_FILE and DEMOTE_FILE.
 WRITE_PIECE = 1  # hash the payload at `offset`; write it where it belongs if it matches `digest`
 FINISH_FILE = 2  # every byte is written: make it durable and give it its final name
 DEMOTE_FILE = 3  # it has its final name but is not complete: back to the name of an unfinished file
 WRITE_PART = 4  # write the payload at `offset` into the piece as it is, from the byte that `digest` tells on
+RESTORE_PIECE = 5  # the parts file has it, with this `digest`: give the wanted files their shares of it
 # `offset` of the two for files: how many workers have died over it. Each may have done it and not said so any more.
 
 # A completion record has the job's kind plus this, and one of the statuses; its detail is the errno of FAILED.
@@ -25,10 +26,16 @@ BAD = 0
 GOOD = 1
 MISSING = 2
 SPLIT = 3  # right by one half of a hybrid and wrong by the other
+IN_PARTS = 4  # good in the parts file, and so are the shares of it that wanted files have
+TO_RESTORE = 5  # good in the parts file; wanted files lack their shares
 
 
 class OpenTorrent(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
-    """Where a torrent's files go. `paths` are safe, relative to `directory`, with `/` between their elements."""
+    """Where a torrent's files go. `paths` are safe, relative to `directory`, with `/` between their elements.
+
+    `parts` is the name of the parts file there, "" for none. `levels`: a byte a file, 0 for one that is not wanted; empty
+    where all are.
+    """
 
     torrent: int
     directory: str
@@ -39,6 +46,8 @@ class OpenTorrent(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     aligned: bool = False  # each file begins with a piece, as in v2 alone
     in_place: bool
     io: str  # "auto", "direct", "buffered"
+    parts: str = ""
+    levels: bytes = b""
 
 
 class CloseTorrent(msgspec.Struct, frozen=True, tag="close"):
@@ -62,21 +71,23 @@ class CheckPieces(msgspec.Struct, frozen=True, tag="check"):
 class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
     """`unfinished` and `final`: numbers of the files that are there under either name; `error`: why it cannot work here.
 
-    `wrong_size`: those that have their final names and cannot be complete, whatever is in them.
+    `wrong_size`: those that have their final names and cannot be complete, whatever is in them. `parts`: whether there is a
+    parts file.
     """
 
     torrent: int
     unfinished: list[int]
     final: list[int]
     free: int  # bytes that the file system has left
-    allocated: int  # bytes that the files found occupy already
+    allocated: int  # bytes that the wanted files found, and the parts file, occupy already
     wrong_size: list[int] = []
+    parts: bool = False
     error: str = ""
     errno: int = 0
 
 
 class PiecesChecked(msgspec.Struct, frozen=True, tag="checked"):
-    """One of GOOD, BAD, MISSING, SPLIT a piece; nothing when the torrent is closed."""
+    """One of GOOD, BAD, MISSING, SPLIT, IN_PARTS, TO_RESTORE a piece; nothing when the torrent is closed."""
 
     torrent: int
     first: int

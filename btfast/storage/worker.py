@@ -22,6 +22,7 @@ from btfast.storage.check import Checker
 from btfast.storage.files import Files, descriptor_budget
 from btfast.storage.judging import SHA1, judge_pieces
 from btfast.storage.layout import Layout
+from btfast.storage.parts import restore_piece
 from btfast.storage.recorder import Recorder
 from btfast.storage.writer import VerifiedPiece, write_pieces
 
@@ -124,6 +125,8 @@ class Worker:
         for job in batch:
             if job[0] == messages.DEMOTE_FILE:
                 self._demote_file(job)
+            elif job[0] == messages.RESTORE_PIECE:
+                self._restore_piece(job)
         self._completions.wake()
 
     def _write_pieces(self, jobs: list[_Job]) -> None:
@@ -172,6 +175,17 @@ class Worker:
                 self._conclude(job, layout, error)
             else:
                 self._conclude(job, layout, None)
+
+    def _restore_piece(self, job: _Job) -> None:
+        layout = self._known(job)
+        if layout is not None:
+            try:
+                whole = restore_piece(self._files, layout, job[3], job[6])
+            except OSError as error:
+                self._report(layout, layout.parts_file, error)
+                self._complete(job, messages.FAILED, error.errno or errno.EIO)
+            else:
+                self._complete(job, messages.OK if whole else messages.MISMATCH)
 
     def _known(self, job: _Job) -> Layout | None:
         """The layout that a job is for; fails the job when there is none."""

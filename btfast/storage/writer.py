@@ -79,7 +79,7 @@ def _cut(layout: Layout, piece: VerifiedPiece, direct: list[_Segment], buffered:
     at = 0
     first = piece.piece * layout.geometry.piece_length + piece.begin
     for file, offset, length in layout.geometry.spans(first, len(piece.payload)):
-        if file not in layout.pads:
+        if file not in layout.pads and layout.wants(file):
             begin, end = at, at + length
             if layout.direct and (piece.offset + at - offset) % PAGE == 0:
                 head = -offset % PAGE
@@ -96,6 +96,9 @@ def _cut(layout: Layout, piece: VerifiedPiece, direct: list[_Segment], buffered:
                     continue
             buffered.append(_Segment(file, offset, piece.payload[begin:end], piece.piece))
         at += length
+    if layout.keeps(piece.piece):
+        slot = layout.slots.offset(piece.piece) + piece.begin
+        buffered.append(_Segment(layout.parts_file, slot, piece.payload, piece.piece))
 
 
 def _first_group(segments: list[_Segment]) -> tuple[list[_Segment], list[_Segment]]:

@@ -46,6 +46,7 @@ class Picker:
         slots: SlotSource,
         *,
         sequential: bool = False,
+        levels: bytes | None = None,
         pace: Pace | None = None,
         rescue: bool = False,
     ) -> None:
@@ -56,7 +57,7 @@ class Picker:
         self._pace = pace
         self._rescue = rescue and pace is not None
         self.took_over = False  # whether the last pick gave blocks that another peer is asked for as well
-        self._rarity = Rarity(pieces, rng, sequential=sequential)
+        self._rarity = Rarity(pieces, rng, sequential=sequential, levels=levels)
         self._peers: dict[int, PeerWork] = {}
         self._web: set[int] = set()  # those of the peers that are web seeds
         self._seeds = 0

@@ -39,6 +39,7 @@ class PieceState(IntEnum):
 MISSING, WANTED, RECEIVING, HASHING, WRITING, HAVE = (int(state) for state in PieceState)
 
 _STATES = tuple(PieceState)
+_AS_STATES = bytes(WANTED if level else MISSING for level in range(256))
 _AS_BITS = bytes(ord("1") if state == WANTED else ord("0") for state in range(256))
 
 
@@ -46,7 +47,8 @@ class Pieces:
     """States of all pieces of one torrent: one byte a piece.
 
     `have` gives the pieces that are on disk already (the object is kept and updated); the others are WANTED, or
-    MISSING when `wanted` is False. `revision` grows when the set of WANTED pieces changes behind the picker's back.
+    MISSING when `wanted` is False, or has a 0 byte for them. `revision` grows when the set of WANTED pieces changes behind
+    the picker's back.
     """
 
     __slots__ = ("_counts", "_states", "bytes_left", "geometry", "have", "revision")
@@ -56,23 +58,21 @@ class Pieces:
     bytes_left: int
     revision: int
 
-    def __init__(self, geometry: Geometry, have: Bitfield | None = None, *, wanted: bool = True) -> None:
+    def __init__(self, geometry: Geometry, have: Bitfield | None = None, *, wanted: bytes | bool = True) -> None:
         count = geometry.piece_count
-        start = WANTED if wanted else MISSING
         self.geometry = geometry
         self.have = Bitfield(count) if have is None else have
         self.revision = 0
-        self._states = bytearray((start,)) * count
-        self._counts = [0] * len(_STATES)
-        self._counts[start] = count
-        self.bytes_left = geometry.total_length if wanted else 0
-        if self.have.count:
-            for index in self.have.indices():
-                self._states[index] = HAVE
-                if wanted:
-                    self.bytes_left -= geometry.piece_size(index)
-            self._counts[start] -= self.have.count
-            self._counts[HAVE] = self.have.count
+        size = geometry.piece_size
+        if isinstance(wanted, bytes):
+            self._states = bytearray(wanted.translate(_AS_STATES))
+            self.bytes_left = sum(size(index) for index, level in enumerate(wanted) if level)
+        else:
+            self._states = bytearray((WANTED if wanted else MISSING,)) * count
+            self.bytes_left = geometry.total_length if wanted else 0
+        self._counts = [self._states.count(state) for state in range(len(_STATES))]
+        self.found(self.have.indices())
+        self.revision = 0
 
     def __len__(self) -> int:
         return len(self._states)

@@ -1,4 +1,4 @@
-"""Which piece to open next: rarest first with random ties, or in order.
+"""Which piece to open next: rarest first with random ties, or in order; what is wanted more before that.
 
 Sets of pieces are big ints in which piece i is bit (piece count - 1 - i): the order of BEP 3 bitfields, and the highest
 set bit, which is the lowest index, costs nothing to find. How many peers have a piece is kept as a binary counter
@@ -30,10 +30,10 @@ class Rarity:
     """Availability of pieces among the peers that lack some, and the choice among WANTED ones."""
 
     __slots__ = (
-        "_cursor", "_list", "_pieces", "_planes", "_region", "_revision", "_rng", "_sequential", "_top", "_wanted",
+        "_cursor", "_list", "_pieces", "_planes", "_region", "_revision", "_rng", "_sequential", "_tiers", "_top", "_wanted",
     )  # fmt: skip
 
-    def __init__(self, pieces: Pieces, rng: Rng, *, sequential: bool = False) -> None:
+    def __init__(self, pieces: Pieces, rng: Rng, *, sequential: bool = False, levels: bytes | None = None) -> None:
         self._pieces = pieces
         self._rng = rng
         self._sequential = sequential
@@ -44,6 +44,7 @@ class Rarity:
         self._list: list[int] | None = None  # WANTED pieces, and some that no longer are, for draws among seeds
         self._cursor = 0
         self._region = 0  # mask of the pieces that come first among equally rare ones
+        self._tiers = _tiers(levels) if levels else []  # masks of the pieces of each level, the highest first
 
     def prefer(self, part: int, parts: int) -> None:
         """Among equally rare pieces those of the `part`th of `parts` equal parts come first; none do where parts < 2."""
@@ -92,9 +93,9 @@ class Rarity:
 
     def choose(self, mask: int | None, *, rarest: bool = True) -> int:
         """A WANTED piece out of `mask` (None: a seed, out of all), or -1. It stays WANTED: see taken()."""
-        if mask is None and not self._planes and not self._region:
+        if mask is None and not self._planes and not self._region and not self._tiers:
             return self._draw()
-        candidates = self.wanted if mask is None else self.wanted & mask
+        candidates = self._first(self.wanted if mask is None else self.wanted & mask)
         if not candidates:
             return -1
         if self._sequential:
@@ -132,11 +133,13 @@ class Rarity:
         return fewer | same
 
     def none_rarer(self, index: int, mask: int | None) -> bool:
-        """Whether no WANTED piece of `mask` (None: of all) is rarer than the WANTED piece `index` in it."""
-        if not self._planes:
+        """Whether no WANTED piece of `mask` (None: of all) goes before the WANTED piece `index` in it: wanted more, or rarer."""
+        if not self._planes and not self._tiers:
             return True
         bit = self.bit(index)
-        candidates = self.wanted if mask is None else self.wanted & mask
+        candidates = self._first(self.wanted if mask is None else self.wanted & mask)
+        if not candidates & bit:
+            return False
         for plane in reversed(self._planes):
             rarer = candidates ^ (candidates & plane)
             if rarer:
@@ -159,6 +162,13 @@ class Rarity:
             self._wanted |= self.bit(index)
         if self._list is not None:
             self._list.append(index)
+
+    def _first(self, candidates: int) -> int:
+        """Those of the highest level that is among them."""
+        for tier in self._tiers:
+            if first := candidates & tier:
+                return first
+        return candidates
 
     def _draw(self) -> int:
         self._refresh()
@@ -189,3 +199,11 @@ class Rarity:
             self._wanted = None
             self._list = None
             self._cursor = 0
+
+
+def _tiers(levels: bytes) -> list[int]:
+    """The pieces of each level above 0 as a mask, the highest level first; none where there is but one level."""
+    found = sorted(set(levels) - {0}, reverse=True)
+    if len(found) < 2:
+        return []
+    return [int(levels.translate(bytes(ord("1") if value == level else ord("0") for value in range(256))), 2) for level in found]

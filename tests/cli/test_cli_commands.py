@@ -87,7 +87,7 @@ def test_info_prints_what_is_in_a_torrent(btfast_command: Command, torrent_file:
     assert "40000 bytes" in done.out
     (facts,) = btfast_command("info", "--json", torrent_file).objects
     assert (facts["event"], facts["v"], facts["name"], facts["size"]) == ("info", 1, "data.bin", 40000)
-    assert facts["files"] == [{"path": "data.bin", "size": 40000}]
+    assert facts["files"] == [{"index": 0, "path": "data.bin", "size": 40000}]
 
 
 def test_magnet_prints_a_link_that_info_reads(btfast_command: Command, torrent_file: Path) -> None:

@@ -12,6 +12,7 @@ from btfast._arena import Arena
 from btfast._bitfield import Bitfield
 from btfast.engine.connection import PeerConnection
 from btfast.engine.fetching import Fetching
+from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
 from btfast.swarm.pieces import Pieces
 
@@ -32,7 +33,7 @@ async def test_only_a_full_arena_makes_a_peer_wait_for_room(arena: int) -> None:
     context.wait_for_room = lambda who, retry: waiting.append(who)
     torrent = Torrent.parse(make(3 * PIECE, piece_length=PIECE).torrent, what="test")
     peers: dict[int, PeerConnection] = {}
-    fetching = Fetching(context, 1, torrent, Pieces(torrent.geometry), Owner(), peers)  # type: ignore[arg-type]
+    fetching = Fetching(context, 1, torrent, Pieces(torrent.geometry), Owner(), peers, Selection(torrent))  # type: ignore[arg-type]
     ends = []
     for number, have in enumerate(([0], [0], [1])):
         peer, theirs = connected(context, Owner())

@@ -162,9 +162,15 @@ def test_a_torrent_file_that_cannot_be_written_is_a_disk_error(tmp_path: Path) -
     assert "choose another directory with -o" in line
 
 
-def test_a_link_that_selects_files_is_refused(tmp_path: Path) -> None:
-    line = run(tmp_path, *get(f"magnet:?xt=urn:btih:{HASH}&so=0,2")).error(2)
-    assert "it asks for some files only (so=), which this version cannot do: take so= out of the link" in line
+def test_a_link_may_select_files_unless_the_user_does(tmp_path: Path) -> None:
+    made = make({"a": 70_000, "b": 70_000, "c": 10}, name="some")
+    with MetadataPeer(made) as peer:
+        words = get(link(made, "so=0,2"), peers=(peer.address,))
+        assert run(tmp_path, *words).one("complete")["files"] == ["some/a", "some/c"]
+        done = run(tmp_path, *words, "--files", "1", "-o", "other")
+        assert (done.one("complete")["files"], done.one("complete")["bytes"]) == (["some/b"], 70_000)
+        line = run(tmp_path, *get(link(made, "so=5"), peers=(peer.address,))).error(2)
+    assert "some: has no file 5: its files are 0 to 2" in line
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from btfast.config import Settings
 from btfast.engine import opening
 from btfast.engine.opening import Found, survey_and_check
 from btfast.errors import StorageError
+from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
 from btfast.storage.messages import GOOD, MISSING, CheckPieces, OpenTorrent, PiecesChecked, Surveyed
@@ -52,7 +53,7 @@ async def opened(workers: Workers, data: bytes, directory: Path, number: int = 0
         )
     )  # fmt: skip
     context: Any = SimpleNamespace(workers=workers)
-    return await survey_and_check(context, torrent, layout, writing=True)
+    return await survey_and_check(context, torrent, layout, Selection(torrent), writing=True)
 
 
 def test_complete_data_of_the_wrong_size_is_put_right(tmp_path: Path) -> None:
