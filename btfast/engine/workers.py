@@ -1,7 +1,8 @@
 """The worker pool: who gets which job, what happens when one dies, and how many pieces travel together.
 
 Sixteen pieces hashed at once cost a quarter of sixteen hashed one by one, so whole pieces are gathered for a moment: a
-batch leaves when it has sixteen, when nothing else is under way, or after GATHER seconds.
+batch leaves when it has sixteen, when nothing else is under way, or after GATHER seconds, of which there are up to
+LOOKS while more and more pieces come.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from btfast.errors import InternalError
 from btfast.storage import messages
 
 GATHER = 0.008
+LOOKS = 4  # 16 pieces in that time are 500 MiB/s of MiB pieces
 LANES = 16
 BACKLOG = 48 << 20  # bytes that may always wait for the workers
 STANDSTILL = 0.05  # seconds without an answer
@@ -185,7 +187,7 @@ class Workers:
         if len(self._pieces) >= LANES:
             self.flush()
         elif self._timer is None:
-            self._timer = self._loop.call_later(GATHER, self.flush)
+            self._timer = self._loop.call_later(GATHER, self._look, 1, 1)
 
     def write_part(self, torrent: int, index: int, slot: Slot) -> None:
         """Write the slot's bytes as they are."""
@@ -208,6 +210,15 @@ class Workers:
         if self._pieces:
             jobs, self._pieces = self._pieces, []
             self._give(self._idlest(), jobs)
+
+    def _look(self, looks: int, before: int) -> None:
+        """Waits on for pieces that come as fast as a full batch would take."""
+        gathered = len(self._pieces)
+        if looks < LOOKS and LOOKS * (gathered - before) >= LANES // 2:
+            self._timer = self._loop.call_later(GATHER, self._look, looks + 1, gathered)
+        else:
+            self._timer = None
+            self.flush()
 
     def _idlest(self) -> WorkerProcess:
         return min(self.workers, key=lambda worker: (worker.job_bytes, len(worker.jobs)))

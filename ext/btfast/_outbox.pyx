@@ -65,7 +65,7 @@ cdef enum:
     TEXT_KEPT = 512  # bytes of room that stay when all has been sent
     SEALED = 65536
     AT_ONCE = 1 << 19  # bytes of blocks that one system call is given
-    PLACES = 2 * AT_ONCE // BLOCK + 2
+    PLACES = 66  # twice the blocks that AT_ONCE are, and two
     TURN = 1 << 20  # bytes after which the others have theirs
     STAGED = 1 << 18
 
