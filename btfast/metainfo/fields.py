@@ -32,11 +32,11 @@ def text(value: object) -> str | None:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else None
 
 
-def length_of(source: dict[bytes, Any], name: int | str = 0) -> int:
-    """The `length` of a file, 0..2**63 - 1; `name` names it, or counts it, in messages. Raises InputError."""
+def length_of(source: dict[bytes, Any], number: int = 0) -> int:
+    """The `length` of a file, 0..2**63 - 1. Raises InputError."""
     length = source.get(b"length")
     if not isinstance(length, int) or not 0 <= length <= MAX_LENGTH:
-        raise damaged(f"file {name!r} has no usable length", file=name)
+        raise damaged(f"file {number} has no usable length", file=number)
     return length
 
 
@@ -51,6 +51,8 @@ def attr_of(source: dict[bytes, Any]) -> str:
     value = raw_attr(source)
     if not value:
         return ""
+    if len(value) == 1 and value.isalpha():  # most
+        return value.decode("ascii")
     return "".join(dict.fromkeys(c for c in value[:64].decode("ascii", "ignore") if c.isalpha()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from btfast.errors import InputError
 from btfast.metainfo import fields
 from btfast.metainfo.files import ListedFile, list_symlink
 from btfast.metainfo.merkle import HASH
@@ -63,21 +64,27 @@ def read_tree(tree: object) -> list[TreeFile]:
 
 
 def _file(path: list[bytes], entry: object) -> TreeFile:
-    name = printable(path)
     if not isinstance(entry, dict):
-        raise fields.damaged(f"file {name!r} is not a dict")
-    attr = fields.attr_of(entry)
+        raise _damaged(path, "is not a dict")
+    attr = fields.attr_of(entry) if b"attr" in entry else ""
     if "p" in attr:
-        raise fields.damaged(f"file {name!r} is a pad file, which a file tree cannot have")
+        raise _damaged(path, "is a pad file, which a file tree cannot have")
     if "l" in attr and b"symlink path" in entry:
-        return TreeFile(path, 0, attr, None, list_symlink(entry, name))
-    length = fields.length_of(entry, name)
+        return TreeFile(path, 0, attr, None, list_symlink(entry, printable(path)))
+    length = entry.get(b"length")
+    if not isinstance(length, int) or not 0 <= length <= fields.MAX_LENGTH:
+        raise _damaged(path, "has no usable length")
     if not length:
         return TreeFile(path, 0, attr, None, None)
     root = entry.get(b"pieces root")
     if not isinstance(root, bytes) or len(root) != HASH or root == _NO_ROOT:
-        raise fields.damaged(f"file {name!r} has no pieces root")
+        raise _damaged(path, "has no pieces root")
     return TreeFile(path, length, attr, root, None)
+
+
+def _damaged(path: list[bytes], why: str) -> InputError:
+    name = printable(path)
+    return fields.damaged(f"file {name!r} {why}", file=name)
 
 
 def is_single(files: Sequence[TreeFile], names: Sequence[object]) -> bool:
@@ -98,15 +105,15 @@ def difference(listed: Sequence[ListedFile], tree: Sequence[TreeFile], piece_len
                 return f"the v1 half has more than the {len(tree)} files of the v2 half"
             other = tree[number]
             number += 1
-            name = printable(other.path)
             if other.path not in (file.path, file.plain_path):
-                return f"{printable(file.path)!r} in the v1 half is {name!r} in the v2 half"
+                return f"{printable(file.path)!r} in the v1 half is {printable(other.path)!r} in the v2 half"
             if file.symlink != other.symlink:
-                return f"{name!r} is another link in the v1 half than in the v2 half"
+                return f"{printable(other.path)!r} is another link in the v1 half than in the v2 half"
             if file.length != other.length:
-                return f"{name!r} has {file.length} bytes in the v1 half and {other.length} in the v2 half"
+                lengths = f"{file.length} bytes in the v1 half and {other.length} in the v2 half"
+                return f"{printable(other.path)!r} has {lengths}"
             if file.length and offset != pieces * piece_length:
-                return f"{name!r} does not begin with a piece in the v1 half"
+                return f"{printable(other.path)!r} does not begin with a piece in the v1 half"
             pieces += -(-other.length // piece_length)
         offset += file.length
     if number != len(tree):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from btfast._bencode import BencodeError, decode
+from btfast._bencode import encode
 from btfast.errors import InputError
 from btfast.metainfo import fields, file_tree
 from btfast.metainfo.files import ListedFile, list_files, place_files
@@ -19,12 +19,12 @@ HASH_BYTES = 20
 V2 = 2  # the `meta version` of BEP 52
 
 
-def read_info(info: dict[bytes, Any], info_raw: bytes, max_tokens: int) -> dict[str, Any]:
+def read_info(info: dict[bytes, Any], info_raw: bytes) -> dict[str, Any]:
     """The values of Torrent that an info dict says, by their names. Raises InputError."""
     raw_name = fields.preferred(info, b"name", bytes)
     if not raw_name or not raw_name.strip(b"\0"):
         raise fields.damaged("has no name")
-    tree = _tree(info, info_raw, max_tokens)
+    tree = _tree(info, info_raw)
     v1 = tree is None or b"pieces" in info
     single = (
         b"files" not in info if v1 else tree is not None and file_tree.is_single(tree, (raw_name, info.get(b"name")))
@@ -80,7 +80,7 @@ def read_info(info: dict[bytes, Any], info_raw: bytes, max_tokens: int) -> dict[
     }
 
 
-def _tree(info: dict[bytes, Any], info_raw: bytes, max_tokens: int) -> list[file_tree.TreeFile] | None:
+def _tree(info: dict[bytes, Any], info_raw: bytes) -> list[file_tree.TreeFile] | None:
     """The files of the v2 half; None where there is none."""
     version = info.get(b"meta version", 1)
     if not isinstance(version, int) or not 1 <= version <= V2:
@@ -91,11 +91,9 @@ def _tree(info: dict[bytes, Any], info_raw: bytes, max_tokens: int) -> list[file
         if b"pieces" not in info and b"file tree" in info:
             raise fields.damaged("has a file tree but no meta version")
         return None
-    try:
-        # What is tolerated in v1 would make other clients hash another info dict, or order the files another way.
-        decode(info_raw, max_tokens=max_tokens)
-    except BencodeError as error:
-        raise fields.damaged(f"its v2 info dict is no strict bencode: {error.why}") from None
+    # What is tolerated in v1, keys in any order or twice, would make others hash another info dict or order files otherwise.
+    if encode(info) != info_raw:
+        raise fields.damaged("the keys of its v2 info dict are not in ascending order, or one comes twice")
     return file_tree.read_tree(info.get(b"file tree"))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from btfast.progress import ProgressLike
 
 MAX_TORRENT_BYTES = 256 << 20
+MANY_FILES_BYTES = 1 << 20
 MAX_TOKENS = 5_000_000  # half a million files
 
 
@@ -75,6 +78,11 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
         if len(data) > MAX_TORRENT_BYTES:
             raise _refused(what, f"larger than {MAX_TORRENT_BYTES >> 20} MiB")
         data = bytes(data)
+        with _collector_rests() if len(data) > MANY_FILES_BYTES else contextlib.nullcontext():
+            return cls._parse(data, what)
+
+    @classmethod
+    def _parse(cls, data: bytes, what: str) -> Self:
         try:
             top, start, end = decode_with_info(data, max_tokens=MAX_TOKENS)
         except BencodeError as error:
@@ -87,7 +95,7 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
         if not isinstance(info, dict):
             raise _refused(what, "has no info dict")
         try:
-            values = read_info(info, data[start:end], MAX_TOKENS) | _top_fields(top, info)
+            values = read_info(info, data[start:end]) | _top_fields(top, info)
             values["hashes"] = _hashes(values, top)
         except InputError as error:
             raise InputError(f"{what}: {error}", **error.facts) from None
@@ -232,6 +240,19 @@ def _top_fields(top: dict[bytes, Any], info: dict[bytes, Any]) -> dict[str, Any]
         "created_by": fields.text(top.get(b"created by")),
         "creation_date": date if isinstance(date, int) and 0 <= date < 1 << 63 else None,
     }
+
+
+@contextlib.contextmanager
+def _collector_rests() -> Iterator[None]:
+    """All that is made is kept, so that looking for cycles in it again and again finds none: 0.5 of 1.3 s for a hybrid of
+    100,000 files."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _hashes(values: dict[str, Any], top: dict[bytes, Any]) -> PieceHashes:

@@ -6,8 +6,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from btfast._bencode import decode, encode
+from btfast.errors import InputError
 from btfast.metainfo import merkle
 from btfast.metainfo.files import File
 from btfast.metainfo.geometry import Geometry
@@ -161,6 +164,68 @@ def test_many_files_in_deep_directories_are_read_in_order() -> None:
     torrent = Torrent.parse(encode({b"info": info}))
     assert len(torrent.files) == 51
     assert [file.path[-1] for file in torrent.files] == ["f"] + [f"e{depth}" for depth in reversed(range(50))]
+
+
+STEMS = ("v2_multi", "v2_single", "v2_symlinks", "hybrid_multi", "hybrid_utf8_twins")
+
+
+def judged(data: bytes) -> None:
+    """It is refused as input, or can be used in every way that the engine uses it."""
+    try:
+        torrent = Torrent.parse(data)
+    except InputError as error:
+        message = str(error)
+    else:
+        message = ""
+    if message:
+        assert "\n" not in message
+        return
+    assert len(torrent.info_hash) == 20
+    for index in range(min(torrent.piece_count, 50)):
+        assert len(torrent.piece_hash(index)) in (0, 20, 32, 52)
+        spans = torrent.geometry.piece_spans(index)
+        assert sum(span.length for span in spans) == torrent.geometry.piece_size(index) > 0
+        if torrent.info_hash_v2 is not None:
+            assert sum(not torrent.files[span.file].pad for span in spans) == 1
+    assert Torrent.parse(torrent.complete_raw()).info_hash == torrent.info_hash
+
+
+@settings(deadline=None, derandomize=True, max_examples=400)
+@given(st.sampled_from(STEMS), st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=3)), min_size=1, max_size=4))
+def test_damaged_bytes_are_refused_or_harmless(stem: str, damages: list[tuple[int, bytes]]) -> None:
+    data = (VECTORS / f"{stem}.torrent").read_bytes()
+    for at, new in damages:
+        at %= len(data)
+        data = data[:at] + new + data[at + len(new) :]
+    judged(data)
+
+
+leaf_values = st.sampled_from([0, 1, -1, 5, 2**63, b"", b"x", b"l", b"p", bytes(32), root(5), [], [b"a"], {}])
+entries = st.dictionaries(
+    st.sampled_from([b"length", b"pieces root", b"attr", b"symlink path", b""]), leaf_values, max_size=4
+) | st.just({b"length": 5, b"pieces root": root(5)})
+trees = st.recursive(
+    st.fixed_dictionaries({b"": entries}) | leaf_values,
+    lambda below: st.dictionaries(st.sampled_from([b"", b"a", b"B", b"..", b"a.part", b"con", b"\xff"]), below, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, derandomize=True, max_examples=400)
+@given(
+    trees,
+    st.sampled_from([2, 1, 3, b"2"]) | st.just(2),
+    st.sampled_from([16384, 32768, 5, 0, 2**40]),
+    st.none() | st.sampled_from([bytes(20), bytes(40), 5]),
+    st.none() | leaf_values | st.dictionaries(st.sampled_from([root(5), b"x"]), leaf_values, max_size=2),
+)
+def test_trees_of_any_shape_are_refused_or_harmless(
+    tree: object, version: object, piece_length: int, pieces: object, layers: object
+) -> None:
+    info = {b"file tree": tree, b"meta version": version, b"name": b"n", b"piece length": piece_length}
+    if pieces is not None:
+        info |= {b"pieces": pieces, b"files": [{b"length": 5, b"path": [b"a"]}]}
+    judged(encode({b"info": info} | ({} if layers is None else {b"piece layers": layers})))
 
 
 def test_hashes_of_a_file_of_whole_pieces() -> None:

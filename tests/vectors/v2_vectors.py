@@ -186,7 +186,7 @@ INVALID: dict[str, tuple[bytes, str]] = {
         b"d4:infod9:file treed1:bd0:d6:lengthi0eee1:ad0:d6:lengthi5e11:pieces root32:"
         + b"r" * 32
         + b"eee12:meta versioni2e4:name1:x12:piece lengthi16384eee",
-        "no strict bencode",
+        "not in ascending order",
     ),
     "v2_piece_length_odd": (torrent(v2({b"a": leaf(5)}, piece_length=49152)), "power of two"),
     "v2_piece_length_small": (torrent(v2({b"a": leaf(5)}, piece_length=8192)), "power of two"),
