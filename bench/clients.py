@@ -27,6 +27,7 @@ class Job(NamedTuple):
     folder: Path
     magnets: bool = False  # only links are given, and .torrent files are wanted
     encrypted: bool = False  # all is to be encrypted
+    web: str = ""  # the URL of the only payload at the only source
 
 
 class Client(Protocol):
@@ -79,6 +80,8 @@ class Btfast:
             shutil.rmtree(job.folder.with_name("state"), ignore_errors=True)  # it must not know them from before
         if job.announce:
             return [*command, "-i", _listed(job)]
+        if job.web:
+            command += ["--web-seed", job.web]
         for peer in job.peers:
             command += ["--peer", peer]
         return [*command, "--no-trackers", *(str(payload.torrent) for payload in job.payloads)]
@@ -128,6 +131,22 @@ class Aria2:
         return ["aria2c", *quiet, *local, *fast, *where, *(str(payload.torrent) for payload in job.payloads)]
 
 
+class Curl:
+    """Fetches the file over HTTP, and verifies nothing."""
+
+    name = "curl"
+
+    def missing(self) -> str | None:
+        return None if shutil.which("curl") else "curl is not installed"
+
+    def version(self) -> str:
+        return " ".join((_first_line(["curl", "--version"]) or "").split()[:2])
+
+    def command(self, job: Job) -> list[str]:
+        (payload,) = job.payloads
+        return ["curl", "--silent", "--fail", "--output", str(job.folder / payload.content.name), job.web]
+
+
 class Floor:
     """Not a downloader: what receiving, hashing and writing alone cost (c/floor.c)."""
 
@@ -162,6 +181,7 @@ BTFAST_IDLE = Btfast("btfast-with-idle", *MANY_PEERS, str(IDLE_PORT))
 LIBTORRENT = Libtorrent("libtorrent", tuned=False)
 LIBTORRENT_TUNED = Libtorrent("libtorrent-tuned", tuned=True)
 ARIA2 = Aria2()
+CURL = Curl()
 FLOOR = Floor()
 
 ALL: tuple[Client, ...] = (BTFAST, BTFAST_BUFFERED, BTFAST_256, BTFAST_IDLE, LIBTORRENT, LIBTORRENT_TUNED, ARIA2, FLOOR)

@@ -13,7 +13,11 @@ from bench.loads.rc4 import Rc4
 from bench.loads.swarms import Seed, Swarm
 from bench.loads.tracker import Tracker
 from bench.loads.versions import Versions
+from bench.loads.webseed import Webpipe, Webseed
 
+_ALL: tuple[type[Load], ...] = (
+    Flat, Versions, Rc4, Pipe, Crowd, Bulk, Magnets, Memory, Idle, Tracker, Seed, Swarm, Webseed, Webpipe,
+)  # fmt: skip
 LOADS: dict[str, type[Load]] = {
-    load.name: load for load in (Flat, Versions, Rc4, Pipe, Crowd, Bulk, Magnets, Memory, Idle, Tracker, Seed, Swarm)
+    load.name: load for load in _ALL
 }

@@ -21,11 +21,12 @@ from btfast.errors import InputError, RemoteError
 from btfast.metainfo.reach import Reach
 from btfast.swarm.blocks import BlockRun
 from btfast.swarm.web_range import Landed, Landing, Mode, WebRange
-from btfast.swarm.web_seed import WebSeed
+from btfast.swarm.web_seed import LONG_WAY, WebSeed
 from btfast.wire.http import UNKNOWN, Head
 
 PIPELINED = 16  # requests that wait for their answers
-AHEAD = 4 << 20  # bytes that are asked for before the last answer has ended
+AHEAD = 1 << 20  # bytes that are asked for before the last answer has ended
+FAR_AHEAD = 8 << 20  # the same on a long way, where they are what the link holds
 SILENT = 30.0  # seconds without a whole block
 SMALL = 64 << 10  # bytes of an answer that is of no use, and is yet read so that the connection can be kept
 CHEAPER = 256 << 10  # bytes that nobody wants any more, above which a new connection costs less than reading them
@@ -80,6 +81,7 @@ class Lane:
         self._whole = False  # it is the whole file, and goes on behind what was asked for
         self._kept = b""  # of it, what came while there was no room
         self._progress_at = context.loop.time()
+        self._sent_at = 0.0  # when a request went out that had none before it, until it is answered
         self.closed = False
         self.waiting = False  # for a place at the host
 
@@ -121,7 +123,11 @@ class Lane:
             return True
         if not self.seed.pipelines or not self.seed.ranges or len(self._asks) >= PIPELINED:
             return False
-        return sum(ask.left for ask in self._asks) < AHEAD
+        return sum(ask.left for ask in self._asks) < self._ahead
+
+    @property
+    def _ahead(self) -> int:
+        return FAR_AHEAD if self.seed.latency > LONG_WAY else AHEAD
 
     def _send(self) -> None:
         if self.closed or self._connecting is not None or not self._asks:
@@ -141,7 +147,7 @@ class Lane:
                     self._connect(host)
                 return
             if not self._flying:
-                self._progress_at = self._context.loop.time()
+                self._progress_at = self._sent_at = self._context.loop.time()
             part = self._verdicts.headers(self.seed, ask)
             connection.send(
                 f"GET {host.origin}{target}{host.head}Accept-Encoding: identity\r\n{part}\r\n".encode("ascii")
@@ -157,7 +163,6 @@ class Lane:
         self._connecting = self._context.loop.create_task(self._reach(host))
 
     async def _reach(self, host: Host) -> None:
-        began = self._context.loop.time()
         try:
             connection = await self._hosts.connect(
                 host, self._before, lambda: WebConnection(self._context.loop, self, self._line)
@@ -176,7 +181,6 @@ class Lane:
             self.seed.drop(refused)
             self._give_up(refused)
             return
-        self.seed.latency = self._context.loop.time() - began
         self._connection = connection
         self._send()
 
@@ -192,6 +196,9 @@ class Lane:
             return
         ask = self._asks[0]
         self._reading = True
+        if self._sent_at:
+            self.seed.handle_answered(self._context.loop.time() - self._sent_at)
+            self._sent_at = 0.0
         if not head.keeps:
             self.seed.handle_kept(kept=False)
         verdict = self._verdicts.of(self.seed, ask, head, self._context.loop.time())
@@ -342,6 +349,8 @@ class Lane:
         self._landed(ask.range.took(count, data))
         if not ask.left and ask.zeros:
             self._zero(ask.range, ask.zeros)
+        if len(self._asks) == 1 and ask.left < self._ahead and self.seed.pipelines:
+            self.fill(self._context.loop.time())
 
     def _landed(self, landed: Landed | None) -> None:
         if landed is not None:

@@ -20,7 +20,7 @@ from btfast.swarm.blocks import BlockRun
 from btfast.swarm.pieces import WANTED
 from btfast.swarm.rates import Rate
 from btfast.swarm.web_range import Landed, Landing, WebRange, chained
-from btfast.swarm.web_seed import WebSeed
+from btfast.swarm.web_seed import LONG_WAY, WebSeed
 
 FIRST_NUMBER = 1 << 32  # above those of all peers
 MOST = 50  # web seeds of one torrent
@@ -231,7 +231,7 @@ class WebSeeds:
         self.last_payload = now
         self.received += length
         self._fetching.handle_landed(seed.number, index, begin, length, data, now)
-        if seed.latency > 0.004 and len(self._lanes[seed.number]) == 1:
+        if seed.latency > LONG_WAY and len(self._lanes[seed.number]) == 1:
             self._widen(seed, now)  # a long way: its window would not fill it
 
     def wasted(self, count: int) -> None:

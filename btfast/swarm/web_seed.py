@@ -12,6 +12,7 @@ from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import Geometry
 
 WIDEST = 4  # connections to one seed
+LONG_WAY = 0.01  # seconds to an answer from which on one connection is taken to be too few
 FAST = 64 << 20  # bytes a second above which one connection more is of no use
 FIRST_WAIT = 1.0  # seconds after a failure, doubled with each that follows
 LONGEST_WAIT = 300.0
@@ -56,7 +57,7 @@ class WebSeed:
         self.failures = 0  # in a row
         self._strange = 0
         self.ready_at = 0.0
-        self.latency = 0.0  # seconds that a connection takes
+        self.latency = 0.0  # seconds from a request to its answer, the shortest so far; 0: not known yet
         self._wrong: dict[int, set[int]] = {}  # files: pieces that came wrong
         self._failed: dict[int, int] = {}  # pieces that came wrong: how often
         self._right: set[int] = set()  # files with a right piece of its own from here
@@ -78,7 +79,7 @@ class WebSeed:
         """
         if not self.ranges or self.failures:
             return 1
-        if self.latency > 0.004:
+        if self.latency > LONG_WAY:
             return WIDEST
         return lanes if lanes and rate > FAST * lanes else min(WIDEST, lanes + 1)
 
@@ -94,6 +95,10 @@ class WebSeed:
         """A connection was kept open after an answer, or closed: then more requests on it would be lost, and the answer too."""
         self._closes = self._closes or not kept
         self.pipelines = self.ranges and not self._closes
+
+    def handle_answered(self, seconds: float) -> None:
+        """A request that had nothing before it was answered so soon."""
+        self.latency = min(self.latency or seconds, seconds)
 
     def handle_failure(self, now: float, why: str) -> None:
         """A connection was refused, broken, or silent for too long."""
