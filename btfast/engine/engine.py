@@ -229,6 +229,7 @@ class Engine(asyncio.Protocol):
                 if resolved is not None:
                     await resolved.leave()
                 raise
+            missing = len(meta.hashes.missing)
             self._torrents[add.id] = torrent
             self._by_hash.name(meta.swarm_hashes, torrent)
             try:
@@ -236,6 +237,8 @@ class Engine(asyncio.Protocol):
             finally:
                 del self._torrents[add.id]
                 self._by_hash.forget(meta.swarm_hashes, torrent)
+                if self._magnets is not None and add.magnet and len(meta.hashes.missing) < missing:
+                    self._magnets.keep(meta)
                 torrent.ended.set()
             self._emit(complete)
         except Error as error:

@@ -21,7 +21,7 @@ from btfast.swarm.blocks import BlockRun
 from btfast.swarm.hash_requests import HashRequests
 from btfast.swarm.piece_layers import PieceLayers
 from btfast.swarm.pieces import Pieces
-from btfast.wire.messages import encode_hash_request
+from btfast.wire.messages import encode_hash_reject, encode_hash_request
 
 
 class Peers(Protocol):
@@ -35,12 +35,12 @@ class Peers(Protocol):
 class HashExchange:
     """Of one torrent that has a v2 half. `learned(root)`: the piece layer of the files with that root is known now.
 
-    `guilty(peers)`: these sent blocks that are not in the torrent.
+    `guilty(peers)`: these sent blocks that are not in the torrent. No `serving`: we have nothing to give.
     """
 
     def __init__(
-        self, context: Context, torrent: Torrent, peers: Peers, serving: HashServing, learned: Callable[[bytes], None],
-        guilty: Callable[[list[int]], None],
+        self, context: Context, torrent: Torrent, peers: Peers, learned: Callable[[bytes], None],
+        guilty: Callable[[list[int]], None] = lambda peers: None, serving: HashServing | None = None,
     ) -> None:  # fmt: skip
         self._context = context
         self._torrent = torrent
@@ -80,14 +80,19 @@ class HashExchange:
 
     def peer_left(self, peer: PeerConnection) -> None:
         self._requests.peer_left(peer.number)
-        self._serving.peer_left(peer)
+        if self._serving is not None:
+            self._serving.peer_left(peer)
 
     # messages
 
     def handle_request(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
         """HASH REQUEST."""
-        if self._speaks(peer):
+        if not self._speaks(peer):
+            return
+        if self._serving is not None:
             self._serving.handle_request(peer, HashRange(*event[1:]))
+        else:
+            peer.send(encode_hash_reject(*event[1:]))
 
     def handle_hashes(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
         """HASHES."""
@@ -163,7 +168,8 @@ class HashExchange:
         return file.pieces_root, within << self._level, min(self._level, merkle.height_of(file.length)), size
 
     def close(self) -> None:
-        self._serving.close()
+        if self._serving is not None:
+            self._serving.close()
 
 
 def open_exchange(
@@ -173,4 +179,4 @@ def open_exchange(
     """A torrent of v1 alone has none."""
     if torrent.info_hash_v2 is None:
         return None
-    return HashExchange(context, torrent, peers, HashServing(context, torrent, layout, pieces), learned, guilty)
+    return HashExchange(context, torrent, peers, learned, guilty, HashServing(context, torrent, layout, pieces))

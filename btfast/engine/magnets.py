@@ -6,6 +6,7 @@ import os
 
 import msgspec
 
+from btfast._bencode import decode, encode
 from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.dialing import Dialer
@@ -41,13 +42,26 @@ class Magnets:
 
     def known(self, magnet: Magnet) -> Torrent | None:
         """From an earlier run."""
-        metadata = self._cache.load(magnet.info_hash) if self._cache is not None else None
-        if metadata is None:
-            return None
+        for info_hash in magnet.swarm_hashes:
+            metadata = self._cache.load(info_hash) if self._cache is not None else None
+            if metadata is not None:
+                try:
+                    torrent = torrent_of(magnet, metadata)
+                except Error:
+                    continue  # asking again leads to the message
+                self._recall_layers(torrent)
+                return torrent
+        return None
+
+    def _recall_layers(self, torrent: Torrent) -> None:
+        layers = self._cache.load_layers(torrent.info_hash) if torrent.hashes.missing and self._cache is not None else None
+        if layers is None:
+            return
         try:
-            return torrent_of(magnet, metadata)
-        except Error:
-            return None  # asking again leads to the message
+            for root, layer in decode(layers).items():
+                torrent.hashes.add_layer(root, layer)
+        except (ValueError, AttributeError, TypeError):
+            return  # damaged: peers are asked for what is missing
 
     def resolving(self, add: Add, magnet: Magnet) -> Resolving:
         return Resolving(self._context, self._dialer, add, magnet)
@@ -58,7 +72,10 @@ class Magnets:
         if cache is None:
             return
         try:
-            cache.save(torrent.info_hash, torrent.info_raw)
+            for info_hash in torrent.swarm_hashes:
+                cache.save(info_hash, torrent.info_raw)
+            if torrent.piece_layers:
+                cache.save_layers(torrent.info_hash, encode(dict(torrent.piece_layers)))
         except OSError as error:
             self._cache = None
             why = f"{error.filename or 'its directory'}: {error.strerror}: choose another with --state"

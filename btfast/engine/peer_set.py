@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 REMEMBERED = 1000  # peers that have left
 OURS = 3  # one in so many places is kept for connections out: who floods us with connections must not choose our peers
 PER_HOST = 8  # connections from one host, the loopback excepted
+AGAIN = 4  # connections of v1 that are made anew for v2
 USELESS = 60.0  # seconds without data either way after which a connection in may have to make room for another
 
 
@@ -239,6 +240,14 @@ class PeerSet:
                 self.known.banned(PeerAddress(address.host, peer.listen_port))
             self._report(peer, "banned", reason)
             peer.close(reason)
+
+    def speak_v2(self) -> None:
+        """What was v1 is a hybrid: some of those that were greeted as v1 are greeted again, for the hashes of the v2 half."""
+        greeted = [peer for peer in self.connections.values() if peer.outgoing and peer.greeted and not peer.v2]
+        for peer in greeted[:AGAIN]:
+            peer.close("the torrent is a hybrid: it is asked for v2")
+            self.known.renew(peer.address)
+        self.dial(self._context.loop.time())
 
     def drop(self, reason: str, keep: Container[Source]) -> None:
         """Forgets who was found so far, connected or not, but for those that the sources `keep` named."""

@@ -14,6 +14,7 @@ from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.extended import Extended
 from btfast.engine.greeting import read_handshake, still_welcome
+from btfast.engine.hash_exchange import HashExchange
 from btfast.engine.heard import BITFIELD_LIMIT, Heard
 from btfast.engine.swarm_names import SwarmNames
 from btfast.errors import RemoteError
@@ -24,6 +25,7 @@ from btfast.wire.ut_metadata import DATA, REJECT, REQUEST, MetadataMessage, deco
 
 EXTENSION = "ut_metadata"
 RTORRENT = b"-lt"  # a second request while the first answer is on its way, and it reads nothing more
+_OF_HASHES = (ids.HASH_REQUEST, ids.HASHES, ids.HASH_REJECT)
 FEW = 16  # messages to begin with that need no explanation
 
 
@@ -46,12 +48,13 @@ class Preface:
         self, context: Context, names: SwarmNames, fetch: MetadataFetch, peers: Peers, arrived: Callable[[], None]
     ) -> None:
         self._context = context
-        self._names = names
+        self.names = names
         self._fetch = fetch
         self._peers = peers
         self._arrived = arrived
         self._heard: dict[int, Heard] = {}
         self._ticked = context.loop.time()
+        self.hashes: HashExchange | None = None  # once the metadata is there and its piece layers are wanted
         self.extended = Extended(context, lambda: False)
         self.extended.register(EXTENSION, self._metadata, self._introduced)
         self.extended.register("lt_donthave", self._dont_have)
@@ -64,7 +67,7 @@ class Preface:
 
     def handshake(self, info_hash: bytes, *, outgoing: bool) -> bytes:
         """What we say first, by one of the names that are known."""
-        return self._names.handshake(info_hash, self._context.peer_id, dht=self._context.dht.enabled, outgoing=outgoing)
+        return self.names.handshake(info_hash, self._context.peer_id, dht=self._context.dht.enabled, outgoing=outgoing)
 
     def handle_events(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None:
         for event in events:
@@ -79,6 +82,13 @@ class Preface:
                 self.extended.handle(peer, event, now)
             elif kind == ids.PORT:
                 self._context.dht.handle_port(peer.address.host, event[1])
+            elif kind in _OF_HASHES:
+                if self.hashes is not None and kind == ids.HASHES:
+                    self.hashes.handle_hashes(peer, event, now)
+                elif self.hashes is not None and kind == ids.HASH_REJECT:
+                    self.hashes.handle_reject(peer, event, now)
+                elif peer.v2 and kind == ids.HASH_REQUEST:
+                    peer.send(messages.encode_hash_reject(*event[1:]))
             elif peer.greeted:
                 try:
                     self._of(peer).handle(peer, event, now)
@@ -92,6 +102,8 @@ class Preface:
 
     def handle_closed(self, peer: PeerConnection, reason: str) -> None:
         self._fetch.peer_left(peer.number)
+        if self.hashes is not None:
+            self.hashes.peer_left(peer)
         self._heard.pop(peer.number, None)
         self._peers.dropped(peer, reason)
 
@@ -102,7 +114,7 @@ class Preface:
         return heard
 
     def _handshake(self, peer: PeerConnection, event: tuple[Any, ...]) -> None:
-        handshake = read_handshake(peer, event, self._names)
+        handshake = read_handshake(peer, event, self.names)
         if handshake is None:
             return
         refused = self._peers.greeted(peer)
@@ -110,6 +122,8 @@ class Preface:
             peer.close(refused)
             return
         peer.greeted = True
+        if self.hashes is not None:
+            self.hashes.peer_joined(peer, self._context.loop.time())
         if handshake.extensions:
             self.extended.greet(peer)
         if peer.fast:
@@ -148,6 +162,8 @@ class Preface:
                 peer.flush()
         for number in self._fetch.poll_liars():
             self._peers.ban(number, "it sent wrong metadata")
+        if self.hashes is not None:
+            self.hashes.ask(now)
 
     # time
 

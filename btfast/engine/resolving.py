@@ -17,6 +17,7 @@ from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.dialing import Dialer
 from btfast.engine.exchange import PeerExchange
+from btfast.engine.hash_exchange import HashExchange
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.preface import Preface
 from btfast.engine.swarm_names import SwarmNames
@@ -86,10 +87,31 @@ class Resolving:
         self.finding = Swarms(self._context, self, self._names, trackers, named=self._add.peers, together=True)
         try:
             await self._arrived
-            return torrent_of(self._magnet, self._fetch.metadata or b"")
+            torrent = torrent_of(self._magnet, self._fetch.metadata or b"")
+            if self._add.metadata_only and torrent.hashes.missing:
+                await self._complete(torrent)
+            return torrent
         except BaseException:
             await self.leave()
             raise
+
+    async def _complete(self, torrent: Torrent) -> None:
+        """A .torrent of v2 has its piece layers in it, but for those that nobody sends in time."""
+        whole = asyncio.Event()
+        exchange = HashExchange(self._context, torrent, self.peers, lambda root: whole.set() if exchange.awaited == 0 else None)
+        self.preface.hashes = exchange
+        self.preface.names = self.peers.names = SwarmNames(torrent.swarm_hashes, v2=True)
+        now = self._context.loop.time()
+        for peer in list(self.peers.connections.values()):
+            if peer.greeted:
+                peer.v2 = peer.v2 or (torrent.info_hash_v2 or b"").startswith(peer.info_hash)
+                exchange.peer_joined(peer, now)
+        self.peers.speak_v2()
+        try:
+            async with asyncio.timeout(self._context.settings.peer_timeout):
+                await whole.wait()
+        except TimeoutError:
+            self._context.emit(Warning(id=self._add.id, message=f"{torrent.name}: {exchange.problem}"))
 
     async def leave(self) -> None:
         """Ends all connections; trackers are told."""

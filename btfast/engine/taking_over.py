@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.conversation import Conversation
 from btfast.engine.peer_set import PeerSet
@@ -13,8 +12,6 @@ from btfast.metainfo.torrent import Torrent
 
 if TYPE_CHECKING:  # it is loaded when the first magnet link comes
     from btfast.engine.resolving import Resolving
-
-AGAIN = 4  # connections of v1 that are made anew for v2
 
 
 def take_over(
@@ -29,17 +26,5 @@ def take_over(
     for peer in list(peers.connections.values()):
         conversation.adopt(peer, resolved.preface.hand_over(peer, torrent.piece_count), now)
     if torrent.hashes.missing:
-        _speak_v2(peers)
+        peers.speak_v2()
     return resolved.finding
-
-
-def _speak_v2(peers: PeerSet) -> None:
-    """A v1 link has become a hybrid: some of those that were greeted as v1 are greeted again, for the hashes of the v2 half."""
-    greeted = [peer for peer in peers.connections.values() if _might_speak_v2(peer)]
-    for peer in greeted[:AGAIN]:
-        peer.close("the torrent is a hybrid: it is asked for v2")
-        peers.known.renew(peer.address)
-
-
-def _might_speak_v2(peer: PeerConnection) -> bool:
-    return peer.outgoing and peer.greeted and not peer.v2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 
@@ -99,7 +98,7 @@ def _save(directory: str, torrent: Torrent) -> str:
         for tail in (_SUFFIX, f".{digits[:12]}{_SUFFIX}", f".{digits}{_SUFFIX}"):
             stem = safe_name(torrent.name.encode(), digits, limit=ELEMENT_BYTES - len(tail))
             path = os.path.join(directory, stem + tail)
-            there = _is_there(path, torrent.info_hash)
+            there = _is_there(path, torrent)
             if there:
                 return stem + tail
             if there is not None:
@@ -107,10 +106,10 @@ def _save(directory: str, torrent: Torrent) -> str:
             if not written:
                 written = True  # or in part, when this fails
                 try:
-                    _write(draft, torrent.raw)
+                    _write(draft, torrent.complete_raw())
                 except FileNotFoundError:
                     make_directory(directory)
-                    _write(draft, torrent.raw)
+                    _write(draft, torrent.complete_raw())
             try:
                 os.link(draft, path)  # never in the place of another that came meanwhile
             except FileExistsError:
@@ -132,8 +131,8 @@ def _write(path: str, data: bytes) -> None:
         os.fdatasync(file.fileno())
 
 
-def _is_there(path: str, info_hash: bytes) -> bool | None:
-    """Whether the file is a .torrent with this info-hash; None when there is no file."""
+def _is_there(path: str, torrent: Torrent) -> bool | None:
+    """Whether the file is a .torrent with the same info dict; None when there is no file."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_TORRENT_BYTES + 1)
@@ -142,4 +141,4 @@ def _is_there(path: str, info_hash: bytes) -> bool | None:
         return None  # a link that leads nowhere is found when the name is taken
     except (OSError, BencodeError):
         return False
-    return hashlib.sha1(data[start:end]).digest() == info_hash
+    return data[start:end] == torrent.info_raw

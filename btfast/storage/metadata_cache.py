@@ -1,6 +1,7 @@
 """Info dicts that were fetched from peers, kept so that a second run need not ask again: a file each, named by its hash.
 
 What is read is checked against its name, so nothing here has to survive a crash: a damaged file is one that is missing.
+Piece layers of v2 torrents (BEP 52) lie beside them; those are checked against the info dict by who reads them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 MOST_FILES = 10_000
 MOST_BYTES = 256 << 20
 LARGEST = 16 << 20
+_LAYERS = ".layers"  # at the end of their names
 _KEPT = 0.75  # of the limits, when what was not used for longest is thrown away
 
 
@@ -29,14 +31,12 @@ class MetadataCache:
         self._bytes = 0
 
     def load(self, info_hash: bytes) -> bytes | None:
-        """The info dict with this SHA-1, or None."""
+        """The info dict with this SHA-1, or with a SHA-256 that begins so; or None."""
         path = self._path(info_hash)
-        try:
-            with open(path, "rb") as file:
-                data = file.read(self._largest + 1)
-        except OSError:
+        data = self._read(path)
+        if data is None:
             return None
-        if len(data) > self._largest or hashlib.sha1(data).digest() != info_hash:
+        if len(data) > self._largest or info_hash not in _hashes(data, len(info_hash)):
             with contextlib.suppress(OSError):
                 os.unlink(path)
             return None
@@ -44,14 +44,32 @@ class MetadataCache:
             os.utime(path)  # what is used is kept
         return data
 
+    def load_layers(self, info_hash: bytes) -> bytes | None:
+        """What save_layers has kept, perhaps damaged since."""
+        data = self._read(self._path(info_hash) + _LAYERS)
+        return data if data is not None and len(data) <= self._largest else None
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            with open(path, "rb") as file:
+                return file.read(self._largest + 1)
+        except OSError:
+            return None
+
     def save(self, info_hash: bytes, data: bytes) -> None:
         """Raises OSError."""
+        self._save(self._path(info_hash), data)
+
+    def save_layers(self, info_hash: bytes, data: bytes) -> None:
+        """Piece layers of the torrent with that info-hash, in whatever form. Raises OSError."""
+        self._save(self._path(info_hash) + _LAYERS, data)
+
+    def _save(self, path: str, data: bytes) -> None:
         if len(data) > self._largest:
             return
         if self._files < 0:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
             self._tidy()
-        path = self._path(info_hash)
         draft = f"{path}.{os.getpid()}.part"
         try:
             with open(draft, "wb") as file:
@@ -87,3 +105,7 @@ class MetadataCache:
                 os.unlink(path)
             self._files -= 1
             self._bytes -= size
+
+
+def _hashes(data: bytes, length: int) -> tuple[bytes, bytes]:
+    return hashlib.sha1(data).digest(), hashlib.sha256(data).digest()[:length]
