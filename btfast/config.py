@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_down_torrent: str | int = 0
     super_seed: bool = False  # seeds show each peer one piece after another (BEP 16)
     peer_timeout: Annotated[float, msgspec.Meta(gt=0)] = 120.0  # seconds without any source of data before an item fails
+    disk_timeout: Annotated[float, msgspec.Meta(ge=0)] = 60.0  # seconds that a full or failing disk is waited for
     seed_ratio: Annotated[float, msgspec.Meta(ge=0)] | None = None  # None = leave when done
     seed_time: Annotated[float, msgspec.Meta(ge=0)] | None = None  # seconds
     trackers: bool = True

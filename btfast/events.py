@@ -40,7 +40,8 @@ class Progress(_Event, frozen=True, kw_only=True, tag="progress"):
     """Where an item stands, about once a second."""
 
     id: int
-    # "queued", "metadata" (a magnet link's is sought), "checking", "downloading", "finishing", "seeding"; "hashing" of
+    # "queued", "metadata" (a magnet link's is sought), "checking", "downloading", "finishing", "seeding", "paused" (for a
+    # disk that is full or fails); "hashing" of
     # `btfast check` and `create`, whose `done` is what was read and `rate_down` how fast
     state: str
     done: int  # of the files that are wanted, verified and written

@@ -44,6 +44,7 @@ _LIST = "a source a line, - for stdin; # comments; after a tab its directory"
 _GLOB = "such as '*.iso', 'docs' or 'docs/**/*.txt'"
 _MSE = "connections that nobody can read on their way (default allow: where a peer wants them)"
 _RATE = "all torrents together, such as 10MiB or 800K a second"
+_DISK = "that a full or failing disk is waited for before an item fails"
 _TIMEOUT = "without any source of data before an item fails"
 
 TABLE = (
@@ -75,6 +76,7 @@ TABLE = (
     Option("super-seed", "flag", "seed with a slow line: each piece leaves about once (BEP 16)", field="super_seed"),
     Option("encryption", "text", _MSE, field="encryption", choices=("off", "allow", "require")),
     Option("peer-timeout", "number", f"seconds {_TIMEOUT} (default 120)", field="peer_timeout", metavar="S"),
+    Option("disk-timeout", "number", f"seconds {_DISK} (default 60)", field="disk_timeout", metavar="S"),
     Option("seed-ratio", "number", "serve until uploaded / size is R", field="seed_ratio", metavar="R"),
     Option("seed-time", "number", "serve for S seconds", field="seed_time", metavar="S"),
     Option("workers", "whole", "processes that hash and write (default: one a core)", field="workers", metavar="N"),
@@ -129,7 +131,7 @@ BY_NAME = {option.name: option for option in TABLE}
 OUTPUT = ("json", "quiet", "verbose", "log", "config")
 SELECTION = ("files", "select", "exclude", "priority", "sequential", "first-last")
 NETWORK = (
-    "port", "bind", "trackers", "dht", "dht-bootstrap", "pex", "lsd", "max-peers", "max-time", "peer-timeout",
+    "port", "bind", "trackers", "dht", "dht-bootstrap", "pex", "lsd", "max-peers", "max-time", "peer-timeout", "disk-timeout",
     "max-up", "max-down", "max-up-torrent", "max-down-torrent", "encryption",
     "seed-ratio", "seed-time", "workers", "memory", "io", "state",
 )  # fmt: skip

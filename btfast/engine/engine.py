@@ -370,7 +370,7 @@ class Engine(asyncio.Protocol):
             return
         self._answered.add(torrent)
         try:
-            torrent.handle_completed(job, status, errno)
+            torrent.disk.handle_completed(job, status, errno)
         except Exception as error:  # noqa: BLE001 - a bug ends its item, and not the handling of the other completions
             torrent.fail(InternalError(f"{torrent.torrent.name}: {type(error).__name__}: {error}: please report this"))
 
@@ -385,12 +385,12 @@ class Engine(asyncio.Protocol):
     def _problem(self, problem: Problem) -> None:
         torrent = self._torrents.get(problem.torrent)
         if torrent is not None:
-            torrent.handle_problem(problem)
+            torrent.disk.handle_problem(problem)
 
     def _not_durable(self, number: int, file: int, errno: int) -> None:
         torrent = self._torrents.get(number)
         if torrent is not None:
-            torrent.handle_not_durable(file, errno)
+            torrent.disk.handle_not_durable(file, errno)
 
     def _fatal(self, error: InternalError) -> None:
         self._limit = error

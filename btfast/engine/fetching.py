@@ -5,6 +5,7 @@ Wires the picker (which blocks), the pipelines (how many), the streams (where th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from btfast._arena import Slot
@@ -16,7 +17,7 @@ from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.messages import GOOD, SPLIT
-from btfast.swarm.blocks import ALL_BLOCKS, BlockRun
+from btfast.swarm.blocks import ALL_BLOCKS, BlockRun, OpenPiece
 from btfast.swarm.picker import Picker
 from btfast.swarm.pieces import Pieces
 from btfast.swarm.rates import Rate
@@ -93,14 +94,50 @@ class Fetching:
         if self._large is not None:
             room = self._large.open(index)
         else:
-            lead = lead_of(self._geometry.piece_spans(index))
-            slot = self._context.workers.allocate(self._geometry.piece_size(index), lead)
+            slot = self.slot_for(index)
             room = ALL_BLOCKS if slot is not None else 0
             if slot is not None:
                 self._slots[index] = slot
         if not room:
             self._arena_full = True
         return room
+
+    def slot_for(self, index: int) -> Slot | None:
+        """Memory for a piece, congruent with the largest part of a file in it; None when there is none."""
+        lead = lead_of(self._geometry.piece_spans(index))
+        return self._context.workers.allocate(self._geometry.piece_size(index), lead)
+
+    # what is left for a later run
+
+    @property
+    def large(self) -> bool:
+        """Whether pieces are received part by part."""
+        return self._large is not None
+
+    def unfinished(self) -> Iterator[tuple[int, int, Slot]]:
+        """Pieces that are not whole: the blocks that came, as a mask, and the slot that they are in."""
+        for index, received in self.picker.under_way.items():
+            slot = self._slots.get(index)
+            if slot is not None:
+                yield index, received, slot
+
+    def written_parts(self) -> Iterator[tuple[int, list[int]]]:
+        """Of pieces that are received part by part: fingerprints of the blocks from the first on that were written."""
+        return self._large.written() if self._large is not None else iter(())
+
+    def resumed(self, index: int, sums: dict[int, bytes], slot: Slot | None) -> None:
+        """An earlier run has received blocks of a piece: they are in the slot, or where it is large, on disk."""
+        received, room = sum(1 << block for block in sums), ALL_BLOCKS
+        if slot is not None:
+            self._slots[index] = slot
+        elif self._large is not None:
+            room, received = self._large.resume(index, [int.from_bytes(sums[block], "big") for block in _leading(sums)])
+        if not received:
+            return
+        piece = OpenPiece.resumed(index, self._geometry.block_count(index), received, room=room)
+        self.picker.resumed(piece)
+        if piece.received == piece.full and slot is not None:
+            self._landed(BlockRun(index, 0, 1), True)
 
     def _pace(self, peer: int) -> tuple[float, float]:
         now = self._context.loop.time()
@@ -418,8 +455,13 @@ class Fetching:
                 return
 
     def pause(self) -> None:
-        """No more requests: the torrent is ending."""
+        """No more requests: the torrent is ending, or the disk takes nothing."""
         self._paused = True
+
+    def go_on(self) -> None:
+        """After a pause: the next `nudge` asks again."""
+        self._paused = False
+        self._freed = True
 
     def close(self) -> None:
         self._slots.clear()
@@ -428,3 +470,10 @@ class Fetching:
         if self._large is not None:
             self._large.close()
 
+
+def _leading(sums: dict[int, bytes]) -> range:
+    """The blocks from the first on without a gap."""
+    count = 0
+    while count in sums:
+        count += 1
+    return range(count)

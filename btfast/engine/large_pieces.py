@@ -138,8 +138,11 @@ class LargePieces:
         piece = self._pieces[index]
         piece.writing = _without(piece.writing, slot)
         if not piece.writing and not any(piece.missing):
-            piece.checking = self._context.loop.create_task(self._read_back(index, piece))
-            piece.checking.add_done_callback(self._checked)
+            self._begin_check(index, piece)
+
+    def _begin_check(self, index: int, piece: _Open) -> None:
+        piece.checking = self._context.loop.create_task(self._read_back(index, piece))
+        piece.checking.add_done_callback(self._checked)
 
     async def _read_back(self, index: int, piece: _Open) -> None:
         digest = self._torrent.hashes.digest(index)
@@ -153,6 +156,36 @@ class LargePieces:
     def _checked(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._context.loop.call_exception_handler({"message": "reading a piece back broke", "exception": error})
+
+    def written(self) -> Iterator[tuple[int, list[int]]]:
+        """Pieces under way: fingerprints of their blocks, from the first on, as far as their parts are written."""
+        for index, piece in self._pieces.items():
+            writing = {slot.first // self._part for slot in piece.writing}
+            parts = 0
+            while parts < piece.begun and not piece.missing[parts] and parts not in writing:
+                parts += 1
+            if parts:
+                yield index, piece.fingerprints[: parts * (self._part // BLOCK)]
+
+    def resume(self, index: int, fingerprints: list[int]) -> tuple[int, int]:
+        """Goes on with a piece whose first blocks are on disk: for how many blocks there is room, and which it has."""
+        piece = _Open(self._geometry.piece_size(index), self._part)
+        blocks = self._part // BLOCK
+        while piece.begun < len(piece.lengths):
+            end = min((piece.begun + 1) * blocks, len(piece.fingerprints))
+            if end > len(fingerprints):
+                break
+            piece.missing[piece.begun] = 0
+            piece.begun += 1
+        received = min(piece.begun * blocks, len(piece.fingerprints))
+        if not received:
+            return 0, 0
+        piece.fingerprints[:received] = fingerprints[:received]
+        self._pieces[index] = piece
+        room = self._grow(index, piece)
+        if not any(piece.missing):
+            self._begin_check(index, piece)
+        return room, (1 << received) - 1
 
     def drop(self, index: int) -> None:
         """The piece is given up; what was written of it does not count."""

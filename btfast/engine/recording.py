@@ -51,7 +51,7 @@ class TorrentRecord:
         self._unsure: set[int] = set()  # files of which bytes were lost on their way to the disk
         self._unfinished = UNFINISHED if layout.suffix else FINAL
         self._ended = False
-        self.partial: list[PartialPiece] = []
+        self.partial: Callable[[], list[PartialPiece]] = list
         self.complete = False  # every file has its final name
 
     def begin(self, final: set[int], trusted: set[int], found: set[int]) -> None:
@@ -69,8 +69,8 @@ class TorrentRecord:
         if self._seen:
             self._changed(self)
 
-    def handle_verified(self, index: int) -> None:
-        """A piece has been written."""
+    def handle_written(self, index: int) -> None:
+        """A piece, or something of it, was written or soon will be."""
         layout = self._layout
         for file in layout.geometry.piece_files(index):
             if file not in layout.pads and file not in self._final and layout.wants(file):
@@ -111,10 +111,13 @@ class TorrentRecord:
         figures = self._figures()
         return bool(self._seen or figures.uploaded or figures.downloaded)
 
-    def row(self, used: int) -> Row:
-        """What is to be recorded now; `used`: seconds since 1970."""
+    def row(self, used: int, *, busy: bool) -> Row:
+        """What is to be recorded now; `used`: seconds since 1970; `busy`: pieces of it are being written."""
         layout, figures = self._layout, self._figures()
         self._last, self._seen = self._seen, {}
+        if busy and not self._ended:  # their times are recorded when they rest
+            self._seen = {file: (name, sync) for file, (name, sync) in self._last.items() if sync}
+            self._changed(self)
         have = self._pieces.have
         if self._unsure or layout.in_parts:
             have = have.copy()  # what another choice of files may find in the parts file alone is hashed then
@@ -129,9 +132,10 @@ class TorrentRecord:
             torrent=self.number, key=self._key, directory=layout.directory, count=len(layout.paths),
             complete=self.complete and have.all(), have=have.to_bytes(),
             files=[
-                FileSeen(file, self._path(file, name), name, sync) for file, (name, sync) in sorted(self._last.items())
+                FileSeen(file, self._path(file, name), name, sync, busy and sync)
+                for file, (name, sync) in sorted(self._last.items())
             ],
-            partial=self.partial, uploaded=figures.uploaded + (before.uploaded if before is not None else 0),
+            partial=self.partial(), uploaded=figures.uploaded + (before.uploaded if before is not None else 0),
             downloaded=figures.downloaded + (before.downloaded if before is not None else 0),
             peers=figures.peers, trackers=figures.trackers, used=used,
         )  # fmt: skip

@@ -109,7 +109,7 @@ class Resuming:
             return
         if not self._ended:
             self._ended_due = self._context.loop.time() + SOON
-        self._ended.append(record.row(int(time.time())))
+        self._ended.append(self._row(record))
 
     def tick(self, now: float) -> None:
         """Once a second."""
@@ -124,8 +124,7 @@ class Resuming:
 
     async def _record(self, due: list[TorrentRecord]) -> None:
         ended, self._ended = self._ended[:AT_ONCE], self._ended[AT_ONCE:]
-        used = int(time.time())
-        rows = ended + [record.row(used) for record in due]
+        rows = ended + [self._row(record) for record in due]
         try:
             answer = await self._context.workers.record(self._path, rows)
         finally:
@@ -133,6 +132,9 @@ class Resuming:
         self._exists = True
         self._say(answer.messages, answer.error)
         self._look_at_failures(answer, ended, due)
+
+    def _row(self, record: TorrentRecord) -> Row:
+        return record.row(int(time.time()), busy=self._context.workers.busy_with(record.number))
 
     def _look_at_failures(self, answer: Recorded, ended: list[Row], due: list[TorrentRecord]) -> None:
         if not answer.error:

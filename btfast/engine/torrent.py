@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Container
 from typing import TYPE_CHECKING
 
-from btfast._arena import Slot
 from btfast._bitfield import Bitfield
 from btfast.discovery.announce import AnnounceRequest
 from btfast.engine.blaming import Blaming
@@ -16,6 +14,7 @@ from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.conversation import Conversation
 from btfast.engine.dialing import Dialer
+from btfast.engine.disk_work import DiskWork
 from btfast.engine.early import EarlyPeers
 from btfast.engine.exchange import PeerExchange
 from btfast.engine.extended import Extended
@@ -26,6 +25,7 @@ from btfast.engine.hash_exchange import open_exchange
 from btfast.engine.limits import Stopwatch
 from btfast.engine.metadata_serving import MetadataServing
 from btfast.engine.opening import Found, hold_place, survey_and_check
+from btfast.engine.partial import PartialPieces, resume
 from btfast.engine.patience import Patience
 from btfast.engine.peer_events import PeerEvents
 from btfast.engine.peer_set import PeerSet
@@ -40,25 +40,14 @@ from btfast.engine.taking_over import take_over
 from btfast.engine.telling import Telling
 from btfast.engine.unchoking import Unchoking
 from btfast.engine.web_opening import open_web_seeds
-from btfast.engine.worker_process import Job
-from btfast.errors import Error, StorageError, VerificationError
+from btfast.errors import Error, VerificationError
 from btfast.events import Complete, FileDone, Peer, Progress, Warning
 from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
-from btfast.storage.messages import (
-    DEMOTE_FILE,
-    DISAGREE,
-    FINISH_FILE,
-    MISMATCH,
-    OK,
-    RESTORE_PIECE,
-    WRITE_PART,
-    Known,
-    Problem,
-)
+from btfast.storage.messages import Known
 from btfast.swarm.peers import Source
 from btfast.swarm.pieces import Pieces
 
@@ -104,7 +93,7 @@ class ActiveTorrent:
         self._finishing = Finishing(context, self._layout, geometry, self._file_finished)
         self._known = known
         self._record = TorrentRecord(torrent, self._layout, self._pieces, known, self._figures, context.resuming.changed)
-        self._problem: Problem | None = None
+        self.disk = DiskWork(context, add.id, self._layout, self._finishing, self._record, self)
         self._blaming = Blaming(context, add.id, torrent.name, self._peers, self.fail)
         self._telling = Telling(self._peers.connections)
         self._fetching: Fetching | None = None
@@ -188,6 +177,9 @@ class ActiveTorrent:
         context, torrent = self._context, self.torrent
         self._watch = Stopwatch(context)
         self._fetching = Fetching(context, self.number, torrent, self._pieces, self, self._peers.connections, self._selection)
+        self._partial = PartialPieces(context, self.number, torrent.geometry, self._fetching)
+        self._record.partial = self._partial.kept
+        self.disk.fetching, self.disk.partial = self._fetching, self._partial
         revealing = None
         if context.settings.super_seed and self._add.seed:
             revealing = Revealing(context, torrent.piece_count, self._peers.connections)
@@ -211,6 +203,7 @@ class ActiveTorrent:
         if not starting.done():
             starting.cancel()
             return  # a file could not be renamed: self._done has the reason
+        await resume(self._partial, self._known.partial if self._known is not None else [], self._done)
         self._check_done()
         if self._done.done() and not self._add.seed and not context.settings.seeds:
             return
@@ -263,6 +256,8 @@ class ActiveTorrent:
             if self._web is not None:
                 self._web.close(reason)
             if self._fetching is not None:
+                for index in self._partial.save():
+                    self._record.handle_written(index)
                 self._fetching.close()
                 self._serving.close()
             finding, self._finding = self._finding, None
@@ -289,7 +284,7 @@ class ActiveTorrent:
     def handle_verified(self, index: int) -> None:
         self._selected.handle_verified(index)
         self._telling.add(index)
-        self._record.handle_verified(index)
+        self._record.handle_written(index)
         self._finishing.handle_verified(index)
 
     def _piece_lost(self, index: int, why: str) -> None:
@@ -301,52 +296,15 @@ class ActiveTorrent:
         """The completions of one wake-up have been handled."""
         self._telling.tell(self._context.loop.time())
 
-    def handle_completed(self, job: Job, status: int, errno: int) -> None:
-        """A worker has answered."""
-        if status == DISAGREE:
-            self.handle_disagreement(job.piece)
-            return
-        if status not in (OK, MISMATCH):
-            if job.kind == FINISH_FILE:
-                self._record.handle_failed(job.piece, errno)
-            problem = self._problem
-            if problem is None:
-                problem = Problem(self.number, self._add.directory, os.strerror(errno), errno)
-            self._refused(problem)
-            return
-        if job.kind == FINISH_FILE:
-            self._finishing.handle_finished(job.piece)
-        elif job.kind == DEMOTE_FILE:
-            self._record.handle_demoted(job.piece)
-            self._finishing.handle_demoted(job.piece)
-        elif job.kind == RESTORE_PIECE:
-            if self._selected.handle_restored(job.piece, whole=status == OK):
-                self._record.handle_verified(job.piece)
-                self._finishing.handle_verified(job.piece)
-        elif self._fetching is not None:
-            assert isinstance(job.slot, Slot)
-            if job.kind == WRITE_PART:
-                self._fetching.handle_part_written(job.piece, job.slot)
-            elif status == OK:
-                self._fetching.handle_written(job.piece, job.slot)
-            else:
-                self._fetching.handle_mismatch(job.piece, job.slot)
+    def handle_restored(self, index: int, *, whole: bool) -> None:
+        """Of a piece that the parts file had; `whole`: it was there and right."""
+        if self._selected.handle_restored(index, whole=whole):
+            self._record.handle_written(index)
+            self._finishing.handle_verified(index)
+
+    def handle_answered(self) -> None:
+        """disk_work.Owner"""
         self._check_done()
-
-    def _refused(self, problem: Problem) -> None:
-        self.fail(
-            StorageError(
-                f"{problem.path}: {problem.message}: what was verified is kept; mend this and run it again",
-                errno=problem.errno, path=problem.path,
-            )
-        )  # fmt: skip
-
-    def handle_not_durable(self, file: int, errno: int) -> None:
-        """What was written to a file may not be on disk, although the disk took it."""
-        self._refused(Problem(self.number, self._layout.path(file), os.strerror(errno), errno))
-
-    def handle_problem(self, problem: Problem) -> None:
-        self._problem = problem
 
     def _check_done(self) -> None:
         if self._pieces.complete and self._finishing.left == 0 and not self._done.done():
@@ -457,10 +415,13 @@ class ActiveTorrent:
         self._conversation.tick(peers, now)
         self._unchoking.tick(now, seeding=self._pieces.complete)
         self._serving.tick(now)
+        self.disk.tick(now)
         if not self._pieces.complete:
             self._fetching.tick(now)
             if self._web is not None:
                 self._web.tick(now)
+            for index in self._partial.tick(now):
+                self._record.handle_written(index)
             self._lose_patience(now)
         if self._state == "downloading" and self._pieces.complete:
             self._state = "finishing"
@@ -472,7 +433,7 @@ class ActiveTorrent:
     def _lose_patience(self, now: float) -> None:
         if self._finding is None or self._done.done():
             return
-        busy = bool(self._context.starved) or self._context.workers.busy_with(self.number)
+        busy = self.disk.paused or bool(self._context.starved) or self._context.workers.busy_with(self.number)
         error = self._patience.verdict(now, busy=busy, done=self.done_bytes, total=self._selected.total)
         if error is not None:
             self.fail(error)
@@ -481,7 +442,8 @@ class ActiveTorrent:
         peers = self._peers.connections.values()
         self._context.emit(
             Progress(
-                id=self._add.id, state=self._state, done=self.done_bytes, total=self._selected.total,
+                id=self._add.id, state="paused" if self.disk.paused else self._state,
+                done=self.done_bytes, total=self._selected.total,
                 rate_down=down, rate_up=up, peers=sum(peer.greeted for peer in peers),
                 seeds=sum(peer.is_seed for peer in peers), eta=self._selected.eta(down),
                 uploaded=self._uploaded, web_seeds=self._web.active if self._web is not None else 0,

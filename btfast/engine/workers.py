@@ -147,6 +147,14 @@ class Workers:
         assert isinstance(answer, messages.Recorded)
         return answer
 
+    async def read_blocks(self, torrent: int, offset: int, partial: messages.PartialPiece) -> int:
+        """Reads blocks of a piece back to `offset` of the arena, -1: nowhere; the mask of those that are the same."""
+        worker = self.workers[torrent % len(self.workers)]
+        self._introduce(worker, torrent)
+        answer = await self._ask(worker, messages.ReadBlocks(next(self._questions), torrent, offset, partial))
+        assert isinstance(answer, messages.BlocksRead)
+        return int.from_bytes(answer.blocks, "little")
+
     async def _ask(self, worker: WorkerProcess, question: messages.Question) -> messages.Answer:
         key = messages.question_of(question)
         assert key is not None
@@ -195,6 +203,20 @@ class Workers:
         self._backlog += slot.length
         begin = slot.first.to_bytes(8, "big")
         self._give(self._idlest(), [Job(messages.WRITE_PART, torrent, index, slot, begin)])
+
+    def save_blocks(self, torrent: int, index: int, slot: Slot, begin: int, length: int) -> None:
+        """Write `length` bytes of a piece, from `begin` on, as they are in its slot."""
+        self._open_jobs[torrent] += 1
+        self._backlog += slot.length
+        where = begin.to_bytes(8, "big") + length.to_bytes(8, "big")
+        self._give(self._idlest(), [Job(messages.SAVE_BLOCKS, torrent, index, slot, where)])
+
+    def again(self, job: Job) -> None:
+        """A job that was answered is given out once more."""
+        self._open_jobs[job.torrent] += 1
+        if job.slot is not None:
+            self._backlog += job.slot.length
+        self._give(self._idlest(), [job])
 
     def file_job(self, kind: int, torrent: int, index: int, digest: bytes = b"") -> None:
         """FINISH_FILE, DEMOTE_FILE or RESTORE_PIECE."""

@@ -12,6 +12,7 @@ FINISH_FILE = 2  # every byte is written: make it durable and give it its final 
 DEMOTE_FILE = 3  # it has its final name but is not complete: back to the name of an unfinished file
 WRITE_PART = 4  # write the payload at `offset` into the piece as it is, from the byte that `digest` tells on
 RESTORE_PIECE = 5  # the parts file has it, with this `digest`: give the wanted files their shares of it
+SAVE_BLOCKS = 6  # as WRITE_PART, of a piece that is not whole when a run ends; where it fails nothing is lost but them
 # `offset` of the two for files: how many workers have died over it. Each may have done it and not said so any more.
 
 # A completion record has the job's kind plus this, and one of the statuses; its detail is the errno of FAILED.
@@ -124,6 +125,25 @@ class PartialPiece(msgspec.Struct, frozen=True, array_like=True):
     sums: bytes
 
 
+class ReadBlocks(msgspec.Struct, frozen=True, tag="read"):
+    """Read these blocks into the arena, where the piece lies from `offset` on; -1: only see whether they are there.
+
+    Answered by BlocksRead.
+    """
+
+    question: int
+    torrent: int
+    offset: int
+    partial: PartialPiece
+
+
+class BlocksRead(msgspec.Struct, frozen=True, tag="blocks"):
+    """Those of the blocks that are there and have their sums, as PartialPiece.blocks."""
+
+    question: int
+    blocks: bytes
+
+
 class Wanted(msgspec.Struct, frozen=True, array_like=True):
     """Which torrent in which destination is asked for; `suffix`: of an unfinished file's name."""
 
@@ -152,12 +172,17 @@ class Recalled(msgspec.Struct, frozen=True, tag="recalled"):
 
 
 class FileSeen(msgspec.Struct, frozen=True, array_like=True):
-    """File number `file` is at `path` now, which is its name `name` (identity.py); `sync`: bytes of it may not be durable."""
+    """File number `file` is at `path` now, which is its name `name` (identity.py); `sync`: bytes of it may not be durable.
+
+    `moving`: more is being written to it, which the row does not claim: its time is not recorded, so that a run which
+    follows on a crash looks at all of it.
+    """
 
     file: int
     path: str
     name: int
     sync: bool
+    moving: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,23 +235,23 @@ class Problem(msgspec.Struct, frozen=True, tag="problem"):
     errno: int
 
 
-Order = OpenTorrent | CloseTorrent | CheckPieces | Recall | Record
-Answer = PiecesChecked | Recalled | Recorded | Problem
-Question = CheckPieces | Recall | Record
+Order = OpenTorrent | CloseTorrent | CheckPieces | ReadBlocks | Recall | Record
+Answer = PiecesChecked | BlocksRead | Recalled | Recorded | Problem
+Question = CheckPieces | ReadBlocks | Recall | Record
 
 
 def question_of(message: Order | Answer) -> tuple[int, int] | None:
     """What a question and its answer have in common; None for a message that is neither."""
     if isinstance(message, (CheckPieces, PiecesChecked)):
         return message.torrent, message.first
-    if isinstance(message, (Recall, Recalled, Record, Recorded)):
+    if isinstance(message, (ReadBlocks, BlocksRead, Recall, Recalled, Record, Recorded)):
         return -1, message.question
     return None
 
 
 def torrent_of(question: Question) -> int:
     """The torrent that a question is about; -1 for those about the resume store."""
-    return question.torrent if isinstance(question, CheckPieces) else -1
+    return question.torrent if isinstance(question, (CheckPieces, ReadBlocks)) else -1
 
 _encoder = msgspec.msgpack.Encoder()
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)

@@ -58,7 +58,15 @@ class Recorder:
         if isinstance(order, Recall):
             self._recalls.append(order)
         else:
-            self._steps.append(self._record(order))
+            # A file that is not moving is looked at now: had it changed before it is durable, that would be in its time.
+            with _Directories() as directories:
+                looked = [
+                    [_try(directories, row.directory, file) for file in row.files]
+                    if any(file.sync for file in row.files)
+                    else []
+                    for row in order.rows
+                ]
+            self._steps.append(self._record(order, looked))
 
     def step(self) -> None:
         """A little of what was ordered; who wants to begin comes first."""
@@ -98,22 +106,24 @@ class Recorder:
 
     # what is there now
 
-    def _record(self, order: Record) -> Iterator[None]:
+    def _record(self, order: Record, looked: list[list[Identity]]) -> Iterator[None]:
         store = self._store(order.store)
         failed: list[tuple[int, int, int]] = []
         ready: list[tuple[Row, list[tuple[FileSeen, Identity]]]] = []
         synced = self._sync_many(order)
         with _Directories() as directories:
-            for row in order.rows:
+            for row, before in zip(order.rows, looked, strict=True):
                 seen: list[tuple[FileSeen, Identity]] = []
                 fine = True
-                for file in row.files:
+                for number, file in enumerate(row.files):
                     try:
                         if file.name == ABSENT:
                             identity = NO_FILE
-                        elif file.sync and row.directory not in synced:
-                            identity = identity_of(self._make_durable(row, file), file.name)
-                            yield
+                        elif file.sync:
+                            if row.directory not in synced:
+                                self._make_durable(row, file)
+                                yield
+                            identity = before[number]
                         else:
                             identity = identity_of(directories.look(row.directory, file.path), file.name)
                     except OSError as error:
@@ -155,7 +165,7 @@ class Recorder:
                     os.close(fd)
         return done
 
-    def _make_durable(self, row: Row, file: FileSeen) -> os.stat_result:
+    def _make_durable(self, row: Row, file: FileSeen) -> None:
         """All that was written to the file before now survives a power cut, whoever wrote it. OSError."""
         fd = self._files.open_descriptor(row.torrent, file.file)
         opened = fd is None
@@ -167,7 +177,6 @@ class Recorder:
                 os.fdatasync(fd)
             else:
                 os.fsync(fd)
-            return os.fstat(fd)
         finally:
             if opened:
                 os.close(fd)
@@ -210,6 +219,15 @@ class _Directories:
                 if above == directory:
                     return 0
                 directory = above
+
+
+def _try(directories: _Directories, directory: str, file: FileSeen) -> Identity:
+    """NO_FILE when it is not there: making it durable will say why."""
+    try:
+        identity = identity_of(directories.look(directory, file.path), file.name)
+    except OSError:
+        return NO_FILE
+    return identity._replace(mtime_ns=-1) if file.moving else identity
 
 
 def _compare(entry: Entry, wanted: Wanted, directories: _Directories) -> Known | None:

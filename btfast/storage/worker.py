@@ -22,6 +22,7 @@ from btfast.storage.check import Checker
 from btfast.storage.files import Files, descriptor_budget
 from btfast.storage.judging import SHA1, judge_pieces
 from btfast.storage.layout import Layout
+from btfast.storage.partial import mask_bytes, read_blocks
 from btfast.storage.parts import restore_piece
 from btfast.storage.recorder import Recorder
 from btfast.storage.writer import VerifiedPiece, write_pieces
@@ -42,7 +43,7 @@ class Worker:
         self._frames = Frames()
         self._layouts: dict[int, Layout] = {}
         self._closed: set[int] = set()  # torrents that are over: nothing of them is waited for
-        self._checks: deque[messages.CheckPieces] = deque()
+        self._checks: deque[messages.CheckPieces | messages.ReadBlocks] = deque()
         self._files = Files(descriptor_budget())
         self._checker = Checker()
         self._recorder = Recorder(self._answer, self._files)
@@ -88,13 +89,17 @@ class Worker:
                 self._closed.add(order.torrent)
                 self._layouts.pop(order.torrent, None)
                 self._files.forget(order.torrent)
-            elif isinstance(order, messages.CheckPieces):
+            elif isinstance(order, (messages.CheckPieces, messages.ReadBlocks)):
                 self._checks.append(order)
             else:
                 self._recorder.handle(order)
 
-    def _check(self, order: messages.CheckPieces) -> None:
+    def _check(self, order: messages.CheckPieces | messages.ReadBlocks) -> None:
         layout = self._layouts.get(order.torrent)
+        if isinstance(order, messages.ReadBlocks):
+            blocks = read_blocks(layout, order.partial, self._arena, order.offset) if layout is not None else 0
+            self._answer(messages.BlocksRead(order.question, mask_bytes(blocks)))
+            return
         states = self._checker.check(layout, order.first, order.hashes, order.size) if layout is not None else b""
         self._answer(messages.PiecesChecked(order.torrent, order.first, states))
 
@@ -119,6 +124,8 @@ class Worker:
             if job[0] == messages.WRITE_PART:
                 begin = int.from_bytes(job[6][:8], "big")
                 self._write(job[2], [(job, VerifiedPiece(job[3], job[4], self._arena.view(job[4], job[5]), begin))])
+            elif job[0] == messages.SAVE_BLOCKS:
+                self._save_blocks(job)
         finished = [job for job in batch if job[0] == messages.FINISH_FILE]
         if finished:
             self._finish_files(finished)
@@ -158,6 +165,16 @@ class Worker:
                 self._complete(job, messages.FAILED, error.errno or errno.EIO)
             else:
                 self._complete(job, messages.OK)
+
+    def _save_blocks(self, job: _Job) -> None:
+        """Where that fails it is not told further: they are fetched again."""
+        begin, length = int.from_bytes(job[6][:8], "big"), int.from_bytes(job[6][8:16], "big")
+        offset = job[4] + begin
+        layout = self._layout(job[2])
+        failed = layout is None or write_pieces(
+            self._files, layout, [VerifiedPiece(job[3], offset, self._arena.view(offset, length), begin)]
+        )
+        self._complete(job, messages.FAILED if failed else messages.OK)
 
     def _finish_files(self, jobs: list[_Job]) -> None:
         known = [(job, layout) for job in jobs if (layout := self._known(job)) is not None]

@@ -60,6 +60,16 @@ class OpenPiece:
         self.levels: tuple[int, int] | None = None  # blocks with two holders or more, with three; None: not known now
         self.solo = solo  # failed before: fetched from one peer, so that a second failure names it
 
+    @classmethod
+    def resumed(cls, index: int, blocks: int, received: int, *, room: int = ALL_BLOCKS) -> OpenPiece:
+        """A piece of which an earlier run has received the blocks of a mask: from NOBODY who could be blamed for them."""
+        piece = cls(index, blocks, NOBODY, room=room)
+        piece.received = received & piece.full
+        piece.free &= ~piece.received
+        piece.locked &= ~piece.received
+        piece.sent = [(NOBODY, run.first, run.count) for run in runs_of(index, piece.received)]
+        return piece
+
     def held_by(self, holders: int) -> int:
         """Blocks that are asked of `holders` peers or more; holders is 2 or 3."""
         levels = self.levels

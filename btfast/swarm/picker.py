@@ -287,6 +287,23 @@ class Picker:
 
     # Pieces
 
+    @property
+    def under_way(self) -> dict[int, int]:
+        """Open pieces that are not whole: masks of the blocks that came."""
+        return {index: piece.received for index, piece in self._open.items() if 0 != piece.received != piece.full}
+
+    def resumed(self, piece: OpenPiece) -> None:
+        """A WANTED piece of which an earlier run has received blocks, which are in their places."""
+        self._pieces.open(piece.index)
+        self._rarity.taken(piece.index)
+        self._open[piece.index] = piece
+        if piece.received == piece.full:
+            self._pieces.whole(piece.index)
+        if piece.locked:
+            self._locked.add(piece.index)
+        if piece.free:
+            self._free[piece.index] = self._loose[piece.index] = piece
+
     def unlock(self, index: int, room: int) -> None:
         """There is memory for the first `room` blocks of an open piece now (or was: they may have come already)."""
         piece = self._open[index]
@@ -316,9 +333,7 @@ class Picker:
 
     def poll_abandoned(self) -> list[int]:
         """Pieces given up since the last call because no peer serves them and slots were short: free their slots."""
-        abandoned = self._abandoned
-        if abandoned:
-            self._abandoned = []
+        abandoned, self._abandoned = self._abandoned, []
         return abandoned
 
     # Choice

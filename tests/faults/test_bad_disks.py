@@ -60,7 +60,8 @@ def test_a_disk_that_fills_up_on_the_way_loses_nothing_that_was_verified(tmp_pat
     made = make({f"{n}.bin": 1 << 17 for n in range(64)}, name="tree")
     with small_disk(out, "size=10m"):
         with ScriptedPeer(made, rate=3_000_000) as peer:
-            with running(tmp_path, *get(made.save(tmp_path), peers=(peer.address,))) as command:
+            words = get(made.save(tmp_path), "--disk-timeout", "0", peers=(peer.address,))
+            with running(tmp_path, *words) as command:
                 command.until(lambda: list(out.glob("tree/*.bin")), "a file is complete")
                 fill(out / "filler")
                 done = command.end()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,13 +62,19 @@ class Outcome(NamedTuple):
 
 
 class Running:
-    """A command at work. `family` holds the processes that it has started so far. `prefix`: words before it."""
+    """A command at work. `family` holds the processes that it has started so far.
 
-    def __init__(self, home: Path, *words: str | Path, prefix: Sequence[str] = (), **options: Any) -> None:
+    `prefix`: words before it; `variables`: of its environment.
+    """
+
+    def __init__(
+        self, home: Path, *words: str | Path, prefix: Sequence[str] = (), variables: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:  # fmt: skip
         self.process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "btfast", *map(str, words)],
-            cwd=home, env=environment(home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, **options,
+            cwd=home, env=environment(home) | dict(variables or {}), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, **options,
         )  # fmt: skip
         self._seen: dict[int, psutil.Process] = {}
 
