@@ -158,11 +158,10 @@ class LargePieces:
             self._context.loop.call_exception_handler({"message": "reading a piece back broke", "exception": error})
 
     def written(self) -> Iterator[tuple[int, list[int]]]:
-        """Pieces under way: fingerprints of their blocks, from the first on, as far as their parts are written."""
+        """Pieces under way: fingerprints of their blocks, from the first on, as far as parts were given to be written."""
         for index, piece in self._pieces.items():
-            writing = {slot.first // self._part for slot in piece.writing}
             parts = 0
-            while parts < piece.begun and not piece.missing[parts] and parts not in writing:
+            while parts < piece.begun and not piece.missing[parts]:
                 parts += 1
             if parts:
                 yield index, piece.fingerprints[: parts * (self._part // BLOCK)]

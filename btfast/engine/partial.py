@@ -37,6 +37,7 @@ class PartialPieces:
         self._fetching = fetching
         self._next = context.loop.time() + INTERVAL
         self._written: dict[int, dict[int, bytes]] = {}  # piece: block: its sum
+        self._parts: list[tuple[int, list[int]]] = []
         self._writing: dict[int, int] = {}  # piece: jobs that are not answered
 
     async def resume(self, found: list[PartialPiece]) -> None:
@@ -59,7 +60,8 @@ class PartialPieces:
         sums = {block: found for block, found in blocks_of(partial) if good >> block & 1}
         if sums and self._fetching.pieces.is_wanted(partial.index):
             self._fetching.resumed(partial.index, sums, slot)
-            self._written[partial.index] = sums
+            if slot is not None:  # of a large piece `fetching` knows it
+                self._written[partial.index] = sums
 
     def tick(self, now: float) -> list[int]:
         """Once a second: every few of them keeps what came of large pieces; the pieces of which something is written."""
@@ -70,7 +72,8 @@ class PartialPieces:
 
     def save(self) -> list[int]:
         """The torrent ends: keeps all that came; the pieces of which something is written."""
-        return self._save(1)
+        self._parts = list(self._fetching.written_parts())  # soon nobody knows them any more
+        return [*self._save(1), *(index for index, _ in self._parts)]
 
     def _save(self, least: int) -> list[int]:
         given: list[int] = []
@@ -107,7 +110,7 @@ class PartialPieces:
             for index, sums in self._written.items()
             if sums and index not in self._writing
         ]
-        for index, digests in self._fetching.written_parts():
+        for index, digests in self._parts or self._fetching.written_parts():
             found.append(
                 PartialPiece(
                     index, mask_bytes((1 << len(digests)) - 1), b"".join(digest.to_bytes(8, "big") for digest in digests)

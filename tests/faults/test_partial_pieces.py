@@ -63,7 +63,7 @@ def the_rest(root: Path, made: Made, *words: str) -> int:
 def test_blocks_of_a_big_piece_are_kept_over_several_runs(tmp_path: Path, memory: str) -> None:
     """Below four times the piece's size it is received part by part, and whole parts are kept."""
     first = part_of(tmp_path, BIG, 500, "--memory", memory)
-    second = part_of(tmp_path, BIG, 350, "--memory", memory)
+    second = part_of(tmp_path, BIG, 600, "--memory", memory)
     assert 50 < first < second
     assert the_rest(tmp_path, BIG, "--memory", memory) == TOTAL - second
 
