@@ -30,7 +30,8 @@ def recorded(root: Path, made: Made) -> int:
     store = ResumeStore(str(root / "state" / "resume.db"))
     (entry,) = store.load([(hashlib.sha256(torrent.info_raw).digest(), str(root / "out"))])
     store.close()
-    assert entry is not None
+    if entry is None:
+        return 0
     whole = Bitfield(torrent.piece_count, entry.have).indices()
     partial = msgspec.msgpack.decode(entry.partial, type=list[PartialPiece]) if entry.partial else []
     kept = sum(int.from_bytes(piece.blocks, "little").bit_count() for piece in partial)
