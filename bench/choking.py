@@ -32,9 +32,10 @@ def plans(leechers: int, seed: int, *, up: float = 100 * KIB, spread: float = 60
 
 def found_in(swarm: Swarm) -> dict[str, float]:
     """What the bars are about: copies that the seed sent for the first whole copy, who finished when, rarity."""
-    spent = {True: [], False: []}  # type: dict[bool, list[float]]
+    spent: dict[bool, list[float]] = {True: [], False: []}
     for node in swarm.nodes[1:]:
-        spent[node.plan.free_rider].append(node.finished - node.plan.joins)
+        if node.finished >= 0:
+            spent[node.plan.free_rider].append(node.finished - node.plan.joins)
     return {
         "finished": len(spent[True]) + len(spent[False]),
         "seed_copies": swarm.seed_copies,
@@ -47,23 +48,42 @@ def found_in(swarm: Swarm) -> dict[str, float]:
     }
 
 
+def simulate(
+    leechers: int, pieces: int, seed: int, *, up: float, super_seeding: bool = False, deaf: float = 0.0,
+    piece_length: int = 32 * KIB,
+) -> dict[str, float]:  # fmt: skip
+    """The figures of one swarm. `up`: the seed's line, bytes a second; `deaf`: the share that heeds no suggestions."""
+    members = plans(leechers, seed, up=up)
+    rng = random.Random(seed)
+    for plan in members[1:]:
+        plan.heeds = rng.random() >= deaf
+    # Each connects to 25, or to a quarter, and is connected to by as many.
+    links = min(25, leechers // 4)
+    return found_in(
+        Swarm(members, pieces=pieces, piece_length=piece_length, links=links, seed=seed, super_seeding=super_seeding).run()
+    )
+
+
 def describe(quick: bool) -> str:
     """What is simulated."""
-    return f"1 seed of 100 KiB/s, {40 if quick else 200} leechers of 20-300 KiB/s, 10 % free riders, churn"
+    return f"1 seed, {40 if quick else 200} leechers of 20-300 KiB/s, 10 % free riders, churn; {6 if quick else 25} MiB"
 
 
-def figures(quick: bool) -> list[str]:
-    """Simulates with and without super-seeding; the figures, a line each."""
+def figures(quick: bool, seeds: tuple[int, ...] = (1,)) -> list[str]:
+    """Simulates seeds with a slow and with a fast line, and super-seeding; the figures, a line each; medians of `seeds`."""
     leechers, pieces = (40, 200) if quick else (200, 800)
     lines = []
-    for super_seeding in (False, True):
-        swarm = Swarm(
-            plans(leechers, 1), pieces=pieces, piece_length=32 * KIB, links=leechers // 2, super_seeding=super_seeding
-        ).run()
-        found = found_in(swarm)
+    for name, up, super_seeding in (
+        ("a seed of 100 KiB/s", 100 * KIB, False),
+        ("a seed of 400 KiB/s", 400 * KIB, False),
+        ("super-seeding at 100 KiB/s", 100 * KIB, True),
+    ):
+        runs = [simulate(leechers, pieces, seed, up=up, super_seeding=super_seeding) for seed in seeds]
+        found = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        worst = max(run["seed_copies"] for run in runs)
         lines += [
-            f"{'super-seeding' if super_seeding else 'the usual seed'}: {found['finished']:.0f} of {leechers} have finished",
-            f"  copies that the seed had sent when the leechers held one whole: {found['seed_copies']:.3f}",
+            f"{name}: {min(run['finished'] for run in runs):.0f} of {leechers} have finished",
+            f"  copies that the seed had sent when the leechers held one whole: {found['seed_copies']:.3f} (at most {worst:.3f})",
             f"  which was after {found['first_copy_s']:.0f} s",
             f"  the longest time that a piece had one holder: {found['longest_single_s']:.0f} s",
             f"  seconds from joining to the end, median: contributors {found['contributors_s']:.0f}"

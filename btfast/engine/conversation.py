@@ -75,6 +75,7 @@ class Conversation:
             ids.INTERESTED: self._interested,
             ids.NOT_INTERESTED: self._not_interested,
             ids.HAVE: self._have,
+            ids.SUGGEST: self._suggest,
             ids.BITFIELD: self._bitfield,
             ids.HAVE_ALL: self._bitfield,
             ids.HAVE_NONE: self._bitfield,
@@ -230,8 +231,7 @@ class Conversation:
     def _knows(self, peer: PeerConnection, have: Bitfield) -> None:
         peer.have = have
         self._fetching.picker.peer_joined(peer.number, have)
-        if (revealing := self._serving.revealing) is not None:
-            revealing.handle_bitfield(peer, have, self._context.loop.time())
+        self._serving.handle_bitfield(peer, have, self._context.loop.time())
         self._has_more(peer)
 
     def _have(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
@@ -244,10 +244,13 @@ class Conversation:
         if self._fetching.picker.peer_has(peer.number, index) and not peer.am_interested:
             peer.interested(True)
         assert peer.have is not None
-        if (revealing := self._serving.revealing) is not None:
-            revealing.handle_have(peer, index, now)
+        self._serving.handle_have(peer, index, now)
         if not peer.is_seed and peer.have.all():
             self._has_more(peer)
+
+    def _suggest(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        if peer.have is not None and peer.fast and not self._pieces.complete:
+            self._fetching.picker.peer_suggests(peer.number, event[1])
 
     def _has_more(self, peer: PeerConnection) -> None:
         assert peer.have is not None

@@ -15,6 +15,7 @@ class Revealing:
     """`active` while we pretend to have nothing."""
 
     def __init__(self, context: Context, piece_count: int, peers: dict[int, PeerConnection]) -> None:
+        self._loop = context.loop
         self._peers = peers
         self._super = SuperSeeding(piece_count, context.rng)
         self._known: set[int] = set()
@@ -36,7 +37,7 @@ class Revealing:
 
     def peer_left(self, peer: PeerConnection) -> None:
         self._known.discard(peer.number)
-        self._super.peer_left(peer.number)
+        self._super.peer_left(peer.number, self._loop.time())
 
     def tick(self, now: float) -> None:
         """Once a second: newcomers that have nothing to say, peers that have waited long enough, and the end of it."""

@@ -8,6 +8,7 @@ from btfast._bitfield import Bitfield
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.revealing import Revealing
+from btfast.engine.suggesting import Suggesting
 from btfast.metainfo.geometry import BLOCK, Geometry
 from btfast.storage.layout import Layout
 from btfast.swarm.pieces import Pieces
@@ -22,13 +23,15 @@ class Serving:
     """Answers requests for pieces that are on disk."""
 
     def __init__(
-        self, context: Context, layout: Layout, geometry: Geometry, pieces: Pieces, revealing: Revealing | None = None
-    ) -> None:
+        self, context: Context, layout: Layout, geometry: Geometry, pieces: Pieces, *,
+        revealing: Revealing | None = None, suggesting: Suggesting | None = None,
+    ) -> None:  # fmt: skip
         self._context = context
         self._layout = layout
         self._geometry = geometry
         self._pieces = pieces
         self._revealing = revealing
+        self._plans: tuple[Revealing | Suggesting, ...] = tuple(one for one in (revealing, suggesting) if one is not None)
         self._unreadable: set[int] = set()  # pieces that were verified, and whose files have gone since
         self.handle_lost: Callable[[int, str], None] = lambda index, why: None
         self._uploaded_gone = 0  # by peers that have left
@@ -114,13 +117,23 @@ class Serving:
 
     def peer_left(self, peer: PeerConnection) -> None:
         self._uploaded_gone += peer.stream.payload_sent
-        if self._revealing is not None:
-            self._revealing.peer_left(peer)
+        for plan in self._plans:
+            plan.peer_left(peer)
+
+    def handle_bitfield(self, peer: PeerConnection, have: Bitfield, now: float) -> None:
+        """A peer says what it has."""
+        for plan in self._plans:
+            plan.handle_bitfield(peer, have, now)
+
+    def handle_have(self, peer: PeerConnection, index: int, now: float) -> None:
+        """A peer has one piece more."""
+        for plan in self._plans:
+            plan.handle_have(peer, index, now)
 
     def tick(self, now: float) -> None:
         """Once a second."""
-        if self._revealing is not None:
-            self._revealing.tick(now)
+        for plan in self._plans:
+            plan.tick(now)
 
     def uploaded(self, peers: list[PeerConnection]) -> int:
         """Payload bytes sent so far."""

@@ -34,6 +34,7 @@ from btfast.engine.recording import Figures, TorrentRecord
 from btfast.engine.revealing import Revealing
 from btfast.engine.selected import Selected
 from btfast.engine.serving import Serving
+from btfast.engine.suggesting import MOST_PIECES, Suggesting
 from btfast.engine.swarm_names import SwarmNames
 from btfast.engine.swarms import Swarms
 from btfast.engine.taking_over import take_over
@@ -180,11 +181,13 @@ class ActiveTorrent:
         self._partial = PartialPieces(context, self.number, torrent.geometry, self._fetching)
         self._record.partial = self._partial.kept
         self.disk.fetching, self.disk.partial = self._fetching, self._partial
-        revealing = None
+        revealing = suggesting = None
         if context.settings.super_seed and self._add.seed:
             revealing = Revealing(context, torrent.piece_count, self._peers.connections)
-        self._serving = Serving(context, self._layout, torrent.geometry, self._pieces, revealing)
-        self._unchoking = Unchoking(context, self._peers.connections)
+        elif self._add.seed and torrent.piece_count <= MOST_PIECES:
+            suggesting = Suggesting(context, torrent.geometry, self._peers.connections)
+        self._serving = Serving(context, self._layout, torrent.geometry, self._pieces, revealing=revealing, suggesting=suggesting)
+        self._unchoking = Unchoking(context, self._peers.connections, suggesting)
         self._extended = Extended(context, lambda: self._pieces.complete and self._serving.revealing is None)
         if context.settings.pex and not torrent.private:
             self._exchange = PeerExchange(self._extended, self._peers)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
+from btfast.engine.suggesting import Suggesting
 from btfast.swarm.choker import ROUND, SNUBBED, Choker, PeerStats
 from btfast.swarm.rates import Rate
 
 
 class Unchoking:
-    """One torrent's upload slots."""
+    """One torrent's upload slots. `suggesting`: of a seed, which also says who keeps to itself what it gets."""
 
-    def __init__(self, context: Context, peers: dict[int, PeerConnection]) -> None:
+    def __init__(
+        self, context: Context, peers: dict[int, PeerConnection], suggesting: Suggesting | None = None
+    ) -> None:
         now = context.loop.time()
         self._context = context
         self._peers = peers
         self._choker = Choker(context.rng)
+        self._suggesting = suggesting
+        if suggesting is not None:
+            suggesting.piece_end = self._handle_piece_end
         self._last_round = now
         self._rate = Rate(now)
         self._sent_before: dict[int, int] = {}
@@ -25,7 +31,7 @@ class Unchoking:
     def handle_interested(self, peer: PeerConnection, now: float) -> None:
         """A free slot is given at once: a peer that has to wait for the next round is lost time for both."""
         if self._choker.handle_interested(peer.number, now):
-            peer.unchoke()
+            self._unchoke(peer)
 
     def handle_not_interested(self, peer: PeerConnection) -> None:
         self._choker.handle_not_interested(peer.number)
@@ -48,9 +54,23 @@ class Unchoking:
             return  # another one that has just been told was gone, and this changed since
         if choked:
             peer.choke()
+            if self._suggesting is not None:
+                self._suggesting.refuse(peer)
         else:
-            peer.unchoke()
+            self._unchoke(peer)
         peer.flush()
+
+    def _unchoke(self, peer: PeerConnection) -> None:
+        """What is suggested comes first: it asks as soon as it may."""
+        if self._suggesting is not None:
+            self._suggesting.serve(peer, self._context.loop.time())
+        peer.unchoke()
+
+    def _handle_piece_end(self, peer: PeerConnection, now: float) -> None:
+        """Its turn was over, and it was let finish the piece."""
+        if self._choker.handle_piece_end(peer.number, now):
+            self._tell(peer.number, choked=True)
+            self._give_free(now)
 
     def tick(self, now: float, *, seeding: bool) -> None:
         """Once a second; does a round when it is due."""
@@ -80,7 +100,13 @@ class Unchoking:
         gave = (gave + (received - received_before) / seconds) / 2
         self._at_round[peer.number] = (received, sent, gave)
         snubbed = now - peer.last_payload > SNUBBED
-        return PeerStats(peer.number, peer.peer_interested, gave, (sent - sent_before) / seconds, snubbed)
+        suggesting = self._suggesting
+        return PeerStats(
+            peer.number, peer.peer_interested, gave, (sent - sent_before) / seconds, snubbed,
+            refuses=peer.am_interested and peer.peer_choking,
+            arrears=suggesting is not None and suggesting.arrears(peer),
+            busy=suggesting is not None and suggesting.busy(peer),
+        )  # fmt: skip
 
     def rate(self, now: float) -> float:
         """Payload sent, bytes a second."""

@@ -86,7 +86,7 @@ class OpenPiece:
 class PeerWork:
     """What one peer has, and what is asked of it."""
 
-    __slots__ = ("got", "have", "last", "mask", "number", "open", "outstanding", "own")
+    __slots__ = ("got", "have", "hints", "last", "mask", "number", "open", "outstanding", "own")
 
     def __init__(self, number: int, have: Bitfield, mask: int | None) -> None:
         self.number = number
@@ -94,6 +94,7 @@ class PeerWork:
         self.mask = mask  # None: it has every piece
         self.own: OpenPiece | None = None
         self.last = -1  # the piece that was opened for it last
+        self.hints: list[int] = []  # pieces that it suggests, the first one first
         self.open: dict[int, OpenPiece] = {}  # pieces with blocks asked of it, in the order of asking
         self.outstanding = 0
         self.got = 0

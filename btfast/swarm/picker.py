@@ -25,7 +25,6 @@ from btfast.swarm.rarity import Rarity, Rng, mask_of
 from btfast.swarm.trust import Trust
 
 STARVED_LIMIT = 256  # picks in vain before a piece that somebody may still serve is given up
-SHARERS = 20  # downloaders among whom the pieces are divided at most
 RESCUE_SHARE = 1 / 16  # of the picks in vain that look for hanging peers
 
 
@@ -71,11 +70,8 @@ class Picker:
         self._starved = 0  # picks in vain since a block came
 
     def share(self, part: int, parts: int) -> None:
-        """We are the `part`th of `parts` downloaders, counted in an order that all of them know: each asks for pieces of
-        its own part first, where they are equally rare. They cannot see what the others are fetching at the moment, and
-        would fetch much twice from a slow seed. Of many downloaders each knows others, and the parts would not fit.
-        """
-        self._rarity.prefer(part, parts if parts <= SHARERS else 1)
+        """We are the `part`th of `parts` downloaders: see Choice.share."""
+        self._choice.share(part, parts)
 
     # Peers
 
@@ -124,6 +120,10 @@ class Picker:
             self._rarity.leave(bit)
         if me.own is not None and me.own.index == index:
             self._disown(me)
+
+    def peer_suggests(self, peer: int, index: int) -> None:
+        """SUGGEST from a peer (BEP 6)."""
+        self._choice.peer_suggests(self._peers[peer], index)
 
     def peer_left(self, peer: int) -> list[BlockRun]:
         """Forgets a peer; the blocks that were asked of it, which can be picked again."""
@@ -356,14 +356,14 @@ class Picker:
         return self._shared(me, have)
 
     def _loose_for(self, me: PeerWork, index: int = -1) -> OpenPiece | None:
-        """An open piece without an owner, for a peer to go on with: any, or this one."""
-        for piece in self._loose.values() if index < 0 else (self._loose[index],):
-            if (me.mask is None or me.have[piece.index]) and self._trust.allows(me, piece.index):
-                del self._loose[piece.index]
-                piece.owner = me.number
-                me.own = piece
-                return piece
-        return None
+        """An open piece without an owner, for a peer to go on with: the best, or this one."""
+        loose = self._loose
+        piece = (self._choice.loose_for(me, loose) if loose else None) if index < 0 else self._choice.fit(me, loose[index])
+        if piece is not None:
+            del loose[piece.index]
+            piece.owner = me.number
+            me.own = piece
+        return piece
 
     def _opened(self, me: PeerWork, index: int, room: int) -> OpenPiece:
         self._pieces.open(index)

@@ -148,6 +148,15 @@ class Rarity:
                 candidates = rarer
         return True
 
+    def only_seeds_have_some(self) -> bool:
+        """Whether there are WANTED pieces that no peer has but the seeds; not where there are only seeds."""
+        if not self._planes:
+            return False
+        lacking = self.wanted
+        for plane in self._planes:
+            lacking ^= lacking & plane
+        return lacking != 0
+
     def taken(self, index: int) -> None:
         """The piece that choose() gave is WANTED no longer."""
         if self._wanted is not None:

@@ -2,6 +2,8 @@
 
 A peer is shown the next one when a piece that it was shown turns up elsewhere. So every piece leaves the seed about once,
 those who pass pieces on get more of them, and when all have been seen in the swarm the seed goes on as an ordinary one.
+A newcomer is shown one piece, and two at once when it has passed one on. Who keeps its piece to itself gets the next one
+after a while, which is twice as long each time; the piece is shown to somebody else meanwhile.
 https://www.bittorrent.org/beps/bep_0016.html
 """
 
@@ -11,7 +13,8 @@ from btfast._bitfield import Bitfield
 from btfast.swarm.rarity import Rng
 
 OPEN = 2  # pieces that a peer is shown at once: with one it would wait each time until another peer has fetched it
-KEPT = 60.0  # seconds after which a peer that has got a piece is shown another, though nobody has fetched the first
+KEPT = 120.0  # seconds after which a peer that has got a piece is shown another, though nobody has fetched the first
+STUCK = 45.0  # seconds after which a piece that one peer has is shown to another
 UNCLAIMED = 30.0  # seconds after which a piece that was shown and not fetched may be shown to another peer too
 
 Shown = list[tuple[int, int]]  # (peer, piece): to be told by a HAVE
@@ -20,7 +23,7 @@ Shown = list[tuple[int, int]]  # (peer, piece): to be told by a HAVE
 class SuperSeeding:
     """Peers are numbers. Methods that change something return what is to be shown to whom."""
 
-    __slots__ = ("_copies", "_fresh", "_left", "_open", "_peers", "_showings", "_shown")
+    __slots__ = ("_copies", "_fresh", "_left", "_open", "_passed", "_patience", "_peers", "_rare", "_showings", "_shown")
 
     def __init__(self, piece_count: int, rng: Rng) -> None:
         # Pieces that nobody was shown yet, taken from the end.
@@ -30,9 +33,11 @@ class SuperSeeding:
         self._peers: dict[int, Bitfield] = {}
         self._shown: dict[int, set[int]] = {}  # all that a peer may ask for
         self._open: dict[int, dict[int, float]] = {}  # a peer's pieces that nobody else has: since when
-        self._showings: dict[
-            int, tuple[int, float]
-        ] = {}  # pieces that were shown and not fetched: how often, when last
+        self._passed: set[int] = set()  # peers that have passed something on
+        self._patience: dict[int, float] = {}  # KEPT, of peers that let it pass once: twice as much, and so on
+        self._rare: dict[int, float] = {}  # pieces that one peer has: since when, or when shown again; the oldest first
+        # Pieces that were shown and not fetched: how often, when last.
+        self._showings: dict[int, tuple[int, float]] = {}
 
     def __len__(self) -> int:
         return len(self._copies)
@@ -60,7 +65,7 @@ class SuperSeeding:
             found += self.peer_has(peer, index, now)
         return found + self._fill(peer, now)
 
-    def peer_left(self, peer: int) -> None:
+    def peer_left(self, peer: int, now: float) -> None:
         """A peer is gone, and what only it had with it."""
         have = self._peers.pop(peer, None)
         if have is None:
@@ -68,7 +73,13 @@ class SuperSeeding:
         for index in have.indices():
             self._copies[index] -= 1
             self._left += not self._copies[index]
+            if self._copies[index] == 1:
+                self._rare[index] = now
+            else:
+                self._rare.pop(index, None)
         del self._shown[peer]
+        self._passed.discard(peer)
+        self._patience.pop(peer, None)
         for index in self._open.pop(peer):
             if not self._copies[index] and index not in self._fresh:
                 self._showings.pop(index, None)
@@ -81,18 +92,25 @@ class SuperSeeding:
             return []
         have.set(index)
         self._copies[index] += 1
-        self._left -= self._copies[index] == 1
         self._showings.pop(index, None)
+        if self._copies[index] == 1:
+            self._left -= 1
+            self._rare[index] = now
+        else:
+            self._rare.pop(index, None)
         found: Shown = []
+        ours = index in self._shown[peer]  # it came from us: nobody has passed it on
         alone = len(self._peers) == 1  # nobody is there to pass it on to
         for other, pieces in self._open.items():
             if index not in pieces:
                 continue
-            if other != peer or alone:
-                del pieces[index]
-                found += self._fill(other, now)
-            else:
+            if other == peer and not alone:
                 pieces[index] = now
+            elif alone or not ours:
+                del pieces[index]
+                self._passed.add(other)
+                self._patience.pop(other, None)
+                found += self._fill(other, now)
         return found
 
     def poll(self, now: float) -> Shown:
@@ -101,16 +119,20 @@ class SuperSeeding:
         alone = len(self._peers) == 1
         for peer, pieces in self._open.items():
             have = self._peers[peer]
+            patience = self._patience.get(peer, KEPT)
             for index, since in list(pieces.items()):
-                if have[index] and (alone or now - since > KEPT):
+                if have[index] and (alone or now - since > patience):
                     del pieces[index]
+                    if not alone:
+                        self._patience[peer] = 2 * patience
             found += self._fill(peer, now)
         return found
 
     def _fill(self, peer: int, now: float) -> Shown:
         pieces, shown, have = self._open[peer], self._shown[peer], self._peers[peer]
         found: Shown = []
-        while len(pieces) < OPEN:
+        alone = len(self._peers) == 1
+        while len(pieces) < (OPEN if alone or peer in self._passed else 1):
             index = self._next(shown, have, now)
             if index < 0:
                 break
@@ -121,7 +143,16 @@ class SuperSeeding:
         return found
 
     def _next(self, shown: set[int], have: Bitfield, now: float) -> int:
-        """A piece that nobody was shown; else one that was shown least and longest ago, and not fetched. -1: none."""
+        """One that stays with one peer; a piece that nobody was shown; one that was shown least and longest ago, and not
+        fetched. -1: none.
+        """
+        for index, since in self._rare.items():
+            if now - since < STUCK:
+                break
+            if index not in shown and not have[index]:
+                del self._rare[index]
+                self._rare[index] = now
+                return index
         fresh = self._fresh
         while fresh:
             index = fresh.pop()

@@ -422,6 +422,11 @@ cdef class PeerStream:
         return self.out.blocks.count
 
     @property
+    def uploading(self):
+        """The piece of the block that is being sent or comes next; -1: none."""
+        return self.out.blocks.parts[self.out.blocks.head].index if self.out.blocks.count else -1
+
+    @property
     def unsent(self):
         """Bytes of messages (not of blocks) that wait for `flush`."""
         return self.out.end - self.out.head

@@ -3,28 +3,53 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
+from pathlib import Path
 
-import pytest
+from bench.choking import KIB, simulate
 
-from bench.choking import found_in, plans
-from bench.swarm_simulation import Plan, Swarm
-
-KIB = 1024
-
-
-@pytest.mark.parametrize("super_seeding", [False, True])
-def test_all_finish_while_peers_come_and_go(super_seeding: bool) -> None:
-    swarm = Swarm(plans(20, 1), pieces=100, piece_length=32 * KIB, links=10, seed=1, super_seeding=super_seeding).run()
-    found = found_in(swarm)
-    assert found["finished"] == 20
-    assert found["seed_copies"] < (1.15 if super_seeding else 1.7)
-    assert all(node.pieces.complete for node in swarm.nodes)
+SEEDS = (1, 2)
+ROOT = str(Path(__file__).parents[2])
 
 
-def test_who_gives_nothing_gets_its_data_last() -> None:
-    members = [Plan(400 * KIB, 400 * KIB, stays=None)]
-    members += [Plan(50 * KIB, 800 * KIB, joins=0.1 * n, free_rider=n % 6 == 0, stays=0.0) for n in range(24)]
-    swarm = Swarm(members, pieces=300, piece_length=32 * KIB, links=12, seed=2).run()
-    riders = [node.finished for node in swarm.nodes[1:] if node.plan.free_rider]
-    others = [node.finished for node in swarm.nodes[1:] if not node.plan.free_rider]
-    assert statistics.median(riders) > 1.15 * statistics.median(others)
+def test_a_slow_seed_sends_less_than_one_and_a_half_copies_before_the_swarm_holds_one() -> None:
+    for seed in SEEDS:
+        found = simulate(40, 200, seed, up=100 * KIB)
+        assert found["finished"] == 40
+        assert found["seed_copies"] < 1.5
+        assert found["longest_single_s"] < 150
+
+
+def test_a_super_seed_sends_less_than_115_hundredths() -> None:
+    found = [simulate(40, 200, seed, up=100 * KIB, super_seeding=True) for seed in SEEDS]
+    assert all(one["finished"] == 40 for one in found)
+    assert statistics.median(one["seed_copies"] for one in found) < 1.15
+    assert max(one["longest_single_s"] for one in found) < 150
+
+
+def test_who_gives_finishes_clearly_before_who_does_not() -> None:
+    for seed in SEEDS:
+        found = simulate(40, 200, seed, up=200 * KIB, piece_length=128 * KIB)
+        assert found["finished"] == 40
+        assert found["free_riders_s"] > 1.4 * found["contributors_s"]
+
+
+def test_the_seed_stays_thrifty_where_nobody_heeds_its_suggestions() -> None:
+    found = [simulate(40, 200, seed, up=100 * KIB, deaf=1.0) for seed in SEEDS]
+    assert statistics.median(one["seed_copies"] for one in found) < 1.5
+
+
+def test_the_same_seed_gives_the_same_swarm_in_every_process() -> None:
+    code = "from bench.choking import KIB, simulate; print(simulate(20, 100, 5, up=100 * KIB))"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ROOT},
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(told) == 1

@@ -61,7 +61,7 @@ class Said:
         torrent = Torrent.parse(made.torrent, what="test")
         self.context = small_context()
         nothing = SimpleNamespace(
-            revealing=None, offered=Bitfield(pieces),
+            offered=Bitfield(pieces), handle_bitfield=lambda *_: None, handle_have=lambda *_: None,
             fill=lambda *_: None, peer_left=lambda *_: None, greeted=lambda *_: None, dropped=lambda *_: None,
             handle_interested=lambda *_: None, introduced=lambda *_: None,
             picker=SimpleNamespace(

@@ -167,3 +167,77 @@ def test_no_slots_means_nobody() -> None:
     choker = Choker(slots=0)
     assert not choker.handle_interested(1, 0.0)
     assert choker.round(10.0, [PeerStats(1, True)]) == ([], [])
+
+
+def test_who_takes_and_refuses_to_give_comes_after_all_others() -> None:
+    choker = Choker(slots=4)
+    # 0 to 3 give; 4 takes, has what we want and chokes us; 5 to 9 take and have nothing for us.
+    peers = [PeerStats(n, True, down_rate=9.0 * (n < 3), up_rate=20_000.0, refuses=n == 4) for n in range(10)]
+    turns: Counter[int] = Counter()
+    for turn in range(120):
+        choker.round(turn * 10.0, peers)
+        turns.update(choker.unchoked)
+    assert turns[4] < 0.6 * min(turns[n] for n in range(5, 10))
+    assert {0, 1, 2} <= set(choker.unchoked)
+    assert turns[4] > 0
+
+
+def test_what_refusers_get_is_a_small_part_of_what_others_get() -> None:
+    choker = Choker(slots=4)
+    peers = [PeerStats(0, True, down_rate=50_000.0), PeerStats(1, True, refuses=True)]
+    sent: Counter[int] = Counter()
+    for turn in range(300):
+        choker.round(turn * 10.0, [stats._replace(up_rate=50_000.0 * choker.is_unchoked(stats.peer)) for stats in peers])
+        for peer in choker.unchoked:
+            sent[peer] += 1
+    assert sent[0] == 300
+    assert 2 < sent[1] < 0.1 * sent[0]
+
+
+def test_a_refuser_that_once_gave_a_little_is_forgiven() -> None:
+    choker = Choker(slots=4)
+    peers = [PeerStats(0, True, down_rate=1.0), PeerStats(1, True, up_rate=1e6, refuses=True)]
+    choker.round(0.0, peers)
+    choker.round(10.0, peers)
+    assert not choker.is_unchoked(1) or choker.poll_free(11.0) == []
+    choker.round(20.0, [peers[0], PeerStats(1, True, down_rate=1e6, up_rate=0.0)])
+    assert choker.is_unchoked(1)
+
+
+def test_nobody_is_kept_out_for_ever_when_all_refuse() -> None:
+    choker = Choker(slots=4)
+    served: set[int] = set()
+    for turn in range(200):
+        choker.round(
+            turn * 10.0, [PeerStats(n, True, up_rate=1e6 * choker.is_unchoked(n), refuses=True) for n in range(6)]
+        )
+        if turn > 20:
+            served.update(choker.unchoked)
+    assert served == set(range(6))
+
+
+def test_a_seed_serves_who_keeps_all_to_itself_last_but_leaves_no_slot_empty() -> None:
+    choker = Choker(slots=2)
+    peers = [PeerStats(n, True, up_rate=10.0, arrears=n < 2) for n in range(4)]
+    choker.round(0.0, peers, seeding=True)
+    assert sorted(choker.unchoked) == [2, 3]
+    choker.round(10.0, peers[:3], seeding=True)
+    assert 2 in choker.unchoked
+    assert len(choker.unchoked) == 2
+
+
+def test_a_seed_lets_a_peer_finish_its_piece_and_no_longer() -> None:
+    choker = Choker(slots=1)
+    one, other = PeerStats(0, True, up_rate=10.0, busy=True), PeerStats(1, True)
+    choker.round(0.0, [one], seeding=True)
+    for now in range(10, 100, 10):
+        choker.round(float(now), [one, other], seeding=True)
+        assert choker.unchoked == [0]
+    assert choker.handle_piece_end(0, 101.0)
+    assert choker.poll_free(101.0) == [1]
+    assert not choker.handle_piece_end(0, 102.0)
+    assert not choker.handle_piece_end(1, 102.0)  # its turn is not over
+    choker = Choker(slots=1)
+    for now in range(0, int(module.LONGEST_TURN) + 20, 10):
+        choker.round(float(now), [one, other], seeding=True)
+    assert choker.unchoked == [1]
