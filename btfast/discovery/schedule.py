@@ -20,7 +20,7 @@ before the torrent was complete; `stopped` to those that heard `started` or may 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from btfast.discovery.announce import AnnounceResponse
@@ -89,7 +89,8 @@ class TrackerSchedule:
     """The announces of one torrent.
 
     `tiers` are the torrent's `announce-list`; repeated URLs are left out, and those of other schemes than `schemes`
-    too, see `ignored`. `complete` says that nothing is missing at the start, so that `completed` is never sent.
+    too, see `ignored`. `complete` says that nothing is missing at the start, so that `completed` is never sent. Of a tier,
+    those in `first` come first: they answered an earlier run.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class TrackerSchedule:
         complete: bool = False,
         sequential: bool = False,
         schemes: tuple[str, ...] = SCHEMES,
+        first: Collection[str] = (),
     ) -> None:
         self._rng = rng
         self._sequential = sequential
@@ -120,6 +122,7 @@ class TrackerSchedule:
                     tier.append(tracker)
             if tier:
                 rng.shuffle(tier)
+                tier.sort(key=lambda tracker: tracker.url not in first)
                 self._tiers.append(tier)
         self._complete = complete
         self._completed_at = now
@@ -134,6 +137,10 @@ class TrackerSchedule:
         """All trackers in the order in which they are tried."""
         for tier in self._tiers:
             yield from tier
+
+    def answered(self) -> list[str]:
+        """URLs of those that have answered."""
+        return [tracker.url for tracker in self._by_url.values() if tracker.heard]
 
     def tracker_id(self, url: str) -> bytes | None:
         """What the tracker wants to see as `trackerid`."""

@@ -181,6 +181,10 @@ class Announcing:
             self._warned.add(message)
             self._owner.handle_tracker_warning(message)
 
+    def answered(self) -> list[str]:
+        """Trackers that have answered."""
+        return self._schedule.answered()
+
     async def stop(self) -> None:
         """Ends the announces; those who heard `started` are told `stopped`, and before it `completed` where that is owed."""
         if self._task is None:

@@ -6,7 +6,7 @@ Needs nothing but the info-hash, so it can begin before the metadata is there an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from typing import Protocol
 
 from btfast.discovery.announce import AnnounceRequest
@@ -50,14 +50,14 @@ class Finding:
     """Runs from the start until `stop`.
 
     `named`: peers by host and port; a host name counts once it is an address. `complete`: nothing is missing at the start.
-    `nodes`: DHT nodes that the torrent names.
+    `nodes`: DHT nodes that the torrent names. `first`: trackers that answered an earlier run.
     `together`: all trackers are asked at the same time, as a magnet link's, which has nothing but a list of them.
     """
 
     def __init__(
         self, context: Context, owner: Owner, announce_list: Sequence[Sequence[str]], *,
         named: Iterable[tuple[str, int]] = (), complete: bool = False, together: bool = False,
-        nodes: Iterable[tuple[str, int]] = (),
+        nodes: Iterable[tuple[str, int]] = (), first: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._context = context
         self._owner = owner
@@ -66,7 +66,9 @@ class Finding:
         now = context.loop.time()
         self._announcing = [
             Announcing(
-                context, TrackerSchedule(group, context.rng, now, complete=complete, sequential=owner.private), self
+                context,
+                TrackerSchedule(group, context.rng, now, complete=complete, sequential=owner.private, first=first),
+                self,
             )
             for group in (_spread(tiers) if together else [tiers])
         ]
@@ -77,6 +79,10 @@ class Finding:
         self._retiring: set[asyncio.Task[None]] = set()
         self._lsd = LsdFinding(context, owner)
         self.add_named(named)
+
+    def answered(self) -> list[str]:
+        """Trackers that have answered."""
+        return [url for announcing in self._announcing for url in announcing.answered()]
 
     def add_named(self, peers: Iterable[tuple[str, int]]) -> None:
         """Peers that the user or a magnet link named."""

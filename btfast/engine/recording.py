@@ -7,6 +7,8 @@ from collections.abc import Callable
 from errno import ENOENT
 from typing import NamedTuple
 
+from btfast.errors import RemoteError
+from btfast.metainfo.addresses import PeerAddress, decode_both, encode_both
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.identity import ABSENT, FINAL, UNFINISHED
 from btfast.storage.layout import Layout
@@ -19,12 +21,16 @@ def key_of(torrent: Torrent) -> bytes:
     return hashlib.sha256(torrent.info_raw).digest()
 
 
+MOST_PEERS = 100
+MOST_TRACKERS = 20
+
+
 class Figures(NamedTuple):
-    """Of this run: payload bytes; addresses of good peers in compact form; trackers that answered."""
+    """Of this run: payload bytes; addresses of good peers; trackers that answered."""
 
     uploaded: int
     downloaded: int
-    peers: bytes
+    peers: list[PeerAddress]
     trackers: list[str]
 
 
@@ -39,6 +45,7 @@ class TorrentRecord:
         figures: Callable[[], Figures], changed: Callable[[TorrentRecord], None],
     ) -> None:  # fmt: skip
         self.number = layout.torrent
+        self._private = torrent.private
         self._key = key_of(torrent)
         self._layout = layout
         self._pieces = pieces
@@ -53,6 +60,20 @@ class TorrentRecord:
         self._ended = False
         self.partial: Callable[[], list[PartialPiece]] = list
         self.complete = False  # every file has its final name
+
+    @property
+    def trackers(self) -> list[str]:
+        """Those that answered an earlier run."""
+        return self._known.trackers if self._known is not None else []
+
+    def peers(self) -> list[PeerAddress]:
+        """Those that an earlier run was connected to; nobody but its trackers names peers of a private torrent (BEP 27)."""
+        if self._known is None or not self._known.peers or self._private:
+            return []
+        try:
+            return decode_both(self._known.peers)[:MOST_PEERS]
+        except RemoteError:
+            return []
 
     def begin(self, final: set[int], trusted: set[int], found: set[int]) -> None:
         """What a look at the disk has brought. `found`: files that are there, `final` of them under their final names.
@@ -137,7 +158,8 @@ class TorrentRecord:
             ],
             partial=self.partial(), uploaded=figures.uploaded + (before.uploaded if before is not None else 0),
             downloaded=figures.downloaded + (before.downloaded if before is not None else 0),
-            peers=figures.peers, trackers=figures.trackers, used=used,
+            peers=encode_both([] if self.complete else figures.peers or self.peers()),
+            trackers=(figures.trackers or self.trackers)[:MOST_TRACKERS], used=used,
         )  # fmt: skip
 
     def _path(self, file: int, name: int) -> str:

@@ -37,6 +37,7 @@ NAMED_PEERS = 5  # addresses that the reason of a failure lists
 
 _SOURCES = {
     Source.OPTION: "named", Source.TRACKER: "from trackers", Source.LSD: "from the local network", Source.DHT: "from the DHT",
+    Source.EARLIER: "from an earlier run",
     Source.PEX: "from other peers", Source.INCOMING: "that came to us",
 }  # fmt: skip
 

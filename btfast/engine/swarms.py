@@ -7,7 +7,7 @@ is found goes into one set of peers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -72,7 +72,7 @@ class Swarms:
     def __init__(
         self, context: Context, owner: Owner, names: SwarmNames, announce_list: Sequence[Sequence[str]], *,
         named: Iterable[tuple[str, int]] = (), complete: bool = False, together: bool = False,
-        nodes: Iterable[tuple[str, int]] = (),
+        nodes: Iterable[tuple[str, int]] = (), first: Collection[str] = (),
     ) -> None:  # fmt: skip
         self._context = context
         self._findings: dict[bytes, Finding] = {}
@@ -80,9 +80,13 @@ class Swarms:
         for info_hash in names.hashes:
             self._findings[info_hash] = Finding(
                 context, _Swarm(owner, names, info_hash), announce_list, named=named, complete=complete, together=together,
-                nodes=nodes,
+                nodes=nodes, first=first,
             )  # fmt: skip
             named, nodes = [], []  # both lead to one set of peers, and to one DHT
+
+    def answered(self) -> list[str]:
+        """Trackers that have answered."""
+        return list(dict.fromkeys(url for finding in self._findings.values() for url in finding.answered()))
 
     def hand_over(
         self, owner: Owner, names: SwarmNames, announce_list: Sequence[Sequence[str]], *, complete: bool = False

@@ -30,7 +30,7 @@ from btfast.engine.patience import Patience
 from btfast.engine.peer_events import PeerEvents
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.placing import order_of
-from btfast.engine.recording import Figures, TorrentRecord
+from btfast.engine.recording import MOST_PEERS, Figures, TorrentRecord
 from btfast.engine.revealing import Revealing
 from btfast.engine.selected import Selected
 from btfast.engine.serving import Serving
@@ -102,6 +102,7 @@ class ActiveTorrent:
         self._place: PlaceLock | None = None
         self._watch = Stopwatch(context)
         self._seeding_since: float | None = None
+        self._answered: list[str] = []  # trackers
         self._reused = 0  # bytes copied from other files of this machine
 
     @property
@@ -217,12 +218,15 @@ class ActiveTorrent:
         ) or Swarms(
             context, self, self._names, torrent.announce_list, named=self._add.peers, complete=self._pieces.complete,
             together=bool(self._add.magnet) and not torrent.private, nodes=torrent.nodes,
+            first=self._record.trackers,
         )  # fmt: skip
         self._web = self._blaming.web = open_web_seeds(context, self._add, torrent, self._fetching, self._lines[1])
         if self._web is not None:
             self._web.fill(context.loop.time())
         self._patience = Patience(context, torrent.name, self._peers, self._finding, self._web, hashes)
         self._early.release(self._peers, context.loop.time())
+        if not self._pieces.complete:
+            self._peers.add(self._record.peers(), Source.EARLIER)
 
     async def _prepare(self, found: Found) -> None:
         await self._finishing.start(found.have, found.final, found.wrong_size)
@@ -263,6 +267,7 @@ class ActiveTorrent:
                     self._record.handle_written(index)
                 self._fetching.close()
                 self._serving.close()
+            self._figures()  # who answered
             finding, self._finding = self._finding, None
             if finding is not None:
                 await finding.stop()
@@ -362,7 +367,11 @@ class ActiveTorrent:
     # figures
 
     def _figures(self) -> Figures:
-        return Figures(uploaded=self._uploaded, downloaded=self._downloaded, peers=b"", trackers=[])
+        if self._finding is not None:
+            self._answered = self._finding.answered()
+        none = self.torrent.private or self._record.complete
+        peers = [] if none else self._peers.known.proved(MOST_PEERS)
+        return Figures(uploaded=self._uploaded, downloaded=self._downloaded, peers=peers, trackers=self._answered)
 
     @property
     def _downloaded(self) -> int:

@@ -57,6 +57,18 @@ def encode_compact(addresses: Iterable[PeerAddress]) -> tuple[bytes, bytes]:
     return bytes(v4), bytes(v6)
 
 
+def encode_both(addresses: Iterable[PeerAddress]) -> bytes:
+    """IPv4 and IPv6 addresses in one: how many bytes the former take, both in compact form."""
+    v4, v6 = encode_compact(addresses)
+    return len(v4).to_bytes(4, "big") + v4 + v6
+
+
+def decode_both(data: bytes) -> list[PeerAddress]:
+    """What encode_both made. Raises RemoteError."""
+    split = 4 + int.from_bytes(data[:4], "big")
+    return decode_compact(data[4:split]) + decode_compact(data[split:], v6=True)
+
+
 def parse_host_port(text: str) -> tuple[str, int]:
     """Host and port of `host:port` or `[v6]:port`; the host may be a name, a literal is normalised.
 

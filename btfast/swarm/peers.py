@@ -28,9 +28,10 @@ class Source(IntEnum):
     OPTION = 0  # the user
     TRACKER = 1
     LSD = 2
-    DHT = 3
-    PEX = 4
-    INCOMING = 5  # it connected to us and said where it listens
+    EARLIER = 3  # an earlier run, which was connected to it
+    DHT = 4
+    PEX = 5
+    INCOMING = 6  # it connected to us and said where it listens
 
 
 # The share of the limit that one source may fill: peers can invent any number of addresses.
@@ -38,6 +39,7 @@ _SHARE = {
     Source.OPTION: 1.0,
     Source.TRACKER: 1.0,
     Source.LSD: 0.5,
+    Source.EARLIER: 0.25,
     Source.DHT: 0.5,
     Source.PEX: 0.5,
     Source.INCOMING: 0.25,
@@ -229,6 +231,12 @@ class KnownPeers:
         """All but those that the sources `keep` named."""
         for known in [known for known in self._known.values() if known.source not in keep]:
             self._forget(known)
+
+    def proved(self, most: int) -> list[PeerAddress]:
+        """Addresses that were connected, those that did not fail since before the others."""
+        good = [known for known in self._known.values() if known.proved]
+        good.sort(key=lambda known: known.failures)
+        return [known.address for known in good[:most]]
 
     def set_own(self, address: PeerAddress) -> None:
         """One of our own addresses: trackers and peers hand it to us."""

@@ -43,6 +43,15 @@ def test_first_announce_is_started_at_once_then_periodic() -> None:
     assert s.poll_announce(1801.0) == (A, None)
 
 
+def test_who_answered_an_earlier_run_comes_first_in_its_tier() -> None:
+    s = TrackerSchedule([[A, B], [C, D]], Unshuffled(), 0.0, first=[D, B])
+    assert [tracker.url for tracker in s.trackers()] == [B, A, D, C]
+    assert s.answered() == []
+    assert s.poll_announce(0.0) == (B, "started")
+    s.handle_response(1.0, B, OK)
+    assert s.answered() == [B]
+
+
 def test_a_slow_tracker_does_not_keep_us_from_the_next() -> None:
     s = schedule([A], [B], [C])
     assert s.poll_announce(0.0) == (A, "started")

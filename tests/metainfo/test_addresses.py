@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from btfast.errors import InputError, RemoteError
-from btfast.metainfo.addresses import PeerAddress, decode_compact, encode_compact, parse_host_port
+from btfast.metainfo.addresses import (
+    PeerAddress,
+    decode_both,
+    decode_compact,
+    encode_both,
+    encode_compact,
+    parse_host_port,
+)
 
 calm = settings(deadline=None, derandomize=True)
 ports = st.integers(1, 65535)
@@ -95,3 +102,12 @@ def test_decoding_undoes_encoding(v4: list[PeerAddress], v6: list[PeerAddress]) 
 def test_text_reads_back_as_the_same_address(address: PeerAddress) -> None:
     assert parse_host_port(str(address)) == address
     assert ipaddress.ip_address(address.host)
+
+
+def test_addresses_of_both_families_in_one() -> None:
+    mixed = [PeerAddress("2001:db8::1", 1), PeerAddress("192.0.2.1", 6881), PeerAddress("192.0.2.2", 2)]
+    assert sorted(decode_both(encode_both(mixed))) == sorted(mixed)
+    assert decode_both(encode_both([])) == []
+    for damaged in (encode_both(mixed)[:-1], b"\xff" * 30):
+        with pytest.raises(RemoteError):
+            decode_both(damaged)
