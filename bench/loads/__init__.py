@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.loads.again import Rerun
 from bench.loads.base import Load
 from bench.loads.bulk import Bulk
 from bench.loads.flat import Flat
@@ -18,6 +19,6 @@ from bench.loads.webseed import Webpipe, Webseed
 
 _ALL: tuple[type[Load], ...] = (
     Flat, Versions, Rc4, Pipe, Crowd, Bulk, Magnets, Memory, Idle, Tracker, Seed, Swarm, Webseed, Webpipe,
-    Check, Create, Hybrid,
+    Check, Create, Hybrid, Rerun,
 )  # fmt: skip
 LOADS: dict[str, type[Load]] = {load.name: load for load in _ALL}
