@@ -1,0 +1,213 @@
+"""The worker's part in resuming, on real files: what is recorded, what is believed of it, and what is not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from btfast.storage.files import Files
+from btfast.storage.identity import ABSENT, FINAL, UNFINISHED, Identities
+from btfast.storage.messages import (
+    Answer,
+    FileSeen,
+    Known,
+    PartialPiece,
+    Recall,
+    Recalled,
+    Record,
+    Recorded,
+    Row,
+    Wanted,
+)
+from btfast.storage.recorder import MANY, Recorder
+from btfast.storage.resume_store import ResumeStore
+
+KEY = hashlib.sha256(b"info").digest()
+
+
+class Desk:
+    """A recorder and a directory with files a and b."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "data"
+        self.folder.mkdir()
+        self.store = str(folder / "state" / "resume.db")
+        self.answers: list[Answer] = []
+        self.recorder = Recorder(self.answers.append, Files(16))
+        (self.folder / "a").write_bytes(b"a" * 100)
+        (self.folder / "b.part").write_bytes(b"b" * 50)
+
+    def _ask(self, order: Recall | Record) -> Answer:
+        self.recorder.handle(order)
+        while self.recorder.busy:
+            self.recorder.step()
+        return self.answers.pop()
+
+    def record(self, *files: FileSeen, **changes: object) -> Recorded:
+        answer = self._ask(Record(1, self.store, [row(self, *files, **changes)]))
+        assert isinstance(answer, Recorded)
+        return answer
+
+    def recall(self, paths: tuple[str, ...] = ("a", "b"), key: bytes = KEY) -> Known | None:
+        answer = self._ask(Recall(2, self.store, [Wanted(key, str(self.folder), list(paths), [], ".part")]))
+        assert isinstance(answer, Recalled)
+        assert (answer.messages, answer.error) == ([], "")
+        return answer.known[0]
+
+
+A = FileSeen(0, "a", FINAL, False)
+B = FileSeen(1, "b.part", UNFINISHED, True)
+
+
+def row(desk: Desk, *files: FileSeen, **changes: object) -> Row:
+    made = Row(
+        torrent=0, key=KEY, directory=str(desk.folder), count=2, complete=False, have=b"\xc0", files=list(files), partial=[],
+        uploaded=1, downloaded=2, peers=b"", trackers=["http://one/", "http://two/"], used=7,
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **changes)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def test_files_that_are_the_same_are_recognised(desk: Desk) -> None:
+    assert desk.recall() is None
+    assert desk.record(A, B) == Recorded(1)
+    known = desk.recall()
+    assert known is not None
+    assert (known.have, known.names, known.complete) == (b"\xc0", bytes([FINAL, UNFINISHED]), False)
+    assert (known.uploaded, known.downloaded, known.trackers) == (1, 2, ["http://one/", "http://two/"])
+    assert desk.recall(key=bytes(32)) is None
+
+
+def test_rows_say_only_what_changed(desk: Desk) -> None:
+    desk.record(A, B)
+    (desk.folder / "b.part").rename(desk.folder / "b")
+    desk.record(FileSeen(1, "b", FINAL, False), complete=True)
+    known = desk.recall()
+    assert known is not None
+    assert (known.names, known.complete) == (bytes([FINAL, FINAL]), True)
+    desk.record(FileSeen(0, "", ABSENT, False))
+    known = desk.recall()
+    assert known is not None
+    assert (known.names, known.complete) == (bytes([ABSENT, FINAL]), False)
+
+
+def test_rows_of_one_torrent_in_one_order_add_up(desk: Desk) -> None:
+    desk._ask(Record(1, desk.store, [row(desk, A), row(desk, B)]))
+    known = desk.recall()
+    assert known is not None
+    assert known.names == bytes([FINAL, UNFINISHED])
+
+
+def _rewrite(path: Path) -> None:
+    path.write_bytes(b"c" * path.stat().st_size)
+
+
+def _link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _rewrite,
+        _link,
+        lambda path: path.unlink(),
+        lambda path: os.truncate(path, 10),
+        lambda path: os.utime(path),
+        lambda path: path.rename(path.with_name("other")),
+    ],
+)
+def test_files_that_changed_are_not(desk: Desk, change: Callable[[Path], None]) -> None:
+    desk.record(A, B)
+    change(desk.folder / "a")
+    known = desk.recall()
+    assert known is not None
+    assert (known.names, known.elsewhere) == (bytes([ABSENT, UNFINISHED]), False)
+
+
+def test_a_file_that_is_being_written_is_not_recognised_later(desk: Desk) -> None:
+    desk.record(A, msgspec.structs.replace(B, moving=True))
+    known = desk.recall()
+    assert known is not None
+    assert known.names == bytes([FINAL, ABSENT])
+
+
+def test_what_cannot_be_made_durable_is_not_recorded(desk: Desk) -> None:
+    desk.record(A, B)
+    answer = desk.record(FileSeen(1, "gone.part", UNFINISHED, True), have=b"\xff")
+    assert [(torrent, file) for torrent, file, _ in answer.failed] == [(0, 1)]
+    known = desk.recall()
+    assert known is not None
+    assert known.have == b"\xc0"
+
+
+def test_many_files_are_made_durable_at_once(desk: Desk) -> None:
+    count = 2 * MANY
+    names = [f"f{number}.part" for number in range(count)]
+    for name in names:
+        (desk.folder / name).write_text(name)
+    files = [FileSeen(number, name, UNFINISHED, True) for number, name in enumerate(names)]
+    assert desk.record(*files, count=count) == Recorded(1)
+    known = desk.recall(tuple(name.removesuffix(".part") for name in names))
+    assert known is not None
+    assert known.names == bytes([UNFINISHED]) * count
+
+
+def test_a_record_of_another_number_of_files_is_not_believed(desk: Desk) -> None:
+    desk.record(A, B)
+    assert desk.recall(("a", "b", "c")) is None
+    assert desk.recall(("a",)) is None
+
+
+def test_partial_pieces_come_back(desk: Desk) -> None:
+    partial = [PartialPiece(0, b"\x03", bytes(16))]
+    desk.record(A, B, partial=partial)
+    known = desk.recall()
+    assert known is not None
+    assert known.partial == partial
+
+
+def test_partial_pieces_that_make_no_sense_are_not_believed(desk: Desk) -> None:
+    desk.record(A, B)
+    store = ResumeStore(desk.store)
+    (entry,) = store.load([(KEY, str(desk.folder))])
+    assert entry is not None
+    store.save([msgspec.structs.replace(entry, partial=b"nonsense")])
+    store.close()
+    assert desk.recall() is None
+
+
+def test_who_begins_comes_before_what_is_recorded(desk: Desk) -> None:
+    desk.record(A)
+    desk.recorder.handle(Record(1, desk.store, [row(desk, B)]))
+    desk.recorder.handle(Recall(2, desk.store, [Wanted(KEY, str(desk.folder), ["a", "b"], [], ".part")]))
+    while desk.recorder.busy:
+        desk.recorder.step()
+    assert [type(answer) for answer in desk.answers] == [Recalled, Recorded]
+
+
+def test_a_store_that_cannot_be_written_is_told(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("mine")
+    assert "File exists" in desk.record(A).error
+    assert desk.recall() is None
+
+
+def test_identities_are_bytes_and_back() -> None:
+    some = Identities(3)
+    some[1] = some[0]._replace(name=FINAL, device=1 << 63, inode=2**64 - 1, size=5, mtime_ns=-7)
+    again = Identities(3, some.to_bytes())
+    assert again[1] == (FINAL, 1 << 63, 2**64 - 1, 5, -7)
+    assert again[0].name == again[2].name == ABSENT
+    assert len(again) == 3
+    with pytest.raises(ValueError, match="do not fit"):
+        Identities(2, some.to_bytes())
