@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -73,7 +74,10 @@ class Request:
 class WebServer:
     """Serves `files` (by path, with the slash in front) as long as the `with` block lasts. `bend` comes first."""
 
-    def __init__(self, files: Mapping[str, bytes], bend: Bend | None = None, *, headers: str = "") -> None:
+    def __init__(
+        self, files: Mapping[str, bytes], bend: Bend | None = None, *, headers: str = "", tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._tls = tls
         self.files = dict(files)
         self.bend = bend
         self.headers = headers
@@ -84,7 +88,7 @@ class WebServer:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._listening.settimeout(0.05)
         self.port: int = self._listening.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
@@ -126,7 +130,10 @@ class WebServer:
 
     def _serve(self, sock: socket.socket) -> None:
         buffer, count = b"", 0
-        with sock, contextlib.suppress(OSError):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            stack.enter_context(sock)
+            if self._tls is not None:
+                sock = stack.enter_context(self._tls.wrap_socket(sock, server_side=True))
             while True:
                 while b"\r\n\r\n" not in buffer:
                     data = sock.recv(65536)
