@@ -26,6 +26,7 @@ from btfast.storage.messages import (
     DEMOTE_FILE,
     DISAGREE,
     FINISH_FILE,
+    MAKE_LINK,
     MISMATCH,
     OK,
     RESTORE_PIECE,
@@ -97,7 +98,11 @@ class DiskWork:
         elif status not in (OK, MISMATCH):
             self._refused(job, errno)
             return
-        elif job.kind == FINISH_FILE:
+        elif job.kind == MAKE_LINK and status != OK:
+            self._finishing.handle_left_out()
+            why = os.strerror(errno)
+            self._warn(f"{self._layout.path(job.piece)}: the link is left out: {why}: it may lead to what is not there")
+        elif job.kind in (FINISH_FILE, MAKE_LINK):
             self._finishing.handle_finished(job.piece)
         elif job.kind == DEMOTE_FILE:
             self._record.handle_demoted(job.piece)
@@ -170,7 +175,7 @@ class DiskWork:
         problem, self._problem = self._problem, None
         if problem is not None and problem.errno == errno:
             return problem
-        on_file = job.kind in (FINISH_FILE, DEMOTE_FILE)
+        on_file = job.kind in (FINISH_FILE, DEMOTE_FILE, MAKE_LINK)
         file = job.piece if on_file else self._layout.geometry.piece_files(job.piece)[0]
         return Problem(self._layout.torrent, self._layout.path(file), os.strerror(errno), errno)
 

@@ -31,6 +31,7 @@ from btfast.errors import DestinationBusyError, Error, InternalError, Interrupte
 from btfast.frames import Frames
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
+from btfast.storage.folding import placed
 from btfast.storage.layout import PART
 from btfast.storage.messages import Known, Problem
 
@@ -218,6 +219,7 @@ class Engine(asyncio.Protocol):
                 await self._save(context, add, meta, resolved)
                 return
             try:
+                meta = placed(meta, add.directory)
                 known = await self._recall(context, add, meta)
                 if known is not None and known.complete and not add.seed and not context.settings.seeds:
                     if resolved is not None:

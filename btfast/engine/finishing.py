@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from btfast._bitfield import Bitfield
 from btfast.engine.context import Context
+from btfast.metainfo.files import File
 from btfast.metainfo.geometry import Geometry
 from btfast.storage.layout import Layout
-from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE
+from btfast.storage.marks import Marks
+from btfast.storage.messages import DEMOTE_FILE, FINISH_FILE, MAKE_LINK
 
 
 class Finishing:
     """Counts the missing pieces of each wanted file. `handle_file(file)` is called when one has its final name."""
 
     def __init__(
-        self, context: Context, layout: Layout, geometry: Geometry, handle_file: Callable[[int], None]
+        self, context: Context, layout: Layout, geometry: Geometry, files: Sequence[File], handle_file: Callable[[int], None]
     ) -> None:
         self._context = context
         self._layout = layout
@@ -26,6 +28,9 @@ class Finishing:
         self._final: set[int] = set()
         self._demoting: set[int] = set()
         self._demoted: asyncio.Event = asyncio.Event()
+        self._links: list[int] = []  # files that are links: they come last
+        self.mtimes = {file: entry.mtime for file, entry in enumerate(files) if entry.mtime is not None}  # may be added to
+        self._executable = {file for file, entry in enumerate(files) if entry.executable}
         self.left = 0  # files without their final name
 
     async def start(self, have: Bitfield, final: set[int], wrong_size: set[int]) -> None:
@@ -47,12 +52,14 @@ class Finishing:
                 self._final.add(file)
                 continue
             self.left += 1
-            if file in final or file in wrong_size:
+            if file in layout.links:
+                self._links.append(file)
+            elif file in final or file in wrong_size:
                 self._demoting.add(file)
                 self._context.workers.file_job(DEMOTE_FILE, layout.torrent, file)
             elif missing == 0:
-                self._context.workers.file_job(FINISH_FILE, layout.torrent, file)
-
+                self._finish(file)
+        self._make_links()
         if self._demoting:
             await self._demoted.wait()
 
@@ -60,7 +67,7 @@ class Finishing:
         """A worker has taken the final name from a file that is not complete, or whose length is not right."""
         self._demoting.discard(file)
         if self._missing[file] == 0:
-            self._context.workers.file_job(FINISH_FILE, self._layout.torrent, file)
+            self._finish(file)
         if not self._demoting:
             self._demoted.set()
 
@@ -69,7 +76,7 @@ class Finishing:
         for file in self._geometry.piece_files(index):
             self._missing[file] -= 1
             if self._missing[file] == 0:
-                self._context.workers.file_job(FINISH_FILE, self._layout.torrent, file)
+                self._finish(file)
 
     def handle_finished(self, file: int) -> None:
         """A worker has given the file its final name."""
@@ -77,6 +84,22 @@ class Finishing:
             self._final.add(file)
             self.left -= 1
             self._handle_file(file)
+            self._make_links()
+
+    def handle_left_out(self) -> None:
+        """A link cannot be made."""
+        self.left -= 1
+
+    def _finish(self, file: int) -> None:
+        marks = Marks(file in self._executable, self.mtimes.get(file)).pack()
+        self._context.workers.file_job(FINISH_FILE, self._layout.torrent, file, marks)
+
+    def _make_links(self) -> None:
+        """Once everything else has its place."""
+        if self._links and self.left == len(self._links):
+            links, self._links = self._links, []
+            for file in links:
+                self._context.workers.file_job(MAKE_LINK, self._layout.torrent, file)
 
     @property
     def names(self) -> list[str]:

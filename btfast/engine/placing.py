@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from btfast.config import Settings
 from btfast.engine.control import Add
+from btfast.metainfo.links import lead
 from btfast.metainfo.paths import parts_name
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
-from btfast.storage.messages import OpenTorrent
+from btfast.storage.messages import Link, OpenTorrent
 
 
 def order_of(number: int, add: Add, torrent: Torrent, selection: Selection, settings: Settings) -> OpenTorrent:
     """The order to open item `number`."""
+    root = () if torrent.single_file else (torrent.name,)
+    leading = lead(torrent.files)
+    links = [
+        Link(file, leads.text, "/".join((*root, *leads.leads_to))) if leads is not None else Link(file, "", "")
+        for file, leads in leading.items()
+    ]
     return OpenTorrent(
         torrent=number,
         directory=add.directory,
@@ -24,4 +31,5 @@ def order_of(number: int, add: Add, torrent: Torrent, selection: Selection, sett
         io=settings.io,
         parts=parts_name(torrent.name, torrent.info_hash),
         levels=selection.levels if selection.partial else b"",
+        links=links,
     )

@@ -91,7 +91,7 @@ class ActiveTorrent:
         self._web: WebSeeds | None = None
         self._exchange: PeerExchange | None = None
         self._early = EarlyPeers()
-        self._finishing = Finishing(context, self._layout, geometry, self._file_finished)
+        self._finishing = Finishing(context, self._layout, geometry, torrent.files, self._file_finished)
         self._known = known
         self._record = TorrentRecord(torrent, self._layout, self._pieces, known, self._figures, context.resuming.changed)
         self.disk = DiskWork(context, add.id, self._layout, self._finishing, self._record, self)

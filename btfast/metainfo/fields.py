@@ -11,6 +11,7 @@ from btfast.metainfo.addresses import parse_host_port
 MAX_URLS = 1000  # trackers, web seeds or nodes of one torrent
 MAX_URL_BYTES = 4096
 MAX_LENGTH = 2**63 - 1
+MAX_MTIME = 253_402_300_799  # the end of the year 9999
 
 
 def damaged(why: str, **facts: object) -> InputError:
@@ -38,6 +39,14 @@ def length_of(source: dict[bytes, Any], number: int = 0) -> int:
     if not isinstance(length, int) or not 0 <= length <= MAX_LENGTH:
         raise damaged(f"file {number} has no usable length", file=number)
     return length
+
+
+def mtime_of(source: dict[bytes, Any]) -> int | None:
+    """The `mtime` of a file, in seconds since 1970; None where there is none, or no file system could keep it."""
+    if b"mtime" not in source:
+        return None
+    value = source[b"mtime"]
+    return value if isinstance(value, int) and 0 <= value <= MAX_MTIME else None
 
 
 def raw_attr(source: dict[bytes, Any]) -> bytes:

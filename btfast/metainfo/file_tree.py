@@ -22,10 +22,11 @@ class TreeFile(NamedTuple):
     attr: str
     root: bytes | None
     symlink: list[bytes] | None
+    mtime: int | None = None
 
     def listed(self) -> ListedFile:
         """What files.place_files takes."""
-        return ListedFile(self.path, self.length, self.attr, self.symlink, self.root)
+        return ListedFile(self.path, self.length, self.attr, self.symlink, self.root, None, self.mtime)
 
 
 def read_tree(tree: object) -> list[TreeFile]:
@@ -75,11 +76,11 @@ def _file(path: list[bytes], entry: object) -> TreeFile:
     if not isinstance(length, int) or not 0 <= length <= fields.MAX_LENGTH:
         raise _damaged(path, "has no usable length")
     if not length:
-        return TreeFile(path, 0, attr, None, None)
+        return TreeFile(path, 0, attr, None, None, fields.mtime_of(entry))
     root = entry.get(b"pieces root")
     if not isinstance(root, bytes) or len(root) != HASH or root == _NO_ROOT:
         raise _damaged(path, "has no pieces root")
-    return TreeFile(path, length, attr, root, None)
+    return TreeFile(path, length, attr, root, None, fields.mtime_of(entry))
 
 
 def _damaged(path: list[bytes], why: str) -> InputError:

@@ -23,6 +23,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attr: str = ""  # as given: p pad, l symlink, x executable, h hidden
     pad: bool = False
     symlink: tuple[str, ...] | None = None  # what it points to, below the torrent's directory
+    mtime: int | None = None  # seconds since 1970
     pieces_root: bytes | None = None  # 32 bytes, of a v2 or hybrid torrent's file with bytes
 
     @property
@@ -45,6 +46,7 @@ class ListedFile(NamedTuple):
     symlink: list[bytes] | None = None
     pieces_root: bytes | None = None
     plain_path: list[bytes] | None = None  # `path` where `path.utf-8` was taken
+    mtime: int | None = None
 
 
 def list_files(entries: object) -> list[ListedFile]:
@@ -54,21 +56,37 @@ def list_files(entries: object) -> list[ListedFile]:
     return [_listed(number, entry) for number, entry in enumerate(entries)]
 
 
-def place_files(listed: Sequence[ListedFile]) -> tuple[tuple[File, ...], list[tuple[str, str]]]:
-    """The same files at safe places, and the paths that had to change: (in the torrent, as used). Raises InputError."""
+class Placed(NamedTuple):
+    """Files at safe places. `renamed`: paths that had to change, in the torrent and as used.
+
+    `folded`: files and the other paths that they get where case, or the composition of accents, does not count.
+    """
+
+    files: tuple[File, ...]
+    renamed: list[tuple[str, str]]
+    folded: tuple[tuple[int, tuple[str, ...]], ...]
+
+
+def place_files(listed: Sequence[ListedFile]) -> Placed:
+    """The same files at safe places. Raises InputError."""
     memo: dict[bytes, str] = {}
-    places = unique_paths([None if file.path is None else safe_path(file.path, memo) for file in listed])
+    safe = [None if file.path is None else safe_path(file.path, memo) for file in listed]
+    places = unique_paths(safe, fold=False)
+    folded = tuple(
+        (number, new) for number, (old, new) in enumerate(zip(places, unique_paths(places), strict=True))
+        if new is not None and new != old
+    )  # fmt: skip
     files: list[File] = []
     renamed: list[tuple[str, str]] = []
-    for (raw, length, attr, symlink, root, _), path in zip(listed, places, strict=True):
+    for (raw, length, attr, symlink, root, _, mtime), path in zip(listed, places, strict=True):
         if path is None or raw is None:
             files.append(File(path=(".pad", str(length)), length=length, attr=attr, pad=True))
             continue
         target = None if symlink is None else safe_path(symlink, memo)
-        files.append(File(path=path, length=length, attr=attr, symlink=target, pieces_root=root))
+        files.append(File(path=path, length=length, attr=attr, symlink=target, pieces_root=root, mtime=mtime))
         if "/".join(path).encode() != b"/".join(raw):
             renamed.append((printable(raw), "/".join(path)))
-    return tuple(files), renamed
+    return Placed(tuple(files), renamed, folded)
 
 
 def list_symlink(entry: dict[bytes, Any], name: int | str) -> list[bytes]:
@@ -94,7 +112,7 @@ def _listed(number: int, entry: object) -> ListedFile:
         return ListedFile(None, fields.length_of(entry, number), attr)
     if "l" in attr and b"symlink path" in entry:
         return ListedFile(path, 0, attr, list_symlink(entry, number), None, plain)
-    return ListedFile(path, fields.length_of(entry, number), attr, None, None, plain)
+    return ListedFile(path, fields.length_of(entry, number), attr, None, None, plain, fields.mtime_of(entry))
 
 
 def _elements(value: object) -> list[bytes] | None:

@@ -48,6 +48,7 @@ def read_info(info: dict[bytes, Any], info_raw: bytes) -> dict[str, Any]:
                 fields.length_of(info),
                 fields.attr_of(info),
                 plain_path=[plain] if isinstance(plain, bytes) else None,
+                mtime=fields.mtime_of(info),
             )
         ]
     else:
@@ -62,7 +63,7 @@ def read_info(info: dict[bytes, Any], info_raw: bytes) -> dict[str, Any]:
         listed = _with_roots(listed, tree)
     if single:
         listed = [listed[0]._replace(path=[name.encode()])]
-    files, changes = place_files(listed)
+    files, changes, folded = place_files(listed)
     geometry = _geometry(piece_length, [file.length for file in files], aligned=not v1)
     return {
         "info_hash": info_hash_v1 or fallback[:HASH_BYTES],
@@ -77,6 +78,7 @@ def read_info(info: dict[bytes, Any], info_raw: bytes) -> dict[str, Any]:
         "single_file": single,
         "source": fields.text(info.get(b"source")),
         "renamed": tuple(renamed if single else renamed + changes),
+        "folded": folded,
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from btfast.errors import InputError
 
@@ -95,13 +95,15 @@ def parts_name(name: str, info_hash: bytes) -> str:
     return f".{_cut(name, 180)}.{info_hash[:8].hex()}{PARTS_SUFFIX}"
 
 
-def unique_paths(paths: Sequence[tuple[str, ...] | None]) -> list[tuple[str, ...] | None]:
+def unique_paths(paths: Sequence[tuple[str, ...] | None], *, fold: bool = True) -> list[tuple[str, ...] | None]:
     """The same paths, those that clash renamed `name.1.ext`, `name.2.ext` and so on; None is a file never written.
 
-    Two paths clash when a file system may take them for one (case and accents aside), when one is a file where the
-    other needs a directory, or when one is the other's `.part`. Directories stay, and so does the first file of a name.
+    Two paths clash when they are one, with `fold` also when only a file system that does not mind case or the composition
+    of accents takes them for one; when one is a file where the other needs a directory; or when one is the other's `.part`.
+    Directories stay, and so does the first file of a name.
     Raises InputError when more than MAX_CLASHES files want one name, or for more than MAX_DIRECTORIES directories.
     """
+    key_of = _key if fold else str
     directories: set[str] = set()
     seen_parents: set[tuple[str, ...]] = set()
     keys: list[str | None] = []
@@ -109,12 +111,12 @@ def unique_paths(paths: Sequence[tuple[str, ...] | None]) -> list[tuple[str, ...
         if path is None:
             keys.append(None)
             continue
-        keys.append(_key("/".join(path)))
+        keys.append(key_of("/".join(path)))
         parent = path[:-1]
         if parent and parent not in seen_parents:
             seen_parents.add(parent)
             for depth in range(1, len(parent) + 1):
-                directories.add(_key("/".join(parent[:depth])))
+                directories.add(key_of("/".join(parent[:depth])))
             if len(directories) > MAX_DIRECTORIES:
                 raise InputError(f"more than {MAX_DIRECTORIES} directories: use another torrent")
     wanted = {key for key in keys if key is not None}
@@ -131,7 +133,7 @@ def unique_paths(paths: Sequence[tuple[str, ...] | None]) -> list[tuple[str, ...
             taken.add(key)
             made.append(path)
         else:
-            path, key = _renamed(path, key, attempts, (taken, wanted, directories))
+            path, key = _renamed(path, key, attempts, (taken, wanted, directories), key_of)
             taken.add(key)
             made.append(path)
     return made
@@ -204,8 +206,9 @@ def _free(key: str, directories: set[str], files: set[str]) -> bool:
 
 
 def _renamed(
-    path: tuple[str, ...], key: str, attempts: dict[str, int], others: tuple[set[str], set[str], set[str]]
-) -> tuple[tuple[str, ...], str]:
+    path: tuple[str, ...], key: str, attempts: dict[str, int], others: tuple[set[str], set[str], set[str]],
+    key_of: Callable[[str], str],
+) -> tuple[tuple[str, ...], str]:  # fmt: skip
     taken, wanted, _ = others
     stem, dot, extension = path[-1].rpartition(".")
     if not stem:
@@ -213,7 +216,7 @@ def _renamed(
     for number in range(attempts.get(key, 0) + 1, MAX_CLASHES + 1):
         tail = f".{number}{dot}{extension}"
         candidate = (*path[:-1], _cut(stem, FILE_BYTES - len(tail.encode())) + tail)
-        new = _key("/".join(candidate))
+        new = key_of("/".join(candidate))
         clear = not any(new in group or new + PART_SUFFIX in group for group in others)
         if clear and not (new.endswith(PART_SUFFIX) and new[: -len(PART_SUFFIX)] in taken | wanted):
             attempts[key] = number

@@ -53,6 +53,7 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
     created_by: str | None
     creation_date: int | None  # seconds since 1970
     source: str | None
+    folded: tuple[tuple[int, tuple[str, ...]], ...]  # files with other paths where case or accents do not count
     renamed: tuple[tuple[str, str], ...]  # (in the torrent, as used): the name, and paths below it, that had to change
     raw: bytes
     info_start: int
@@ -216,6 +217,15 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
         if self.single_file:
             return PurePosixPath(self.name)
         return PurePosixPath(self.name, *self.files[index].path)
+
+    def where_case_is_ignored(self) -> Self:
+        """The same torrent with names that differ also for a file system that takes `A` and `a` for one."""
+        files = list(self.files)
+        renamed = list(self.renamed)
+        for number, path in self.folded:
+            renamed.append(("/".join(files[number].path), "/".join(path)))
+            files[number] = msgspec.structs.replace(files[number], path=path)
+        return msgspec.structs.replace(self, files=tuple(files), renamed=tuple(renamed), folded=())
 
     def magnet(self) -> Magnet:
         """The magnet link of this torrent, with its trackers and web seeds (BEP 9)."""

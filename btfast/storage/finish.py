@@ -6,12 +6,13 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
 from btfast.storage.files import Files
 from btfast.storage.layout import Layout
+from btfast.storage.marks import Marks
 from btfast.storage.messages import Surveyed
 
 _SMALL = 1 << 20  # bytes of a file whose write-out is begun before its neighbours are waited for
@@ -19,19 +20,24 @@ _NO_DIRECTORY = "it is a file, not a directory"
 
 
 def finish_files(
-    files: Files, wanted: Sequence[tuple[Layout, int]], repeated: Collection[int] = ()
+    files: Files,
+    wanted: Sequence[tuple[Layout, int]],
+    repeated: Collection[int] = (),
+    marks: Mapping[int, Marks] | None = None,
 ) -> list[OSError | None]:
     """All of these files is written: makes each durable, then gives it its final name. One outcome a file.
 
     A directory is made durable once, after the last of its files was renamed. `repeated`: places in `wanted` of files
-    that a worker was finishing when it died, which may have their final names already.
+    that a worker was finishing when it died, which may have their final names already. `marks`: what those at these places
+    get besides.
     """
+    marks = marks or {}
     _begin_write_out(files, wanted)
     outcomes: list[OSError | None] = []
     parents: dict[tuple[str, ...], tuple[int, list[int]]] = {}
     for number, (layout, file) in enumerate(wanted):
         try:
-            written = _make_durable(files, layout, file, may_be_gone=number in repeated)
+            written = _make_durable(files, layout, file, marks.get(number), may_be_gone=number in repeated)
             if layout.suffix:
                 key = (layout.directory, *layout.paths[file][:-1])
                 if key not in parents:
@@ -80,7 +86,9 @@ def _begin_write_out(files: Files, wanted: Sequence[tuple[Layout, int]]) -> None
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # on dirty pages: begins to write them and does not wait
 
 
-def _make_durable(files: Files, layout: Layout, file: int, *, may_be_gone: bool) -> os.stat_result | None:
+def _make_durable(
+    files: Files, layout: Layout, file: int, marks: Marks | None, *, may_be_gone: bool
+) -> os.stat_result | None:
     """Also says which file it was; None when it may be gone from its unfinished name, and is."""
     fd = files.open_descriptor(layout.torrent, file)
     if fd is None:
@@ -95,6 +103,11 @@ def _make_durable(files: Files, layout: Layout, file: int, *, may_be_gone: bool)
     status = os.fstat(fd)
     if status.st_size != layout.lengths[file]:
         os.ftruncate(fd, layout.lengths[file])
+        if marks is not None:
+            marks.put_on(fd)
+        os.fsync(fd)
+    elif marks is not None:
+        marks.put_on(fd)
         os.fsync(fd)
     elif hasattr(os, "fdatasync"):
         os.fdatasync(fd)
@@ -189,7 +202,7 @@ def _survey_files(layout: Layout, root: int, found: Surveyed, writing: bool) -> 
     parent: int | None = root
     try:
         for file, path in enumerate(layout.paths):
-            if file in layout.pads:
+            if file in layout.pads or file in layout.links:
                 continue
             try:
                 if path[:-1] != elements:

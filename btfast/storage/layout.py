@@ -34,6 +34,7 @@ class Layout:
         self.parts_file = len(order.paths)
         self.in_parts: set[int] = set()
         self._parts = order.parts
+        self.links = {link.file: link for link in order.links}
         self._levels = order.levels
         self._slots: Slots | None = None
         self.direct = order.io != "buffered" and _O_DIRECT != 0
@@ -77,6 +78,12 @@ class Layout:
     def spans(self, piece: int, begin: int, length: int) -> list[FileSpan]:
         """Where bytes of a piece that is here are read from. IndexError."""
         if piece in self.in_parts:
+            return [FileSpan(self.parts_file, self.slots.offset(piece) + begin, length)]
+        return self.geometry.spans(piece * self.geometry.piece_length + begin, length)
+
+    def written(self, piece: int, begin: int, length: int) -> list[FileSpan]:
+        """Where bytes of a piece lie that was written, in part or whole, with this choice of files. IndexError."""
+        if self.keeps(piece):
             return [FileSpan(self.parts_file, self.slots.offset(piece) + begin, length)]
         return self.geometry.spans(piece * self.geometry.piece_length + begin, length)
 

@@ -6,13 +6,14 @@ import msgspec
 
 from btfast.frames import frame
 
-# Kinds of job records. `index` is a piece for the kinds that say so, and a file for FINISH_FILE and DEMOTE_FILE.
+# Kinds of job records. `index` is a piece for the kinds that say so, and a file for FINISH_FILE, DEMOTE_FILE and MAKE_LINK.
 WRITE_PIECE = 1  # hash the payload at `offset`; write it where it belongs if it matches `digest`
-FINISH_FILE = 2  # every byte is written: make it durable and give it its final name
+FINISH_FILE = 2  # every byte is written: make it durable and give it its final name, and the marks that `digest` packs
 DEMOTE_FILE = 3  # it has its final name but is not complete: back to the name of an unfinished file
 WRITE_PART = 4  # write the payload at `offset` into the piece as it is, from the byte that `digest` tells on
 RESTORE_PIECE = 5  # the parts file has it, with this `digest`: give the wanted files their shares of it
 SAVE_BLOCKS = 6  # as WRITE_PART, of a piece that is not whole when a run ends; where it fails nothing is lost but them
+MAKE_LINK = 7  # all other files have their final names: make this one, a symbolic link; MISMATCH: it is left out
 # `offset` of the two for files: how many workers have died over it. Each may have done it and not said so any more.
 
 # A completion record has the job's kind plus this, and one of the statuses; its detail is the errno of FAILED.
@@ -31,11 +32,22 @@ IN_PARTS = 4  # good in the parts file, and so are the shares of it that wanted 
 TO_RESTORE = 5  # good in the parts file; wanted files lack their shares
 
 
+class Link(msgspec.Struct, frozen=True, array_like=True):
+    """A symbolic link of a torrent. `text`: what stands in it; `leads_to`: the path of that, relative to the directory.
+
+    Both are empty for one that must not be made.
+    """
+
+    file: int
+    text: str
+    leads_to: str
+
+
 class OpenTorrent(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     """Where a torrent's files go. `paths` are safe, relative to `directory`, with `/` between their elements.
 
     `parts` is the name of the parts file there, "" for none. `levels`: a byte a file, 0 for one that is not wanted; empty
-    where all are.
+    where all are. Files that are symbolic links are never made but by MAKE_LINK.
     """
 
     torrent: int
@@ -49,6 +61,7 @@ class OpenTorrent(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     io: str  # "auto", "direct", "buffered"
     parts: str = ""
     levels: bytes = b""
+    links: list[Link] = []
 
 
 class CloseTorrent(msgspec.Struct, frozen=True, tag="close"):

@@ -67,7 +67,7 @@ def read_blocks(layout: Layout, partial: PartialPiece, memory: Memory, offset: i
 
 def _read(layout: Layout, open_files: dict[int, int], index: int, begin: int, room: memoryview) -> bool:
     at = 0
-    for file, offset, length in layout.geometry.spans(index * layout.geometry.piece_length + begin, len(room)):
+    for file, offset, length in layout.written(index, begin, len(room)):
         part = room[at : at + length]
         at += length
         if file in layout.pads:

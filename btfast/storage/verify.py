@@ -12,6 +12,7 @@ from btfast._plan import Plan
 from btfast._sweep import GOOD, MISSING, SHA1_DIFFERS, SHA256_DIFFERS
 from btfast.metainfo import merkle
 from btfast.metainfo.torrent import Torrent
+from btfast.storage.folding import placed
 from btfast.storage.presence import Found, Places
 from btfast.sweep import Swept, sweep_pieces, sweep_tracks
 
@@ -73,6 +74,7 @@ def verify(
 
     With `sums` also makes the SHA-256 of each file. OSError when the directory cannot be opened.
     """
+    torrent = placed(torrent, directory, writing=False)
     with Places(directory) as places:
         found = [None if file.pad else places.look(_path(torrent, number)) for number, file in enumerate(torrent.files)]
         stream = _stream(torrent)

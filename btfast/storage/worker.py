@@ -22,6 +22,8 @@ from btfast.storage.check import Checker
 from btfast.storage.files import Files, descriptor_budget
 from btfast.storage.judging import SHA1, judge_pieces
 from btfast.storage.layout import Layout
+from btfast.storage.links import make_link
+from btfast.storage.marks import Marks
 from btfast.storage.partial import mask_bytes, read_blocks
 from btfast.storage.parts import restore_piece
 from btfast.storage.recorder import Recorder
@@ -134,6 +136,8 @@ class Worker:
                 self._demote_file(job)
             elif job[0] == messages.RESTORE_PIECE:
                 self._restore_piece(job)
+            elif job[0] == messages.MAKE_LINK:
+                self._make_link(job)
         self._completions.wake()
 
     def _write_pieces(self, jobs: list[_Job]) -> None:
@@ -179,7 +183,8 @@ class Worker:
     def _finish_files(self, jobs: list[_Job]) -> None:
         known = [(job, layout) for job in jobs if (layout := self._known(job)) is not None]
         repeated = [number for number, (job, _) in enumerate(known) if job[4]]
-        outcomes = finish.finish_files(self._files, [(layout, job[3]) for job, layout in known], repeated)
+        marks = {number: Marks.unpack(job[6]) for number, (job, _) in enumerate(known) if job[6]}
+        outcomes = finish.finish_files(self._files, [(layout, job[3]) for job, layout in known], repeated, marks)
         for (job, layout), error in zip(known, outcomes, strict=True):
             self._conclude(job, layout, error)
 
@@ -203,6 +208,16 @@ class Worker:
                 self._complete(job, messages.FAILED, error.errno or errno.EIO)
             else:
                 self._complete(job, messages.OK if whole else messages.MISMATCH)
+
+    def _make_link(self, job: _Job) -> None:
+        layout = self._known(job)
+        if layout is not None:
+            try:
+                make_link(layout, job[3])
+            except OSError as error:
+                self._complete(job, messages.MISMATCH, error.errno or errno.EIO)
+            else:
+                self._complete(job, messages.OK)
 
     def _known(self, job: _Job) -> Layout | None:
         """The layout that a job is for; fails the job when there is none."""

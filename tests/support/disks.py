@@ -88,3 +88,23 @@ def unwritable(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         folder.chmod(0o755)
+
+
+@contextlib.contextmanager
+def folding_disk(where: Path) -> Iterator[Path]:
+    """A directory at `where` that takes names which differ in case for one; a visible skip where there is no such disk."""
+    where.mkdir(exist_ok=True)
+    image = where.with_suffix(".img")
+    image.write_bytes(b"")
+    os.truncate(image, 16 << 20)
+    made = subprocess.run(["mkfs.ext4", "-q", "-O", "casefold", image], capture_output=True, check=False)
+    mounted = subprocess.run(["mount", "-o", "loop", image, where], capture_output=True, check=False)
+    if made.returncode or mounted.returncode:
+        pytest.skip(f"no disk that ignores case can be mounted here: {(made.stderr or mounted.stderr).decode().strip()}")
+    try:
+        folder = where / "folder"
+        folder.mkdir()
+        subprocess.run(["chattr", "+F", folder], check=True)
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", where], check=True)

@@ -125,7 +125,7 @@ VALID: dict[str, tuple[bytes, str, str]] = {
     "v2_names_clash": (
         torrent(v2({b"A": leaf(1), b"a": leaf(2), b"b": {b"c": leaf(3)}, b"b.part": leaf(4)})),
         "root",
-        "A|a.1|b/c|b.part",
+        "A|a|b/c|b.part",
     ),
     "hybrid_multi": (
         torrent(
