@@ -24,6 +24,7 @@ from btfast.engine.listening import Listener
 from btfast.engine.opening import must_be_here
 from btfast.engine.resuming import Resuming
 from btfast.engine.torrent import ActiveTorrent
+from btfast.engine.web_sources import torrent_of
 from btfast.engine.worker_process import Job
 from btfast.engine.worker_start import StartedWorker
 from btfast.engine.workers import Workers
@@ -265,8 +266,7 @@ class Engine(asyncio.Protocol):
     async def _metadata(self, context: Context, add: Add) -> tuple[Add, Torrent, Resolving | None]:
         """The item's torrent, and where it came from its peers, those."""
         if not add.magnet:
-            data = add.data if add.data is not None else await context.trackers.fetch(add.source)
-            meta = Torrent.parse(data, what=add.source)
+            add, meta = await torrent_of(add, context.trackers)
             await self._turn(add, meta.swarm_hashes)
             return add, meta, None
         if self._magnets is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from btfast.discovery.announce import printable, tracker_name
@@ -14,14 +15,18 @@ MAX_TORRENT = 64 << 20
 TIMEOUT = 60.0
 
 
-async def fetch(client: HttpClient, url: str, *, limit: int = MAX_TORRENT, timeout: float = TIMEOUT) -> bytes:  # noqa: ASYNC109
-    """The body behind an http or https URL, at most `limit` bytes; `timeout` in seconds for the whole.
+async def fetch(
+    client: HttpClient, url: str, *, limit: int = MAX_TORRENT, timeout: float = TIMEOUT,  # noqa: ASYNC109
+    enough: Callable[[bytes], bool] | None = None,
+) -> bytes:  # fmt: skip
+    """The body behind an http or https URL, at most `limit` bytes; `timeout` in seconds for the whole. `enough`: given
+    the first bytes, whether those will do.
 
     Raises SourceNotFoundError when the server says that there is no such file (404, 410), InputError for a URL that
     is none, RemoteError for every other failure.
     """
     what = tracker_name(url) + _file_name(url)
-    response = await client.fetch(url, what=what, limit=limit, timeout=timeout)
+    response = await client.fetch(url, what=what, limit=limit, timeout=timeout, enough=enough)
     status, reason = response.status, printable(response.reason)[:60]
     if status == 200:
         return response.body

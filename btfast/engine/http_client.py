@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from btfast.engine.http_connection import Connection, Response
@@ -40,6 +40,7 @@ class _Ask(NamedTuple):
     timeout: float
     deadline: asyncio.Timeout
     urgent: bool
+    enough: Callable[[bytes], bool] | None
 
 
 class HttpClient:
@@ -63,19 +64,21 @@ class HttpClient:
         self._closed = False
 
     async def fetch(
-        self, url: str, *, what: str, limit: int, timeout: float, family: int = 0, urgent: bool = False  # noqa: ASYNC109
+        self, url: str, *, what: str, limit: int, timeout: float, family: int = 0, urgent: bool = False,  # noqa: ASYNC109
+        enough: Callable[[bytes], bool] | None = None,
     ) -> Response:  # fmt: skip
         """GET `url`, following up to 5 redirects; any other status is returned.
 
         `what` begins the message of errors. `limit` is the largest body in bytes, after decompression. `timeout`, in
         seconds, runs over all redirects, from leaving the queue. `family` (socket.AF_INET, AF_INET6) restricts the
-        addresses. `urgent` ones do not wait behind others. Raises RemoteError, one line, when there is no whole
+        addresses. `urgent` ones do not wait behind others. `enough`: given the first bytes of the body, whether those will
+        do. Raises RemoteError, one line, when there is no whole
         answer; InputError for a URL that is none.
         """
         before: Reach | None = None
         try:
             async with asyncio.timeout(None) as deadline:
-                ask = _Ask(what, limit, timeout, deadline, urgent)
+                ask = _Ask(what, limit, timeout, deadline, urgent, enough)
                 for _ in range(REDIRECTS + 1):
                     host, target = self._hosts.locate(url, what, family)
                     response, before = await self._turn(host, target, ask, before)
@@ -132,7 +135,7 @@ class HttpClient:
             if connection is None:
                 connection = await self._connect(host, ask.what, before)
             try:
-                response = await connection.exchange(data, ask.limit, ask.what)
+                response = await connection.exchange(data, ask.limit, ask.what, ask.enough)
                 if response is not None:
                     host.answered = self._loop.time()
                     return response, connection.reach

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -43,6 +44,7 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self._what = ""
         self._limit = 0
+        self._enough: Callable[[bytes], bool] | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -55,8 +57,12 @@ class Connection(asyncio.Protocol):
         self._size = 0
         self._inflate: zlib._Decompress | None = None
 
-    async def exchange(self, data: bytes, limit: int, what: str) -> Response | None:
+    async def exchange(
+        self, data: bytes, limit: int, what: str, enough: Callable[[bytes], bool] | None = None
+    ) -> Response | None:
         """Send a request and wait for its response; None when the connection was closed before a byte of it came.
+
+        `enough`, given the first bytes of a body, says whether the rest is of no interest.
 
         Raises RemoteError for anything else that is not a whole response with a body of at most `limit` bytes.
         """
@@ -64,6 +70,7 @@ class Connection(asyncio.Protocol):
             return None
         self._what = what
         self._limit = limit
+        self._enough = enough
         self.reusable = False
         self._reset()
         self._waiter = self._loop.create_future()
@@ -149,7 +156,7 @@ class Connection(asyncio.Protocol):
         self._headers_done = True
         length = headers.get(b"content-length")
         self._ends_at_eof = length is None and b"transfer-encoding" not in headers
-        if length is not None and length.isdigit() and int(length[:20]) > self._limit:
+        if length is not None and length.isdigit() and int(length[:20]) > self._limit and self._enough is None:
             self._too_large()
         encoding = headers.get(b"content-encoding", b"identity").strip().lower()
         if encoding in (b"gzip", b"x-gzip", b"deflate"):
@@ -167,6 +174,11 @@ class Connection(asyncio.Protocol):
             except zlib.error:
                 self._fail("sends broken compressed data: try again later")
                 return
+        enough, self._enough = self._enough, None
+        if enough is not None and data and self._parser.get_status_code() == 200 and enough(data):
+            waiter.set_result(Response(200, self._reason, self._headers, data))
+            self.abort()
+            return
         self._size += len(data)
         if self._size > self._limit:
             self._too_large()

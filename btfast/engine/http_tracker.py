@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from btfast import __version__
@@ -79,9 +79,12 @@ class HttpTrackers:
             raise _status_error(response, name)
         return parse_scrape(response.body, info_hashes, tracker=name)
 
-    async def fetch(self, url: str, *, limit: int = MAX_TORRENT, timeout: float = FETCH_TIMEOUT) -> bytes:  # noqa: ASYNC109
+    async def fetch(
+        self, url: str, *, limit: int = MAX_TORRENT, timeout: float = FETCH_TIMEOUT,  # noqa: ASYNC109
+        enough: Callable[[bytes], bool] | None = None,
+    ) -> bytes:  # fmt: skip
         """A file over HTTP on the same connections: see `btfast.engine.fetch.fetch`."""
-        return await fetch(self._open(), url, limit=limit, timeout=timeout)
+        return await fetch(self._open(), url, limit=limit, timeout=timeout, enough=enough)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from btfast.discovery.announce import AnnounceRequest, AnnounceResponse, ScrapedSwarm
@@ -46,9 +46,11 @@ class Trackers:
             return await self._open_udp().scrape(url, info_hashes)
         return await self._http.scrape(url, info_hashes)
 
-    async def fetch(self, url: str, *, limit: int = MAX_TORRENT) -> bytes:
+    async def fetch(
+        self, url: str, *, limit: int = MAX_TORRENT, enough: Callable[[bytes], bool] | None = None
+    ) -> bytes:
         """A file over HTTP: see `btfast.engine.fetch.fetch`."""
-        return await self._http.fetch(url, limit=limit)
+        return await self._http.fetch(url, limit=limit, enough=enough)
 
     async def close(self) -> None:
         """Give up what is under way."""

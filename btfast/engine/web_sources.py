@@ -1,0 +1,99 @@
+"""What an http(s) URL, or a file that is no .torrent, stands for: a .torrent, a Metalink, or an ordinary file with a
+.torrent beside it. The last two bring mirrors along, which become web seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+from btfast.engine.control import Add
+from btfast.errors import Error, InputError, SourceNotFoundError
+from btfast.metainfo.torrent import Torrent
+
+_LOOKS = 64  # bytes that tell what a file is
+
+Fetch = Callable[[str, bool], Awaitable[bytes | None]]  # (url, whether it may be any file, which None stands for)
+
+
+class Files(Protocol):
+    """Who fetches files over HTTP."""
+
+    async def fetch(self, url: str, *, enough: Callable[[bytes], bool] | None = None) -> bytes: ...
+
+
+async def torrent_of(add: Add, files: Files) -> tuple[Add, Torrent]:
+    """The torrent behind an item, and the item with the web seeds that were found with it. Raises btfast.Error."""
+
+    async def fetch(url: str, any_file: bool) -> bytes | None:
+        other = False
+
+        def enough(beginning: bytes) -> bool:
+            nonlocal other
+            other = is_other(beginning)
+            return other
+
+        data = await files.fetch(url, enough=enough if any_file else None)
+        return None if other else data
+
+    data = add.data
+    if data is None:
+        ordinary = not add.source.partition("?")[0].lower().endswith(".torrent")
+        data = await fetch(add.source, ordinary)
+        if data is None:
+            return await _beside(add, fetch)
+    if not add.source.lower().endswith(".torrent") and _may_be_metalink(data):
+        return await _metalink(add, data, fetch)
+    return add, Torrent.parse(data, what=add.source)
+
+
+def is_other(data: bytes) -> bool:
+    """Whether a file that begins so is neither a .torrent nor XML."""
+    return data[:1] != b"d" and not _may_be_metalink(data)
+
+
+def _may_be_metalink(data: bytes) -> bool:
+    beginning = data[:_LOOKS].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return beginning[:5].lower() in (b"<?xml", b"<meta") or (beginning[:9].lower() == b"<!doctype" and b"html" not in beginning)
+
+
+async def _beside(add: Add, fetch: Fetch) -> tuple[Add, Torrent]:
+    address, mark, query = add.source.partition("?")
+    beside = f"{address}.torrent{mark}{query}"
+    try:
+        data = await fetch(beside, False)
+    except SourceNotFoundError:
+        raise SourceNotFoundError(
+            f"{add.source}: an ordinary file, and there is no .torrent beside it: give the URL of a .torrent or Metalink"
+        ) from None
+    assert data is not None
+    torrent = Torrent.parse(data, what=beside)
+    if not torrent.single_file:
+        raise InputError(f"{beside}: a torrent of {len(torrent.files)} files, not of {add.source}: give its own URL")
+    return msgspec.structs.replace(add, web_seeds=[add.source, *add.web_seeds]), torrent
+
+
+async def _metalink(add: Add, data: bytes, fetch: Fetch) -> tuple[Add, Torrent]:
+    from btfast.metainfo.metalink import Metalink  # few need it
+
+    found = Metalink.parse(data, what=add.source)
+    add = msgspec.structs.replace(add, web_seeds=[*add.web_seeds, *found.urls])
+    failure: Error | None = None
+    for url in found.torrents[:3]:
+        try:
+            body = await fetch(url, False)
+            assert body is not None
+            torrent = Torrent.parse(body, what=url)
+        except Error as error:
+            failure = error
+            continue
+        if torrent.single_file:
+            return add, torrent
+        return msgspec.structs.replace(add, web_seeds=add.web_seeds[: -len(found.urls) or None]), torrent
+    if found.torrent is None:
+        raise failure or InputError(f"{add.source}: cannot be verified: {found.why}: get a Metalink with piece hashes")
+    if not add.web_seeds:
+        raise InputError(f"{add.source}: names no http or https URL: get another Metalink")
+    return add, Torrent.parse(found.torrent, what=add.source)

@@ -1,0 +1,173 @@
+"""Metalink 4 (RFC 5854): the mirrors and hashes of a file, and the .torrent of it where one is named.
+
+XML from strangers: no document type is accepted, so there are no entities to expand; depth, elements and text are bounded.
+Where there is no .torrent, one is made of the SHA-1 hashes of the file's pieces, or of the whole file as one piece: then
+everything else is as for any torrent with web seeds. It is private, since nobody else knows it by that info-hash.
+https://www.rfc-editor.org/rfc/rfc5854
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from xml.parsers.expat import ExpatError, ParserCreate
+
+from btfast._bencode import encode
+from btfast.errors import InputError
+
+MAX_BYTES = 64 << 20
+MAX_DEPTH = 16
+MAX_ELEMENTS = 3_000_000
+MAX_TEXT = 1 << 16
+MAX_URLS = 1000
+MAX_PIECE_LENGTH = 32767 * 16384  # as of any torrent
+_NAMESPACE = "urn:ietf:params:xml:ns:metalink"
+_SHA1 = re.compile(r"[0-9a-fA-F]{40}")
+_LAST = 999_999
+
+
+class Metalink(NamedTuple):
+    """`urls` of the file and `torrents` of it, best first. `torrent`: made of its hashes, None where those do not do."""
+
+    name: str
+    urls: tuple[str, ...]
+    torrents: tuple[str, ...]
+    torrent: bytes | None
+    why: str  # there is no torrent
+
+    @classmethod
+    def parse(cls, data: bytes, *, what: str) -> Metalink:
+        """Raises InputError."""
+        if len(data) > MAX_BYTES:
+            raise _refused(what, f"larger than {MAX_BYTES >> 20} MiB")
+        reader = _Reader()
+        parser = ParserCreate(namespace_separator=" ")
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = reader.handle_doctype
+        parser.StartElementHandler = reader.handle_start
+        parser.EndElementHandler = reader.handle_end
+        parser.CharacterDataHandler = reader.handle_text
+        try:
+            parser.Parse(data, True)
+        except ExpatError:
+            raise _refused(what, "not well-formed XML") from None
+        except _Wrong as wrong:
+            raise _refused(what, str(wrong)) from None
+        if not reader.seen:
+            raise _refused(what, "XML, but no Metalink 4")
+        if len(reader.files) != 1:
+            raise _refused(what, f"describes {len(reader.files)} files", "give one that describes one file")
+        return reader.files[0].result()
+
+
+def looks_like_xml(data: bytes) -> bool:
+    """Whether these first bytes of a file may be XML."""
+    return data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
+
+
+class _Wrong(Exception):
+    """Why it is refused."""
+
+
+class _File:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.size = -1
+        self.whole = ""  # SHA-1 of the file
+        self.piece_length = 0
+        self.kind = ""
+        self.pieces: list[str] = []
+        self.urls: list[tuple[int, int, str]] = []
+        self.torrents: list[tuple[int, int, str]] = []
+
+    def add(self, found: list[tuple[int, int, str]], priority: str, url: str) -> None:
+        url = url.strip()
+        if len(found) < MAX_URLS and url.lower().startswith(("http://", "https://")) and url.isprintable():
+            rank = int(priority) if priority.isdigit() and len(priority) < 7 else _LAST
+            found.append((rank, len(found), url.replace(" ", "%20")))
+
+    def result(self) -> Metalink:
+        torrent, why = self._torrent()
+        urls, torrents = (tuple(url for _, _, url in sorted(found)) for found in (self.urls, self.torrents))
+        return Metalink(self.name, urls, torrents, torrent, why)
+
+    def _torrent(self) -> tuple[bytes | None, str]:
+        if self.size <= 0:
+            return None, "it does not say how large the file is"
+        length, hashes = self.piece_length, self.pieces
+        if not (self.kind == "sha-1" and 0 < length <= MAX_PIECE_LENGTH and len(hashes) == -(-self.size // length)):
+            if not self.whole or self.size > MAX_PIECE_LENGTH:
+                return None, "it has no SHA-1 hashes of the file's pieces"
+            length, hashes = -(-self.size // 16384) * 16384, [self.whole]
+        if not all(_SHA1.fullmatch(digest) for digest in hashes):
+            return None, "its SHA-1 hashes are damaged"
+        name = self.name.replace("\\", "/").rpartition("/")[2] or "file"
+        info = {
+            "length": self.size, "name": name, "piece length": length, "pieces": bytes.fromhex("".join(hashes)), "private": 1,
+        }  # fmt: skip
+        return encode({"info": info}), ""
+
+
+class _Reader:
+    """expat's callbacks."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        self.files: list[_File] = []
+        self._path: list[str] = []
+        self._attributes: dict[str, str] = {}
+        self._text: list[str] = []
+        self._length = 0
+        self._elements = 0
+
+    def handle_doctype(self, *_: object) -> None:
+        raise _Wrong("it has a document type, which a Metalink must not have")
+
+    def handle_start(self, name: str, attributes: dict[str, str]) -> None:
+        self._elements += 1
+        if self._elements > MAX_ELEMENTS or len(self._path) >= MAX_DEPTH:
+            raise _Wrong("too large")
+        space, _, local = name.rpartition(" ")
+        self._path.append(local if space == _NAMESPACE else "?")
+        self._attributes = attributes
+        self._text.clear()
+        self._length = 0
+        if self._path == ["metalink"]:
+            self.seen = True
+        elif self._path == ["metalink", "file"]:
+            self.files.append(_File(attributes.get("name", "")))
+        elif self._path == ["metalink", "file", "pieces"]:
+            length = attributes.get("length", "")
+            file = self.files[-1]
+            if file.kind != "sha-1" and length.isdigit() and len(length) < 12:  # the best kind of several counts
+                file.piece_length, file.kind, file.pieces = int(length), attributes.get("type", "").lower(), []
+
+    def handle_text(self, text: str) -> None:
+        self._length += len(text)
+        if self._length > MAX_TEXT:
+            raise _Wrong("too large")
+        self._text.append(text)
+
+    def handle_end(self, _: str) -> None:
+        path, text = self._path, "".join(self._text).strip()
+        self._text.clear()
+        if len(path) > 2 and path[:2] == ["metalink", "file"]:
+            self._handle_value(self.files[-1], path[2:], text)
+        path.pop()
+
+    def _handle_value(self, file: _File, path: list[str], text: str) -> None:
+        kind = self._attributes.get("type", "").lower()
+        if path == ["size"] and text.isdigit() and len(text) < 19:
+            file.size = int(text)
+        elif path == ["hash"] and kind == "sha-1":
+            file.whole = text
+        elif path == ["pieces", "hash"]:
+            file.pieces.append(text)
+        elif path == ["url"]:
+            file.add(file.urls, self._attributes.get("priority", ""), text)
+        elif path == ["metaurl"] and self._attributes.get("mediatype", "").lower() == "torrent":
+            file.add(file.torrents, self._attributes.get("priority", ""), text)
+
+
+def _refused(what: str, why: str, remedy: str = "get it anew from where it came from") -> InputError:
+    return InputError(f"{what}: a damaged Metalink: {why}: {remedy}")

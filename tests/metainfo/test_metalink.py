@@ -1,0 +1,100 @@
+"""Metalink 4 as a value: what is taken of it, and that no XML does harm."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from btfast.errors import InputError
+from btfast.metainfo.metalink import Metalink
+from btfast.metainfo.torrent import Torrent
+
+SPACE = 'xmlns="urn:ietf:params:xml:ns:metalink"'
+BOMB = (
+    b'<?xml version="1.0"?><!DOCTYPE m [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+    b'<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="&b;"/></metalink>'
+)
+DIGEST = hashlib.sha1(b"x").hexdigest()
+
+
+def one(inside: str, name: str = "f") -> bytes:
+    return f'<metalink {SPACE}><file name="{name}">{inside}</file></metalink>'.encode()
+
+
+def test_mirrors_come_best_first_and_what_is_no_web_address_not_at_all() -> None:
+    found = Metalink.parse(
+        one(
+            '<url priority="9">http://c/</url><url>https://last/a b</url><url priority="1"> http://a/ </url>'
+            '<url priority="2">ftp://b/</url><url priority="x">http://d/</url>'
+            '<metaurl mediatype="torrent" priority="2">http://t2</metaurl><metaurl mediatype="torrent">http://t3</metaurl>'
+            '<metaurl mediatype="application/x">http://no</metaurl>'
+        ),
+        what="m",
+    )
+    assert found.urls == ("http://a/", "http://c/", "https://last/a%20b", "http://d/")
+    assert found.torrents == ("http://t2", "http://t3")
+    assert found.torrent is None
+
+
+def test_a_torrent_is_made_of_the_hashes_of_pieces() -> None:
+    pieces = f'<pieces type="sha-256" length="9"><hash>{"0" * 64}</hash></pieces>'
+    pieces += f'<pieces type="sha-1" length="100"><hash>{DIGEST}</hash><hash>{DIGEST.upper()}</hash></pieces>'
+    found = Metalink.parse(one(f"<size>150</size>{pieces}", name="a/b/file.iso"), what="m")
+    assert found.torrent is not None
+    torrent = Torrent.parse(found.torrent)
+    assert (torrent.name, torrent.total_length, torrent.piece_length, torrent.private) == ("file.iso", 150, 100, True)
+    assert torrent.pieces == bytes.fromhex(DIGEST) * 2
+
+
+def test_a_name_that_would_lead_elsewhere_does_not() -> None:
+    for name in ("../../etc/passwd", "/etc/passwd", "..", "a\\passwd"):
+        found = Metalink.parse(one(f'<size>1</size><hash type="sha-1">{DIGEST}</hash>', name=name), what="m")
+        assert found.torrent is not None
+        assert Torrent.parse(found.torrent).name not in ("..", "")
+        assert "/" not in Torrent.parse(found.torrent).name
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (BOMB, "document type"),
+        (b'<?xml version="1.0"?><metalink', "not well-formed"),
+        (b'<?xml version="1.0"?><rss/>', "no Metalink 4"),
+        (f"<metalink {SPACE}></metalink>".encode(), "describes 0 files"),
+        (f'<metalink {SPACE}><file name="a"/><file name="b"/></metalink>'.encode(), "describes 2 files"),
+        (f"<metalink {SPACE}>".encode() + b"<x>" * 100, "too large"),
+        (one("<url>" + "x" * 70_000 + "</url>"), "too large"),
+        (b"", "not well-formed"),
+    ],
+)
+def test_what_is_refused(data: bytes, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        Metalink.parse(data, what="m")
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "", "<size>0</size>", "<size>-1</size>", "<size>99999999999999999999999</size>", "<size>5</size>",
+        f'<size>5</size><pieces type="sha-1" length="0"><hash>{DIGEST}</hash></pieces>',
+        f'<size>5</size><pieces type="sha-1" length="2"><hash>{DIGEST}</hash></pieces>',
+        '<size>5</size><hash type="sha-1">abc</hash>',
+        f'<size>{1 << 40}</size><hash type="sha-1">{DIGEST}</hash>',
+    ],
+)  # fmt: skip
+def test_hashes_that_do_not_do_make_no_torrent(inside: str) -> None:
+    found = Metalink.parse(one(inside), what="m")
+    assert found.torrent is None
+    assert found.why
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    for text in (data, f"<metalink {SPACE}>".encode() + data):
+        try:
+            Metalink.parse(text, what="m")
+        except InputError as error:
+            assert error.args[0].startswith("m: ")  # noqa: PT017
