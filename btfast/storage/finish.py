@@ -103,18 +103,29 @@ def _make_durable(
     status = os.fstat(fd)
     if status.st_size != layout.lengths[file]:
         os.ftruncate(fd, layout.lengths[file])
-        if marks is not None:
-            marks.put_on(fd)
-        os.fsync(fd)
-    elif marks is not None:
+    if marks is not None:
         marks.put_on(fd)
-        os.fsync(fd)
-    elif hasattr(os, "fdatasync"):
-        os.fdatasync(fd)
-    else:
-        os.fsync(fd)
+    sync_file(fd, marks=marks is not None or status.st_size != layout.lengths[file])
     files.forget(layout.torrent, file)
     return status
+
+
+def sync_file(fd: int, *, marks: bool = False) -> None:
+    """What was written to the file, by whomever, survives a power cut from here on. OSError: some of it may be lost.
+
+    `marks`: its times and permissions, too.
+
+    Then the kernel believes that what it has in memory is on disk, so that is let go: who reads it sees what is there.
+    """
+    try:
+        if hasattr(os, "fdatasync") and not marks:
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
+    except OSError:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        raise
 
 
 def demote_file(layout: Layout, file: int, *, repeated: bool = False) -> None:

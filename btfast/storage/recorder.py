@@ -17,6 +17,7 @@ import msgspec
 
 from btfast import _disk
 from btfast.storage.files import Files
+from btfast.storage.finish import sync_file
 from btfast.storage.identity import ABSENT, FINAL, NO_FILE, UNFINISHED, Identities, Identity, identity_of
 from btfast.storage.messages import (
     Answer,
@@ -173,10 +174,7 @@ class Recorder:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             fd = os.open(os.path.join(row.directory, file.path), flags)
         try:
-            if hasattr(os, "fdatasync"):
-                os.fdatasync(fd)
-            else:
-                os.fsync(fd)
+            sync_file(fd)
         finally:
             if opened:
                 os.close(fd)

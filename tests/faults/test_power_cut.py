@@ -22,7 +22,7 @@ from btfast.metainfo.geometry import Geometry
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.resume_store import ResumeStore
 
-CUTS = int(os.environ.get("BTFAST_CRASHES", "0")) or 3
+CUTS = int(os.environ.get("BTFAST_CRASHES", "0")) or 2
 MADE = make({"big.bin": 5_000_000, "small.bin": 200_000, "sub/c.bin": 1_000_001}, name="tree")
 
 
