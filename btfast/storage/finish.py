@@ -115,7 +115,7 @@ def sync_file(fd: int, *, marks: bool = False) -> None:
 
     `marks`: its times and permissions, too.
 
-    Then the kernel believes that what it has in memory is on disk, so that is let go: who reads it sees what is there.
+    After an error the kernel takes what it has in memory for written, so that is let go: who reads the file sees the disk.
     """
     try:
         if hasattr(os, "fdatasync") and not marks:
