@@ -13,7 +13,10 @@ from btfast.storage.layout import PART
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-Kind = Literal["file", "part", "link", "missing", "other"]
+Kind = Literal["file", "part", "link", "missing", "other", "unreadable"]
+
+# A link on the way is no way, as everywhere in this package.
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK)
 
 
 class Found(NamedTuple):
@@ -22,7 +25,7 @@ class Found(NamedTuple):
     kind: Kind  # "part": unfinished; "other": what is no file, such as a directory
     path: bytes
     size: int  # -1 where it is no file
-    target: str = ""  # of a link
+    target: str = ""  # of a link; of an unreadable place, why
 
 
 class Places:
@@ -43,15 +46,20 @@ class Places:
 
     def look(self, path: tuple[str, ...]) -> Found:
         """What is at `path`, or with `.part` behind it where there is nothing."""
-        folder = self._enter(path[:-1])
         place = os.fsencode("/".join(path))
+        try:
+            folder = self._enter(path[:-1])
+        except OSError as error:
+            return Found("unreadable", place, -1, error.strerror or str(error))
         if folder is None:
             return Found("missing", place, -1)
         for suffix in ("", PART):
             try:
                 status = os.stat(path[-1] + suffix, dir_fd=folder, follow_symlinks=False)
-            except OSError:
-                continue
+            except OSError as error:
+                if error.errno in (*_NOTHING_THERE, errno.ENAMETOOLONG):  # a name that has no room for the suffix
+                    continue
+                return Found("unreadable", place, -1, error.strerror or str(error))
             if stat.S_ISREG(status.st_mode):
                 return Found("part" if suffix else "file", place + suffix.encode(), status.st_size)
             if not suffix:
@@ -64,7 +72,8 @@ class Places:
     def _enter(self, folder: tuple[str, ...]) -> int | None:
         if folder != self._folder:
             self._leave()
-            self._folder, self._fd = folder, self._open(folder)
+            self._fd = self._open(folder)
+            self._folder = folder
         return self._fd
 
     def _leave(self) -> None:
@@ -73,13 +82,15 @@ class Places:
         self._folder, self._fd = (), self.root
 
     def _open(self, folder: Sequence[str]) -> int | None:
-        """None where there is no such folder."""
+        """None where there is no such folder. OSError for one that cannot be looked into."""
         at = self.root
         for element in folder:
             try:
                 below = os.open(element, _DIRECTORY, dir_fd=at)
-            except OSError:
-                return None
+            except OSError as error:
+                if error.errno in _NOTHING_THERE:
+                    return None
+                raise
             finally:
                 if at != self.root:
                     os.close(at)
@@ -96,7 +107,10 @@ class Places:
         waiting = [folder]
         while waiting:
             where = waiting.pop()
-            fd = self._open(where.split("/"))
+            try:
+                fd = self._open(where.split("/"))
+            except OSError:
+                continue
             if fd is None:
                 continue
             try:

@@ -247,6 +247,8 @@ def _judge_file(
     def verdict(state: State, reason: str = "") -> FileVerdict:
         return FileVerdict(path, file.length, size, state, bad, missing, reason)
 
+    if place.kind == "unreadable":
+        return verdict("unreadable", place.target)
     if file.symlink is not None:
         if place.kind != "link":
             return verdict("missing" if place.kind == "missing" else "bad", "a symbolic link belongs there")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -164,6 +167,37 @@ def test_a_symbolic_link_has_to_lead_where_the_torrent_says(tmp_path: Path, targ
         (tmp_path / "t/sub/l").symlink_to(target)
     verdict = verify(Torrent.parse(encode({"info": info})), str(tmp_path))
     assert [file.state for file in verdict.files] == ["good", state]
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """As somebody whom permissions hold back: for root they would not count."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_must_not_be_read_is_not_called_missing() -> None:
+    made = make(FILES, name="t", piece_length=PIECE)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made.lay_out(folder)
+        folder.chmod(0o755)
+        (folder / "t/a").chmod(0)
+        (folder / "t/sub").chmod(0o600)
+        with nobody():
+            verdict, files = look(made, folder)
+        (folder / "t/sub").chmod(0o755)
+    assert {path: file.state for path, file in files.items()} == {
+        "t/a": "unreadable", "t/sub/b": "unreadable", "t/sub/c": "unreadable", "t/empty": "good",
+    }  # fmt: skip
+    assert all("Permission denied" in file.reason for path, file in files.items() if path != "t/empty")
+    assert verdict.missing == ((0, 5),)
 
 
 def test_a_directory_that_is_not_there_is_an_error(made: Made, tmp_path: Path) -> None:
