@@ -27,7 +27,8 @@ def run(parsed: argparse.Namespace, options: Options) -> int:
     if options["scrape"]:
         from btfast.cli.scrape import scrape
 
-        facts["swarms"] = scrape(facts["trackers"], bytes.fromhex(str(facts["info_hash"])))  # type: ignore[arg-type]
+        hashes = dict.fromkeys(str(facts[key])[:40] for key in ("info_hash", "info_hash_v2") if facts[key])
+        facts["swarms"] = scrape(facts["trackers"], [bytes.fromhex(digits) for digits in hashes])  # type: ignore[arg-type]
     if options["json"]:
         import msgspec
 

@@ -15,6 +15,7 @@ from btfast.errors import Error
 
 SECONDS = 15.0
 MAX_TRACKERS = 20
+SWARMS = ("v1", "v2")  # of a hybrid
 SCHEMES = ("http", "https", "udp")
 
 
@@ -27,10 +28,13 @@ class _Process:
         self.port = 0
 
 
-def scrape(tiers: Sequence[Sequence[str]], info_hash: bytes) -> list[dict[str, object]]:
-    """What each tracker says, those of the first tiers first, at most 20; `error` where it says nothing useful."""
+def scrape(tiers: Sequence[Sequence[str]], hashes: Sequence[bytes]) -> list[dict[str, object]]:
+    """What each tracker says, those of the first tiers first, at most 20; `error` where it says nothing useful.
+
+    `hashes`: of the swarms; of a hybrid there are two, and each tracker is asked for both.
+    """
     urls = dict.fromkeys(url for tier in tiers for url in tier if url.partition("://")[0].lower() in SCHEMES)
-    return asyncio.run(_scrape(list(urls)[:MAX_TRACKERS], info_hash))
+    return asyncio.run(_scrape(list(urls)[:MAX_TRACKERS], hashes))
 
 
 def line(swarm: dict[str, object]) -> str:
@@ -39,15 +43,20 @@ def line(swarm: dict[str, object]) -> str:
         return str(swarm["error"])
     counted = ((swarm[key], word) for key, word in (("complete", "seed"), ("incomplete", "leecher"), ("downloaded", "download")))
     counts = [plural(count, word) for count, word in counted if isinstance(count, int)]
-    return f"{swarm['tracker']}: {', '.join(counts)}"
+    which = f" ({swarm['swarm']})" if "swarm" in swarm else ""
+    return f"{swarm['tracker']}{which}: {', '.join(counts)}"
 
 
-async def _scrape(urls: list[str], info_hash: bytes) -> list[dict[str, object]]:
+async def _scrape(urls: list[str], hashes: Sequence[bytes]) -> list[dict[str, object]]:
     process = _Process()
     sockets, resolver = UdpSockets(process), Resolver(process.loop)
     trackers = Trackers(sockets, resolver)
     try:
-        return await asyncio.gather(*[_ask(trackers, url, info_hash) for url in urls])
+        answers = await asyncio.gather(*[_ask(trackers, url, info_hash) for url in urls for info_hash in hashes])
+        if len(hashes) > 1:
+            for number, answer in enumerate(answers):
+                answer["swarm"] = SWARMS[number % len(hashes)]
+        return answers
     finally:
         await trackers.close()
         sockets.close()

@@ -17,6 +17,11 @@ _RECENT = 1024  # files that stay open without a block that waits
 _WIDEST = 2048  # files that one block may lie in: opening them takes 20 ms
 
 
+def zeros(length: int) -> Segment:
+    """Bytes that are in no file."""
+    return _ZEROS, -1, 0, length
+
+
 class ServedFiles:
     """Files by (torrent, file). A descriptor is closed when it is not recent any more and no queued block uses it.
 
@@ -38,7 +43,7 @@ class ServedFiles:
         found: list[Segment] = []
         for file, offset, length in spans:
             if file in layout.pads:
-                found.append((_ZEROS, -1, 0, length))
+                found.append(zeros(length))
                 continue
             key = (layout.torrent, file)
             opened = self._recent.get(key)

@@ -8,6 +8,7 @@ from btfast._bitfield import Bitfield
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.revealing import Revealing
+from btfast.engine.served_files import zeros
 from btfast.engine.suggesting import Suggesting
 from btfast.metainfo.geometry import BLOCK, Geometry
 from btfast.storage.layout import Layout
@@ -50,7 +51,7 @@ class Serving:
 
     def _answer(self, peer: PeerConnection, index: int, begin: int, length: int, block: int) -> None:
         geometry = self._geometry
-        if index >= geometry.piece_count or not length or begin + length > geometry.piece_size(index):
+        if index >= geometry.piece_count or not length or begin + length > geometry.padded_size(index):
             self._impossible(peer, index, begin, length)
             return
         hidden = self._revealing is not None and not self._revealing.may_ask(peer, index)
@@ -66,7 +67,9 @@ class Serving:
             if not most:
                 return
             length = most
-        spans = self._layout.spans(index, begin, length)
+        # libtorrent 2.0 asks for whole blocks at the end of a v2 file, and counts on zeros.
+        gap = min(length, max(0, begin + length - geometry.piece_size(index)))
+        spans = self._layout.spans(index, begin, length - gap) if length > gap else []
         if len(spans) > FEW and length > block:  # one of many files that cannot be had is not to cost the others
             for at in range(begin, begin + length, block):
                 if not peer.closed:
@@ -86,6 +89,8 @@ class Serving:
             else:
                 peer.close("the data to serve cannot be read")
             return
+        if gap:
+            segments.append(zeros(gap))
         if block == BLOCK:
             peer.stream.send_blocks(index, begin, length, segments)
         else:

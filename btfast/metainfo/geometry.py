@@ -83,6 +83,14 @@ class Geometry:
             return self._last_size
         raise IndexError(f"piece {index} of {self.piece_count}")
 
+    def padded_size(self, index: int) -> int:
+        """Bytes in piece `index` and in the gap behind it, of which some clients believe that it can be asked for.
+
+        Raises IndexError.
+        """
+        size = self.piece_size(index)
+        return self.piece_length if self._aligned else size
+
     def block_count(self, index: int) -> int:
         """16 KiB blocks in piece `index`, the short one included. Raises IndexError."""
         if 0 <= index < self._last and not self._aligned:

@@ -112,11 +112,11 @@ def test_all_who_lie_are_banned_and_that_is_the_reason(tmp_path: Path) -> None:
 
 
 class OneBadBlock(HashPeer):
-    """The second block of each piece is wrong."""
+    """Two blocks of each piece are wrong."""
 
     def block(self, index: int, begin: int, length: int) -> bytes:
         data = super().block(index, begin, length)
-        return bytes(length) if begin == LEAF else data
+        return bytes(length) if begin in (LEAF, 128 * LEAF) else data
 
 
 def test_a_layer_of_a_torrent_file_that_does_not_lead_to_the_root_is_refused(tmp_path: Path) -> None:
@@ -301,3 +301,17 @@ async def test_a_hybrid_is_met_by_either_hash_and_upgrades_who_may_be(tmp_path: 
                 with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
                     await asker.ask(asked)  # hashes are no part of v1
             asker.writer.close()
+
+
+def test_one_bad_block_bans_its_sender_before_the_piece_is_there(tmp_path: Path) -> None:
+    """A file of one piece, which both send at the same time; the honest one's leaves tell them apart."""
+    made = make_v2(4 << 20, piece_length=4 << 20)
+    with OneBadBlock(made, rate=3_000_000) as bad, HashPeer(made, rate=3_000_000) as good:
+        outcome = run(tmp_path, *get(made.save(tmp_path), peers=(bad.address, good.address)))
+        asked = [*bad.hash_requests, *good.hash_requests]
+    assert outcome.code == 0, outcome
+    assert_arrived(made, tmp_path / "out")
+    assert changes(outcome).get("banned", set()) <= {bad.address}
+    if outcome.all("piece_failed") and len(outcome.one("piece_failed")["peers"]) > 1:
+        assert changes(outcome)["banned"] == {bad.address}
+        assert any(wanted.base == 0 for wanted in asked)

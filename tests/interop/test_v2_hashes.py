@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
+from drivers.qbittorrent import QBittorrent
+from real_peers import tracker
 from support.commands import get, run
 from support.libtorrent_peer import Libtorrent, finish, libtorrent_seeds
 from support.torrents import Made, assert_arrived
 from support.v2_torrents import make_v2
+from test_dht_libtorrent import libtorrent_node
 
 from btfast.client.session import Session
 from btfast.config import Settings
@@ -121,3 +125,40 @@ async def test_a_bare_v2_info_hash_is_enough(tmp_path: Path, encryption: str, se
         outcome = run(home, *get(text, "--encryption", encryption, peers=(f"127.0.0.1:{await seeder.port()}",)))
         assert outcome.code == 0, outcome
         assert_arrived(made, home / "out")
+
+
+@pytest.mark.parametrize("kind", ["v2 btmh", "hybrid btih"])
+def test_qbittorrent_seeds_and_we_fetch_by_magnet(tmp_path: Path, kind: str) -> None:
+    made = torrent(kind)
+    made.lay_out(tmp_path / "source")
+    with QBittorrent(tmp_path / "peer", made.save(tmp_path), tmp_path / "source") as peer:
+        peer.serves()
+        outcome = run(tmp_path, *get(link(made, kind), peers=(peer.address,)))
+        assert outcome.code == 0, (outcome, peer.last_words())
+    assert_arrived(made, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["v2 btmh", "hybrid both"])
+async def test_we_seed_and_qbittorrent_fetches_by_magnet(tmp_path: Path, kind: str) -> None:
+    """By a tracker, where both meet under the short v2 hash, or either."""
+    with tracker(tmp_path) as url:
+        made = make_v2(FILES, name="linked", piece_length=32768, hybrid=kind.startswith("hybrid"), announce=[[url]])
+        made.lay_out(tmp_path / "source")
+        where = f"{link(made, kind)}&tr={quote(url, safe='')}"
+        async with Session(
+            Settings(bind="127.0.0.1", port=0, workers=1, memory="64MiB", dht=False, lsd=False)
+        ) as session:
+            await session.add(made.torrent, tmp_path / "source", seed=True)
+            with QBittorrent(tmp_path / "peer", where, tmp_path / "out") as peer:
+                peer.delivers(made)
+
+
+@pytest.mark.parametrize("kind", ["v2 btmh", "hybrid btmh"])
+def test_the_dht_leads_to_the_seeder_by_the_short_v2_hash(tmp_path: Path, kind: str) -> None:
+    made = torrent(kind)
+    with libtorrent_node() as middle, libtorrent_node(middle.address) as peer:
+        made.lay_out(tmp_path / "source")
+        peer.add(made.torrent, tmp_path / "source", seed=True)
+        outcome = run(tmp_path, *get(link(made, kind), "--dht-bootstrap", middle.address))
+        assert outcome.code == 0, outcome
+    assert_arrived(made, tmp_path / "out")

@@ -57,6 +57,8 @@ def test_aligned_files_begin_with_a_piece_and_leave_gaps(shape: tuple[int, list[
     assert geometry.piece_count == len(pieces)
     for index, piece in enumerate(pieces):
         assert geometry.piece_size(index) == len(piece)
+        assert geometry.padded_size(index) == piece_length
+        assert Geometry(piece_length, lengths).padded_size(0) == Geometry(piece_length, lengths).piece_size(0)
         assert geometry.block_count(index) == -(-len(piece) // BLOCK)
         assert walked(geometry.piece_spans(index)) == piece
         assert geometry.piece_files(index) == range(piece[0][0], piece[0][0] + 1)
