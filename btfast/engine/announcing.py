@@ -11,6 +11,7 @@ import msgspec
 from btfast.discovery.announce import AnnounceRequest, AnnounceResponse, tracker_name
 from btfast.discovery.schedule import IMPATIENCE, Announce, TrackerSchedule
 from btfast.engine.context import Context
+from btfast.engine.resolve import literal
 from btfast.errors import Error, RemoteError
 from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.reach import Reach, reach_of
@@ -143,6 +144,8 @@ class Announcing:
             return
         self.last_error = None
         self._owner.handle_answered(announce.url)
+        if response.external_ip is not None:
+            self._context.external.handle_vote(_voter(announce.url), response.external_ip)
         if response.warning_message:
             self._warn(f"tracker warns: {response.warning_message}")
         if response.hostnames and self._naming is None:
@@ -227,3 +230,9 @@ def host_of(url: str) -> str:
     """The host in a URL, "" when there is none."""
     match = _HOST.match(url)
     return (match[1] or match[2] or "") if match else ""
+
+
+def _voter(url: str) -> str:
+    """Whose word it is when a tracker says where it sees us: a host's, or that of the owner of its domain."""
+    host = host_of(url)
+    return host if literal(host) is not None else ".".join(host.split(".")[-2:])

@@ -52,7 +52,9 @@ class Context:
         self.lsd = LocalDiscovery(self)  # opens its sockets when a torrent is old enough
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
         self.trackers = Trackers(self.udp, self.resolver, settings.bind)
-        self.dht = Dht(self, lambda message: emit(Warning(id=None, message=message)))
+        self.dht = Dht(
+            self, lambda message: emit(Warning(id=None, message=message)), moved=self.external.handle_agreed
+        )  # fmt: skip
         self._web_hosts: WebHosts | None = None
         self.workers: Workers  # these two are set by the engine before anything else runs
         self.resuming: Resuming

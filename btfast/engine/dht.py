@@ -75,12 +75,18 @@ class Listener(Protocol):
 
 
 class Dht:
-    """`warn(message)` tells the user something. `read_only`: asks, but does not answer (BEP 43)."""
+    """`warn(message)` tells the user something. `read_only`: asks, but does not answer (BEP 43). `moved(host)`: others agree
+    on where they see us.
+    """
 
-    def __init__(self, process: Process, warn: Callable[[str], None], *, read_only: bool = False) -> None:
+    def __init__(
+        self, process: Process, warn: Callable[[str], None], *, read_only: bool = False,
+        moved: Callable[[str], None] = lambda host: None,
+    ) -> None:  # fmt: skip
         self._process = process
         self._warn = warn
         self._read_only = read_only
+        self._moved = moved
         self._node: DhtNode | None = None
         self._entrances: list[PeerAddress] = []
         self._resolving: set[asyncio.Task[None]] = set()
@@ -235,6 +241,7 @@ class Dht:
             self._process.udp.send(data, unpack(endpoint))
         for event in node.poll_events():
             if isinstance(event, Moved):
+                self._moved(unpack(event.host + b"\0\0").host)
                 continue
             searcher = self._listeners.get(event.search)
             if searcher is None:

@@ -17,7 +17,7 @@ class ExternalAddress:
         self._decided = ["", ""]
 
     def handle_vote(self, voter: str, host: str) -> None:
-        """The host `voter` says that it sees us at `host`. Addresses that are not public say nothing to the public."""
+        """`voter`, an address or a domain, says that it sees us at `host`. What is not public says nothing to the public."""
         if reach_of(host) is not Reach.PUBLIC:
             return
         family = ":" in host
@@ -30,6 +30,10 @@ class ExternalAddress:
         count = sum(vote == host for vote in votes.values())
         if count >= QUORUM and 2 * count > len(votes):
             self._decided[family] = host
+
+    def handle_agreed(self, host: str) -> None:
+        """Nodes of several networks of the DHT agree on it (BEP 42): it holds until a majority of votes says otherwise."""
+        self._decided[":" in host] = host
 
     def host(self, *, v6: bool) -> str:
         """Our address of that family, "" while it is not known."""

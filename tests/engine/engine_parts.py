@@ -60,7 +60,7 @@ def small_context(**settings: Any) -> Any:
         port=0, warnings=[], rng=random.Random(1), resolver=Resolver(asyncio.get_running_loop()), external=ExternalAddress(),
     )  # fmt: skip
     context.udp = UdpSockets(context)
-    context.dht = Dht(context, context.warnings.append)
+    context.dht = Dht(context, context.warnings.append, moved=context.external.handle_agreed)
     context.lsd = LocalDiscovery(context)
     return context
 

@@ -17,16 +17,19 @@ LOOPBACK = [PeerAddress(host, 6881) for host in ("127.0.0.1", "::1")]
 NEVER = [PeerAddress("8.8.8.8", 25), PeerAddress("127.0.0.1", 22), PeerAddress("224.0.0.1", 6881)]
 NAMES = {
     "public.example": ["8.8.4.4"],
+    "one.public.example": ["8.8.4.4"],
+    "two.public.example": ["8.8.4.5"],
+    "three.public.example": ["8.8.4.6"],
     "local.example": ["192.168.0.2", "fd00::2"],
     "both.example": ["8.8.4.4", "127.0.0.1"],
 }
 
 
 class Trackers:
-    """Answers every announce with the same peers."""
+    """Answers every announce with the same peers, and sees us at one address."""
 
     async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
-        return AnnounceResponse(peers=(*LOOPBACK, *NEVER, *LOCAL, *PUBLIC))
+        return AnnounceResponse(peers=(*LOOPBACK, *NEVER, *LOCAL, *PUBLIC), external_ip="81.2.69.142")
 
 
 class Resolver:
@@ -75,3 +78,21 @@ def test_the_host_of_a_url() -> None:
     assert host_of("https://tracker.example/announce") == "tracker.example"
     assert host_of("udp://[fe80::1]:80") == "fe80::1"
     assert host_of("nonsense") == ""
+
+
+async def test_where_trackers_of_several_owners_see_us_is_our_address() -> None:
+    context: Any = small_context()
+    context.trackers, context.resolver = Trackers(), Resolver()
+
+    async def announce_to(*hosts: str) -> None:
+        for host in hosts:
+            schedule = TrackerSchedule([[f"http://{host}:6969/announce"]], context.rng, context.loop.time())
+            torrent = Torrent()
+            announcing = Announcing(context, schedule, torrent)
+            await until(lambda torrent=torrent: torrent.peers, "a tracker has answered")  # type: ignore[misc]
+            await announcing.stop()
+
+    await announce_to("8.8.4.4", "one.public.example", "two.public.example", "three.public.example")
+    assert context.external.host(v6=False) == ""
+    await announce_to("9.9.9.9")
+    assert context.external.host(v6=False) == "81.2.69.142"

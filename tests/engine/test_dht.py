@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from engine_parts import small_context, until
 
+from btfast.discovery.dht.events import Moved
 from btfast.discovery.dht.items import Item, make_value
 from btfast.discovery.dht.krpc import Contact
 from btfast.discovery.dht.state import Saved, SavedFamily, decode_state, encode_state
@@ -235,4 +236,14 @@ async def test_others_have_a_while_first_and_a_private_torrent_is_never_asked_ab
     await until(lambda: owners[0].asked, "when peers are wanted it begins")
     assert owners[1].asked == owners[2].asked == 0
     patient.stop()
+    await close(context)
+
+
+async def test_where_the_dht_sees_us_decides_whom_we_prefer() -> None:
+    context, dht = node(bind="127.0.0.1")
+    assert dht.start()
+    assert dht.node is not None
+    dht.node.tell(Moved(bytes([81, 2, 69, 142]), b"i" * 20))
+    dht.add_node(PeerAddress("127.0.0.1", 9999))
+    await until(lambda: context.external.host(v6=False) == "81.2.69.142", "our address is known")
     await close(context)

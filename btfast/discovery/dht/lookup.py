@@ -1,7 +1,7 @@
 """One iterative search in one address family: ask the nearest known, who name nearer ones, until the nearest have answered.
 
 ALPHA questions are under way at a time. One without an answer after a short time makes room for another, and counts
-again if it answers later. The search ends when the K nearest that are alive have answered, and of those whose id fits
+again if it answers later; after a longer time nothing waits for it any more, unless nobody has answered yet. The search ends when the K nearest that are alive have answered, and of those whose id fits
 their address (BEP 42) the K nearest as well: nodes that give themselves ids at will cannot end it before honest ones were
 asked, and where nobody's id fits it costs nothing.
 """
@@ -23,7 +23,7 @@ MAX_QUESTIONS = 200  # of one search
 MAX_NAMED = 16  # nodes of one answer that are looked at
 PER_NETWORK = 2  # candidates of one /24 or /48
 
-FRESH, ASKED, SLOW, ANSWERED, FAILED = range(5)
+FRESH, ASKED, SLOW, LATE, ANSWERED, FAILED = range(6)
 
 
 class Candidate:
@@ -59,6 +59,7 @@ class Lookup:
         self._networks: dict[bytes, int] = {}
         self._under_way = 0  # asked and not slow
         self._slow = 0
+        self._late = 0
         self._fresh = 0
         self.ended = False  # nothing more is wanted
         self.questions = 0
@@ -110,7 +111,7 @@ class Lookup:
         window: list[Candidate] = []
         alive = fitting = 0
         for candidate in self._order:
-            if candidate.state == FAILED:
+            if candidate.state in (LATE, FAILED):
                 continue
             if alive >= K and not candidate.fits:
                 continue
@@ -145,6 +146,8 @@ class Lookup:
             return True
         if self._under_way:
             return False
+        if self._late and not self.answers:
+            return False
         return not self._slow or not any(
             candidate.state == SLOW and (candidate.rank >= 0 or not self.answers) for candidate in self._window()
         )
@@ -168,11 +171,15 @@ class Lookup:
             self.add(islice(contacts, MAX_NAMED), candidate.hop + 1)
 
     def handle_slow(self, candidate: Candidate) -> None:
-        """It has not answered yet."""
+        """It has not answered yet; the second time nothing waits for it any more."""
         if candidate.state == ASKED:
             candidate.state = SLOW
             self._under_way -= 1
             self._slow += 1
+        elif candidate.state == SLOW:
+            candidate.state = LATE
+            self._slow -= 1
+            self._late += 1
 
     def handle_failure(self, candidate: Candidate) -> None:
         """It has not answered. Another endpoint of its host may be tried: perhaps somebody named a wrong one on purpose."""
@@ -185,6 +192,8 @@ class Lookup:
             self._under_way -= 1
         elif candidate.state == SLOW:
             self._slow -= 1
+        elif candidate.state == LATE:
+            self._late -= 1
 
     def closest(self) -> list[Candidate]:
         """Those to store something at: of the ones that answered with a token the K nearest, and the K nearest that fit."""

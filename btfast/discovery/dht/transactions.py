@@ -10,6 +10,7 @@ from btfast.discovery.dht.endpoints import Endpoint, host_key
 from btfast.discovery.dht.krpc import Contact, Reply
 
 SHORT = 1.0  # seconds after which a question does not hold up others any more
+LATE = 2.5  # seconds after which a search that has had other answers ends without this one
 FINAL = 6.0  # seconds after which no answer is waited for
 ID_BYTES = 4  # two would do to tell questions apart; four are harder to guess
 MAX_QUESTIONS = 2000  # under way
@@ -48,6 +49,7 @@ class Transactions:
         self._open: dict[bytes, Question] = {}
         self._hosts: dict[bytes, int] = {}
         self._short: deque[Question] = deque()
+        self._late: deque[Question] = deque()
         self._final: deque[Question] = deque()
 
     def __len__(self) -> int:
@@ -92,11 +94,14 @@ class Transactions:
             del self._hosts[key]
 
     def poll_slow(self, now: float) -> Question | None:
-        """One that has had no answer for SHORT seconds, each once."""
-        while self._short and (not self._short[0].open or self._short[0].sent + SHORT <= now):
-            question = self._short.popleft()
-            if question.open:
-                return question
+        """One that has had no answer for SHORT seconds, each once; and once again after LATE seconds."""
+        for waiting, patience, behind in ((self._short, SHORT, self._late), (self._late, LATE, None)):
+            while waiting and (not waiting[0].open or waiting[0].sent + patience <= now):
+                question = waiting.popleft()
+                if question.open:
+                    if behind is not None:
+                        behind.append(question)
+                    return question
         return None
 
     def poll_failed(self, now: float) -> Question | None:
@@ -110,9 +115,10 @@ class Transactions:
 
     def deadline(self) -> float | None:
         """When one of the polls has something next."""
-        for waiting in (self._short, self._final):
+        times = []
+        for waiting, patience in ((self._short, SHORT), (self._late, LATE), (self._final, FINAL)):
             while waiting and not waiting[0].open:
                 waiting.popleft()
-        short = self._short[0].sent + SHORT if self._short else None
-        final = self._final[0].sent + FINAL if self._final else None
-        return min((time for time in (short, final) if time is not None), default=None)
+            if waiting:
+                times.append(waiting[0].sent + patience)
+        return min(times, default=None)
