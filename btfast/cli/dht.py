@@ -1,4 +1,4 @@
-"""Run a DHT node that others can begin with; `get-peers HASH` looks up once and prints."""
+"""Run a DHT node that others can begin with; `get-peers HASH`, `get TARGET`, `put VALUE` look up or store once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
 
+    from btfast.cli.dht_items import Get, Put
     from btfast.config import Settings
     from btfast.discovery.dht.events import Event, SearchEnded
     from btfast.engine.dht import Dht
@@ -25,7 +26,15 @@ NO_ANSWER_SECONDS = 15.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("words", nargs="*", metavar="get-peers HASH", help="look up the peers of an info-hash, and end")
+    parser.add_argument(
+        "words", nargs="*", metavar="get-peers HASH | get TARGET | put VALUE",
+        help="look up the peers of an info-hash, or a stored value (by 40 hexadecimal digits, or by its owner's public key of "
+        "64), or store a value of at most 1000 bytes (-: standard input), and end",
+    )  # fmt: skip
+    parser.add_argument(
+        "--key", metavar="FILE", help="put: the private key of a value that can be changed later; made when it is not there"
+    )
+    parser.add_argument("--salt", default="", help="get, put: tells apart the values of one key")
 
 
 def run(parsed: argparse.Namespace, options: Options) -> int:
@@ -35,9 +44,16 @@ def run(parsed: argparse.Namespace, options: Options) -> int:
     words = parsed.words
     if not words:
         return asyncio.run(_serve(options))
-    if words[0] != "get-peers" or len(words) != 2:
-        raise InputError(f"dht: {' '.join(words)}: not understood: write `btfast dht` or `btfast dht get-peers HASH`")
-    return asyncio.run(_look_up(_info_hash(words[1]), options))
+    if len(words) == 2 and words[0] == "get-peers":
+        return asyncio.run(_look_up(_info_hash(words[1]), options))
+    if len(words) == 2 and words[0] in ("get", "put"):
+        from btfast.cli.dht_items import Get, Put
+
+        task = Get(words[1], parsed.salt) if words[0] == "get" else Put(words[1], parsed.salt, parsed.key)
+        return asyncio.run(_item(task, options))
+    raise InputError(
+        f"dht: {' '.join(words)}: not understood: write `btfast dht`, or one of `get-peers HASH`, `get TARGET`, `put VALUE`"
+    )
 
 
 def _info_hash(text: str) -> bytes:
@@ -194,6 +210,29 @@ async def _look_up(info_hash: bytes, options: Options) -> int:
     if end is None or not end.answers:
         raise RemoteError("dht: no node has answered: check the network, or name a node with --dht-bootstrap HOST:PORT")
     return _report(info_hash, end, options)
+
+
+async def _item(task: Get | Put, options: Options) -> int:
+    """Gets or puts one value."""
+    import asyncio
+
+    process, dht = _open(options, read_only=True)
+    try:
+        async with asyncio.timeout(LOOK_UP_SECONDS):
+            result = await task.run(dht, process.loop)
+    except TimeoutError:
+        raise RemoteError("dht: no answer for a minute: try again later") from None
+    finally:
+        await dht.close()
+        process.close()
+    if options["json"]:
+        _print_json(result.event)
+    else:
+        sys.stdout.buffer.write(result.printed)
+        sys.stdout.buffer.flush()
+        if not options["quiet"]:
+            print(f"btfast: dht: {result.said}", file=sys.stderr, flush=True)
+    return 0
 
 
 def _report(info_hash: bytes, end: SearchEnded, options: Options) -> int:

@@ -50,7 +50,13 @@ def test_one_node_begins_with_another_and_keeps_it(tmp_path: Path) -> None:
     [
         (("find",), 2, "dht: find: not understood"),
         (("get-peers",), 2, "not understood"),
-        (("get-peers", "abc"), 2, "not 40 hexadecimal"),
+        (("get", "abc"), 2, "40 hexadecimal digits"),
+        (("put", "x" * 1000), 2, "1000 at most"),
+        (("put", "x", "--salt", "a"), 2, "--key"),
+        (("put", "x", "--key", "k", "--salt", "s" * 65), 2, "64 at most"),
+        (("put", "x", "--key", "nowhere/key"), 6, "nowhere/key"),
+        (("get", HASH), 3, "no node has answered"),
+        (("get-peers", "abc"), 2, "hexadecimal"),
         (("get-peers", HASH, "--dht-bootstrap", "nonsense"), 2, "dht-bootstrap 'nonsense'"),
         (("get-peers", HASH, "--dht-bootstrap", "127.0.0.1:99999"), 2, "dht-bootstrap"),
         (("get-peers", HASH), 3, "no node has answered"),
@@ -60,3 +66,28 @@ def test_one_node_begins_with_another_and_keeps_it(tmp_path: Path) -> None:
 def test_what_cannot_work_is_said_in_one_line(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
     outcome = run(tmp_path, "dht", *LOCAL, *words)
     assert said in outcome.error(code)
+
+
+def test_values_are_stored_found_and_changed(tmp_path: Path) -> None:
+    with running(tmp_path, "dht", *LOCAL, "--json") as node:
+        assert node.process.stdout is not None
+        (address,) = json.loads(node.process.stdout.readline())["addresses"]
+        there = (*LOCAL, "--dht-bootstrap", address)
+        stored = run(tmp_path, "dht", "put", "hello there", *there)
+        assert (stored.code, len(stored.out.strip())) == (0, 40)
+        assert "stored at 1 node" in stored.err
+        assert run(tmp_path, "dht", "get", stored.out.strip(), *there).out == "hello there"
+        assert run(tmp_path, "dht", "get", HASH, *there).error(3).startswith("btfast: error: dht: nobody has a value")
+        keys = set()
+        for version in ("first", "second"):
+            put = run(tmp_path, "dht", "put", version, "--key", "my.key", "--salt", "news", *there, "--json")
+            told = json.loads(put.out)
+            keys.add(told["key"])
+            got = json.loads(run(tmp_path, "dht", "get", told["key"], "--salt", "news", *there, "--json").out)
+            assert bytes.fromhex(got["value"]) == b"%d:%s" % (len(version), version.encode())
+            assert (got["key"], got["seq"]) == (told["key"], told["seq"])
+        assert len(keys) == 1
+        assert (tmp_path / "my.key").stat().st_mode & 0o777 == 0o600
+        assert run(tmp_path, "dht", "get", keys.pop(), *there).code == 3  # it has another salt
+        (tmp_path / "bad.key").write_text("12")
+        assert "not a key" in run(tmp_path, "dht", "put", "x", "--key", "bad.key", *there).error(2)

@@ -1,9 +1,10 @@
 """One iterative search in one address family: ask the nearest known, who name nearer ones, until the nearest have answered.
 
 ALPHA questions are under way at a time. One without an answer after a short time makes room for another, and counts
-again if it answers later; after a longer time nothing waits for it any more, unless nobody has answered yet. The search ends when the K nearest that are alive have answered, and of those whose id fits
-their address (BEP 42) the K nearest as well: nodes that give themselves ids at will cannot end it before honest ones were
-asked, and where nobody's id fits it costs nothing.
+again if it answers later; after a longer time nothing waits for it any more, unless nobody has answered yet. The search
+ends when the K nearest that are alive have answered, and of those whose id fits their address (BEP 42) the K nearest as
+well: nodes that give themselves ids at will cannot end it before honest ones were asked, and where nobody's id fits it
+costs nothing.
 """
 
 from __future__ import annotations
