@@ -13,6 +13,7 @@ from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.hash_exchange import HashExchange
 from btfast.engine.large_pieces import LargePieces, fingerprints, is_large, lead_of
+from btfast.engine.padding import padding_of
 from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
@@ -69,6 +70,7 @@ class Fetching:
         self._slots: dict[int, Slot] = {}
         large = is_large(self._geometry.piece_length, context.arena.size)
         self._large = LargePieces(context, number, torrent, self) if large else None
+        self._padding = None if large else padding_of(torrent)
         self._suspects = BadBlocks()
         self._paused = False
         # Nothing is fetched that cannot be verified: a hybrid's pieces can, by its v1 half.
@@ -157,7 +159,7 @@ class Fetching:
             return True
         picker = self.picker
         self._arena_full = False
-        runs = picker.pick(peer.number, room)
+        runs = self._pick(peer.number, room)
         aside = picker.took_over  # others have been asked for these blocks: they must not land where theirs do
         self._drop_abandoned()
         if not runs:
@@ -179,6 +181,18 @@ class Fetching:
         peer.pipeline.handle_requested(now, asked)
         peer.flush()
         return True
+
+    def _pick(self, number: int, room: int) -> list[BlockRun]:
+        """What to ask of the peer."""
+        if self._padding is None:
+            return self.picker.pick(number, room)
+        return self._padding.pick(lambda blocks: self.picker.pick(number, blocks), room, lambda run: self._pad(number, run))
+
+    def _pad(self, number: int, run: BlockRun) -> None:
+        """Blocks of pads count as come from the peer that was picked for them."""
+        slot, begin = self._slots[run.index], run.first * BLOCK
+        slot.write(begin, bytes(min(run.count * BLOCK, slot.length - begin)))
+        self._landed(run, self.picker.received(number, run).whole)
 
     def _retry(self, peer: PeerConnection) -> bool:
         return self.fill(peer, self._context.loop.time())

@@ -61,7 +61,7 @@ def test_halves_that_disagree_are_found_on_disk(tmp_path: Path) -> None:
 def test_a_download_that_was_interrupted_goes_on_from_what_is_right(tmp_path: Path, hybrid: bool) -> None:
     made = make_v2(900_001, hybrid=hybrid)
     torrent = made.save(tmp_path)
-    with ScriptedPeer(made, rate=400_000) as peer:
+    with ScriptedPeer(made, rate=600_000) as peer:
         with running(tmp_path, *get(torrent, "-q", peers=(peer.address,))) as command:
             command.until(lambda: peer.blocks_sent > 20, "some blocks were sent")
             command.engine.kill()

@@ -10,7 +10,7 @@ import pytest_asyncio
 from real_peers import tracker
 from support.commands import Outcome, get, run
 from support.libtorrent_peer import Libtorrent, finish, libtorrent_seeds
-from support.torrents import Made, assert_arrived
+from support.torrents import Made, assert_arrived, tree
 from support.v2_torrents import make_v2
 
 from btfast.client.session import Session
@@ -21,16 +21,16 @@ LOCAL = Settings(bind="127.0.0.1", port=0, workers=1, memory="32MiB", trackers=F
 ENCRYPTED = {"out_enc_policy": 0, "in_enc_policy": 0, "allowed_enc_level": 2}
 SHAPES: dict[str, dict[str, object]] = {
     "one odd file": {"files": 1_000_003},
-    "less than a block": {"files": 100},
-    "less than a piece, three blocks": {"files": 40_000},
-    "a last block of one byte": {"files": 20 * 16384 + 1, "piece_length": 32768},
     "pieces of 16 KiB": {"files": 700_001, "piece_length": 16384},
     "pieces of 4 MiB": {"files": 9 * MIB + 17, "piece_length": 4 * MIB},
     "a directory": {
-        "files": {"a": 70_001, "b/c": 1, "b/d/e": 33_333, "f": 0, "g": 200_000, "h": 65536, "i": 131072, "j": 0},
+        "files": {
+            "a": 70_001, "b/c": 1, "b/d/e": 33_333, "f": 0, "g": 200_000, "h": 65536, "i": 131072, "j": 0, "k": 40_000,
+            "l": 81_921,
+        },
         "name": "odd",
     },
-    "100 small files": {"files": {f"{n % 7}/{n}.bin": n * 701 % 50_000 for n in range(100)}, "name": "many"},
+    "50 small files": {"files": {f"{n % 7}/{n}.bin": n * 1401 % 50_000 for n in range(50)}, "name": "many"},
 }
 
 
@@ -112,15 +112,33 @@ async def test_btfast_fetches_from_btfast(tmp_path: Path, hybrid: bool, seeder: 
     fetch(tmp_path, made, peers=(f"127.0.0.1:{await seeder.port()}",))
 
 
-@pytest.mark.parametrize("io", ["direct", "buffered"])
-def test_each_way_of_writing_is_the_same(tmp_path: Path, io: str, hybrid: bool) -> None:
+def test_writing_through_the_page_cache_is_the_same(tmp_path: Path, hybrid: bool) -> None:
     files = {"a.bin": 3 * MIB + 4097, "b.bin": 5, "c.bin": 2 * MIB + 1}
     made = make_v2(files, name="written", piece_length=256 << 10, hybrid=hybrid)
     with libtorrent_seeds(made, tmp_path / "source") as seeder:
-        fetch(tmp_path, made, "--io", io, peers=(seeder.address,))
+        fetch(tmp_path, made, "--io", "buffered", peers=(seeder.address,))
 
 
 def test_pieces_larger_than_memory_are_read_back(tmp_path: Path, hybrid: bool) -> None:
     made = make_v2({"a": 17 * MIB + 5, "b": 100_000}, name="large", piece_length=16 * MIB, hybrid=hybrid)
     with libtorrent_seeds(made, tmp_path / "source") as seeder:
         fetch(tmp_path, made, "--memory", "40MiB", peers=(seeder.address,))
+
+
+def test_pads_of_a_hybrid_are_not_asked_for(tmp_path: Path) -> None:
+    """60 small files in pieces of 256 KiB: 15 MiB of pads."""
+    files = {f"{n}": n * 977 % 40_000 + 1 for n in range(60)}
+    made = make_v2(files, name="pads", piece_length=256 << 10, hybrid=True)
+    with libtorrent_seeds(made, tmp_path / "source") as seeder:
+        outcome = fetch(tmp_path, made, peers=(seeder.address,))
+    assert outcome.one("complete")["downloaded"] < len(made.data) + 60 * 16384
+
+
+def test_chosen_files_arrive_first_and_the_rest_later(tmp_path: Path, hybrid: bool) -> None:
+    made = make_v2({"a": 400_000, "b/c": 70_000, "d": 5, "e": 0, "f": 131072}, name="t", hybrid=hybrid)
+    with libtorrent_seeds(made, tmp_path / "source") as seeder:
+        words = ("--select", "*/c", "--select", "d")
+        chosen = run(tmp_path, *get(made.save(tmp_path), *words, peers=(seeder.address,)))
+        assert chosen.code == 0, chosen
+        assert sorted(tree(tmp_path / "out")) == ["t/b/c", "t/d"]
+        fetch(tmp_path, made, peers=(seeder.address,))
