@@ -54,6 +54,16 @@ class ServedFiles:
             found.append((opened, opened.fd, offset, length))
         return found
 
+    def read_ahead(self, layout: Layout, spans: list[FileSpan]) -> None:
+        """Has the kernel begin to read these bytes. What cannot be opened will be told to who asks for it."""
+        try:
+            found = self.segments(layout, spans)
+        except OSError:
+            return
+        for file, _, offset, length in found:
+            if isinstance(file, ServedFile):
+                file.read_ahead(offset, length)
+
     def _reopen(self, layout: Layout, key: tuple[int, int]) -> ServedFile:
         opened = self._live.get(key)
         if opened is None:

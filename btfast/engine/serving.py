@@ -18,6 +18,8 @@ from btfast.wire.extensions import OUR_REQQ
 from btfast.wire.messages import MAX_BLOCK
 
 FEW = 8  # files that a run of blocks may lie in
+AHEAD = 4 << 20  # bytes of a piece that are read from the disk before they are asked for
+UNREAD = 48 << 20  # bytes that were read for a peer and have not left: as much as it may ask for, and some ahead
 
 
 class Serving:
@@ -35,6 +37,7 @@ class Serving:
         self._plans: tuple[Revealing | Suggesting, ...] = tuple(one for one in (revealing, suggesting) if one is not None)
         self._unreadable: set[int] = set()  # pieces that were verified, and whose files have gone since
         self.handle_lost: Callable[[int, str], None] = lambda index, why: None
+        self._ahead: dict[int, tuple[int, int, int, int]] = {}  # of each peer: the range that was read ahead, all bytes that were
         self._uploaded_gone = 0  # by peers that have left
         self.rate = Rate(context.loop.time())
 
@@ -91,10 +94,28 @@ class Serving:
             return
         if gap:
             segments.append(zeros(gap))
+        if length > gap:
+            self._read_ahead(peer, index, begin, begin + length - gap)
         if block == BLOCK:
             peer.stream.send_blocks(index, begin, length, segments)
         else:
             peer.stream.send_block(index, begin, length, segments)
+
+    def _read_ahead(self, peer: PeerConnection, index: int, begin: int, end: int) -> None:
+        """Whoever asks for a block of a piece asks for the rest: the disk begins while others are being sent.
+
+        Not for long, where a peer does not: blocks here and there are not to keep a disk busy with what nobody reads.
+        """
+        piece, first, last, sum_ahead = self._ahead.get(peer.number, (-1, 0, 0, 0))
+        if piece == index and first <= begin and end <= last:
+            return
+        last = max(end, min(begin + AHEAD, self._geometry.piece_size(index)))
+        if sum_ahead + last - begin > peer.stream.payload_sent + UNREAD:
+            last = end
+        self._ahead[peer.number] = (index, begin, last, sum_ahead + last - begin)
+        spans = self._layout.spans(index, begin, last - begin)
+        if len(spans) <= FEW:
+            self._context.served.read_ahead(self._layout, spans)
 
     def _impossible(self, peer: PeerConnection, index: int, begin: int, length: int) -> None:
         peer.close(f"it asked for bytes {begin}+{length} of piece {index}, which do not exist")
@@ -122,6 +143,7 @@ class Serving:
 
     def peer_left(self, peer: PeerConnection) -> None:
         self._uploaded_gone += peer.stream.payload_sent
+        self._ahead.pop(peer.number, None)
         for plan in self._plans:
             plan.peer_left(peer)
 

@@ -191,7 +191,7 @@ cdef class Outbox:
             if i == self.blocks.end or not allowed:
                 break
             if room == 0:
-                room = <size_t>part.left + part.rest
+                room = <size_t>min(<uint64_t>part.left + part.rest, allowed)
                 place = self._find(&part, &room, &used)
                 if room == 0:
                     if n == 0:
