@@ -66,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     check: bool = False  # hash what is there first, also under final names
     encryption: Literal["off", "allow", "require"] = "allow"  # of connections to peers, both ways (MSE)
     reuse: tuple[str, ...] = ()  # directories of files that may be copied instead of fetched
+    accept_stale: tuple[str, ...] = ()  # globs of files to take as they are where a web seed has other versions of them
     in_place: bool = False  # write under the final names, without .part
     state: str = ""  # directory for what is worth keeping between runs; empty = btfast in the XDG state directory
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from btfast.metainfo.selection import WantedKeywords
 
 OPTIONS = (
-    "output", "input", "jobs", "peer", "web-seed", *SELECTION, "check", "reuse", "in-place", "metadata-only", "dry-run",
-    *NETWORK, *OUTPUT,
+    "output", "input", "jobs", "peer", "web-seed", "accept-stale", *SELECTION, "check", "reuse", "in-place", "metadata-only",
+    "dry-run", *NETWORK, *OUTPUT,
 )  # fmt: skip
 
 

@@ -45,6 +45,7 @@ _GLOB = "such as '*.iso', 'docs' or 'docs/**/*.txt'"
 _MSE = "connections that nobody can read on their way (default allow: where a peer wants them)"
 _RATE = "all torrents together, such as 10MiB or 800K a second"
 _DISK = "that a full or failing disk is waited for before an item fails"
+_STALE = "take files that a web seed has in another version as they are, not verified; again for more"
 _TIMEOUT = "without any source of data before an item fails"
 
 TABLE = (
@@ -53,6 +54,7 @@ TABLE = (
     Option("jobs", "whole", "torrents active at once (default 100)", field="jobs", short="j", metavar="N"),
     Option("peer", "list", "a peer to try besides the trackers'; again for more", metavar="HOST:PORT"),
     Option("web-seed", "list", "a web server that has the files, too (BEP 19); again for more", metavar="URL"),
+    Option("accept-stale", "list", _STALE, field="accept_stale", metavar="GLOB"),
     Option("data", "text", "directory that holds the complete data (default .)", metavar="DIR", default="."),
     Option("files", "list", "only these, by index as `btfast info` shows them; again for more", metavar="0,3-7"),
     Option("select", "list", f"only files that it names, {_GLOB}; again for more", metavar="GLOB"),

@@ -102,6 +102,15 @@ class Finishing:
                 self._context.workers.file_job(MAKE_LINK, self._layout.torrent, file)
 
     @property
+    def unfinished(self) -> list[int]:
+        """Wanted files that are not complete; links do not count."""
+        layout = self._layout
+        return [
+            file for file in range(len(layout.lengths))
+            if file not in self._final and file not in layout.pads and file not in layout.links and layout.wants(file)
+        ]  # fmt: skip
+
+    @property
     def names(self) -> list[str]:
         """The finished files, relative to the directory."""
         return ["/".join(self._layout.paths[file]) for file in sorted(self._final)]

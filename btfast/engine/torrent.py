@@ -40,7 +40,7 @@ from btfast.engine.swarms import Swarms
 from btfast.engine.taking_over import take_over
 from btfast.engine.telling import Telling
 from btfast.engine.unchoking import Unchoking
-from btfast.engine.web_opening import open_web_seeds
+from btfast.engine.web_opening import begin_accepting, open_web_seeds
 from btfast.errors import Error, VerificationError
 from btfast.events import Complete, FileDone, Peer, Progress, Warning
 from btfast.metainfo.addresses import PeerAddress
@@ -89,6 +89,7 @@ class ActiveTorrent:
         self._lines = context.lines()
         self._peers.cap(*self._lines)
         self._web: WebSeeds | None = None
+        self._accepting: asyncio.Task[list[str]] | None = None
         self._exchange: PeerExchange | None = None
         self._early = EarlyPeers()
         self._finishing = Finishing(context, self._layout, geometry, torrent.files, self._file_finished)
@@ -137,7 +138,7 @@ class ActiveTorrent:
             await self._leave("stopped")
         return Complete(
             id=self._add.id, source=self._add.source, name=torrent.name, info_hash=torrent.info_hash.hex(),
-            directory=self._add.directory, files=self._finishing.names, bytes=self._selected.total,
+            directory=self._add.directory, files=[*self._finishing.names, *self._accepted], bytes=self._selected.total,
             downloaded=self._downloaded, uploaded=self._uploaded, wasted=self._wasted, reused=self._reused, seconds=seconds,
             rate=self._downloaded / seconds, limited_by=verdict,
         )  # fmt: skip
@@ -222,6 +223,7 @@ class ActiveTorrent:
         )  # fmt: skip
         self._web = self._blaming.web = open_web_seeds(context, self._add, torrent, self._fetching, self._lines[1])
         if self._web is not None:
+            self._web.mtimes = self._finishing.mtimes
             self._web.fill(context.loop.time())
         self._patience = Patience(context, torrent.name, self._peers, self._finding, self._web, hashes)
         self._early.release(self._peers, context.loop.time())
@@ -260,6 +262,8 @@ class ActiveTorrent:
                 self._fetching.pause()
             self._early.close()
             self._peers.close(reason)
+            if self._accepting is not None:
+                self._accepting.cancel()
             if self._web is not None:
                 self._web.close(reason)
             if self._fetching is not None:
@@ -382,6 +386,12 @@ class ActiveTorrent:
         return self._fetching.wasted if self._fetching is not None else 0
 
     @property
+    def _accepted(self) -> list[str]:
+        """Files that were taken as they are."""
+        accepting = self._accepting
+        return accepting.result() if accepting is not None and accepting.done() and not accepting.cancelled() else []
+
+    @property
     def _from_web(self) -> int:
         return self._web.received if self._web is not None else 0
 
@@ -447,8 +457,18 @@ class ActiveTorrent:
             return
         busy = self.disk.paused or bool(self._context.starved) or self._context.workers.busy_with(self.number)
         error = self._patience.verdict(now, busy=busy, done=self.done_bytes, total=self._selected.total)
-        if error is not None:
+        if error is not None and not self._accept(error):
             self.fail(error)
+
+    def _accept(self, error: Error) -> bool:
+        """Begins to take files as they are where that is asked for; False where nothing is to be taken."""
+        if self._web is None or not self._context.settings.accept_stale or not isinstance(error, VerificationError):
+            return False
+        if self._accepting is None:
+            self._accepting = begin_accepting(
+                self._context, self.torrent, self._layout, self._web, self._finishing.unfinished, error, self._done
+            )
+        return self._accepting is not None
 
     def _progress(self, down: float, up: float) -> None:
         peers = self._peers.connections.values()

@@ -45,8 +45,8 @@ class Ask:
 class Verdict(NamedTuple):
     """`accepted`: the body is what was asked for, behind `skip` bytes; `whole`: it goes on to the file's end.
 
-    Else `moved`: ask again, `lost`: the seed has less than before, `failed`: the connection is of no more use, `body`: look
-    at the body as well.
+    Else `moved`: ask again (`redirected`: because this server says so), `lost`: the seed has less than before, or another
+    version, `failed`: the connection is of no more use, `body`: look at the body as well.
     """
 
     accepted: bool = False
@@ -54,6 +54,7 @@ class Verdict(NamedTuple):
     whole: bool = False
     length: int = UNKNOWN
     moved: bool = False
+    redirected: bool = False
     lost: bool = False
     failed: bool = False
     body: bool = False
@@ -157,8 +158,7 @@ class Verdicts:
                 return self._lose(seed, ask, "sends a web page instead")
             return self._stale(seed, ask, f"is {head.length} bytes there, and {total} in the torrent")
         if ask.validator and ask.validator != head.validator:
-            seed.validators[ask.file] = head.validator
-            return self._strange(seed, now, "changes files while they are fetched")
+            return self._changed(seed, ask, head, now)
         self._remember(seed, ask, head)
         if ask.first == 0 and ask.left == total:
             return Verdict(accepted=True, length=head.length)
@@ -179,10 +179,19 @@ class Verdicts:
             return self._strange(seed, now, "lies about the length of its answer")
         before = seed.validators.get(ask.file, b"")
         if before and head.validator != before:
-            seed.validators[ask.file] = head.validator
-            return self._strange(seed, now, "changes files while they are fetched")
+            return self._changed(seed, ask, head, now)
         self._remember(seed, ask, head)
         return Verdict(accepted=True, length=length)
+
+    def _changed(self, seed: WebSeed, ask: Ask, head: Head, now: float) -> Verdict:
+        """Another version: asked for anew, and held against the hashes, when the old one is that of an earlier run."""
+        seed.validators[ask.file] = head.validator
+        if ask.file in seed.remembered:
+            seed.remembered.discard(ask.file)
+            seed.changed.add(ask.file)
+            ask.again = True
+            return Verdict(moved=True, lost=True, why="changed")
+        return self._strange(seed, now, "changes files while they are fetched")
 
     def _piece(self, seed: WebSeed, ask: Ask, head: Head, now: float) -> Verdict:
         if head.length not in (UNKNOWN, ask.left):
@@ -211,7 +220,7 @@ class Verdicts:
             else:
                 seed.moved[ask.file] = url
         ask.again = True
-        return Verdict(moved=True, why=said)
+        return Verdict(moved=True, redirected=True, why=said)
 
     def _remember(self, seed: WebSeed, ask: Ask, head: Head) -> None:
         seed.validators.setdefault(ask.file, head.validator)

@@ -208,11 +208,11 @@ class Lane:
                 ask.expected = verdict.length
             return
         self._ignoring = True
-        if verdict.moved:
+        if verdict.redirected:
             self._before = self._connection.reach if self._connection is not None else None
         if verdict.body:
             self._busy = verdict
-        elif verdict.lost:
+        if verdict.lost:
             self._owner.changed(self.seed)
         keepable = head.keeps and head.length != UNKNOWN and head.length <= SMALL and not verdict.failed
         if not keepable and not verdict.body and not self.closed:

@@ -11,6 +11,7 @@ from btfast.engine.fetching import Fetching
 from btfast.engine.throttle import Line
 from btfast.engine.web_answers import Verdicts
 from btfast.engine.web_lane import Lane
+from btfast.engine.web_memory import WebMemory
 from btfast.errors import Error, IncompleteError, VerificationError
 from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.reach import Reach
@@ -41,14 +42,14 @@ class WebSeeds:
         self._context = context
         self._torrent = torrent
         self._fetching = fetching
-        self._line = line
+        self.line = line
         self._report = report
-        self._warn = warn
+        self.warn = warn
         self._hosts = context.web_hosts()
         self._pads = frozenset(number for number, file in enumerate(torrent.files) if file.pad)
         lengths = [file.length for file in torrent.files]
-        files = WebFiles(torrent)
-        self._verdicts = Verdicts(torrent.geometry, fetching.pieces, lengths, files, torrent.info_hash)
+        self._files = WebFiles(torrent)
+        self._verdicts = Verdicts(torrent.geometry, fetching.pieces, lengths, self._files, torrent.info_hash)
         self._seeds: dict[int, WebSeed] = {}
         self._lanes: dict[int, list[Lane]] = {}
         self._rates: dict[int, Rate] = {}
@@ -56,11 +57,15 @@ class WebSeeds:
         self._told: set[int] = set()  # seeds that were reported as connected
         self._mentioned: dict[int, set[int]] = {}  # files of seeds whose loss was told
         self._starving = False
+        self._dated: set[int] = set()  # files whose Last-Modified was looked at
+        self.mtimes: dict[int, int] = {}  # of files that have none in the torrent, too: see finishing
         self._closed = False
         self._began = now
         self.last_payload = now
         self.received = 0
         numbers = itertools.count(FIRST_NUMBER)
+        self._memory = WebMemory(context.settings, torrent.info_hash)
+        known_versions = self._memory.load()
         wanted = [(url, False, True) for url in named]
         wanted += [(url, False, False) for url in torrent.url_list]
         wanted += [(url, True, False) for url in torrent.httpseeds]
@@ -71,6 +76,8 @@ class WebSeeds:
             known.add((url, by_piece))
             number = next(numbers)
             seed = WebSeed(number, url, torrent.geometry, fetching.picker, by_piece=by_piece, named=by_user)
+            seed.validators.update(known_versions.get(url, {}))
+            seed.remembered.update(seed.validators)
             self._seeds[number] = seed
             self._lanes[number] = []
             self._rates[number] = Rate(now)
@@ -114,6 +121,10 @@ class WebSeeds:
             if seed.gone or seed.trouble:
                 return f"{name_of(seed)}: {seed.gone or seed.trouble}"
         return ""
+
+    def url_of(self, seed: WebSeed, file: int) -> str:
+        """Where a seed has a file."""
+        return seed.moved.get(file) or self._files.url(seed.base, file)
 
     def stale_files(self) -> dict[int, str]:
         """Files that are another version wherever they are, and why."""
@@ -200,7 +211,7 @@ class WebSeeds:
 
     def _open(self, seed: WebSeed) -> None:
         self._lanes[seed.number].append(
-            Lane(self._context, self._hosts, seed, self._verdicts, self, self._line)
+            Lane(self._context, self._hosts, seed, self._verdicts, self, self.line)
         )
 
     # web_lane.Owner
@@ -227,6 +238,10 @@ class WebSeeds:
             self._told.add(seed.number)
             self._report(seed, "connected", "")
         seed.handle_progress(length)
+        for file in () if seed.modified.keys() <= self._dated else seed.modified.keys() - self._dated:
+            self._dated.add(file)
+            if (when := http_date(seed.modified[file])) is not None:
+                self.mtimes.setdefault(file, int(when))
         self._rates[seed.number].add(now, length)
         self.last_payload = now
         self.received += length
@@ -253,16 +268,19 @@ class WebSeeds:
         mentioned = self._mentioned.setdefault(seed.number, set())
         if seed.hopelessly_wrong:
             seed.drop("sends other data than the torrent means")
+        for file in seed.changed:
+            self.warn(f"web seed {name_of(seed)}: {self._torrent.file_path(file)}: has changed there since an earlier run")
+        seed.changed.clear()
         for file, why in {**seed.lacking, **seed.stale}.items():
             if file not in mentioned:
                 mentioned.add(file)
                 if len(mentioned) <= 5:
-                    self._warn(f"web seed {name_of(seed)}: {self._torrent.file_path(file)}: {why}")
+                    self.warn(f"web seed {name_of(seed)}: {self._torrent.file_path(file)}: {why}")
                 elif len(mentioned) == 6:
-                    self._warn(f"web seed {name_of(seed)}: more files are missing or other ones there")
+                    self.warn(f"web seed {name_of(seed)}: more files are missing or other ones there")
         if seed.gone and -1 not in mentioned:
             mentioned.add(-1)
-            self._warn(f"web seed {name_of(seed)}: {seed.gone}: not used any more")
+            self.warn(f"web seed {name_of(seed)}: {seed.gone}: not used any more")
             self._end(seed, "disconnected", seed.gone)
 
     def _end(self, seed: WebSeed, change: str, reason: str) -> None:
@@ -319,6 +337,9 @@ class WebSeeds:
         if self._closed:
             return
         self._closed = True
+        complete = self._fetching.pieces.complete
+        versions = {} if complete else {seed.url: seed.validators for seed in self._seeds.values() if seed.validators}
+        self._memory.save(versions)
         for seed in self._seeds.values():
             self._end(seed, "disconnected", reason)
 

@@ -48,6 +48,8 @@ class WebSeed:
         self.moved: dict[int, str] = {}  # where files were redirected to
         self.base = url  # below which files are, as the last redirect showed
         self.validators: dict[int, bytes] = {}  # what If-Range says of files
+        self.remembered: set[int] = set()  # files whose validator is of an earlier run
+        self.changed: set[int] = set()  # files that are other ones than in an earlier run; whoever tells it clears it
         self.modified: dict[int, bytes] = {}  # Last-Modified of files
         self.ranges = True  # it answers requests for a part with that part
         self.pipelines = False  # it answers requests that are sent before the last answer has come
