@@ -70,6 +70,7 @@ class HashServing:
             self._queue.append((peer, asked))
             if self._task is None:
                 self._task = self._context.loop.create_task(self._work())
+                self._task.add_done_callback(self._ended)
 
     def _may_have(self, peer: PeerConnection, asked: HashRange) -> bool:
         file = self._files.get(asked.root)
@@ -142,7 +143,12 @@ class HashServing:
                     (self._answer if ready else self._reject)(peer, asked)
                     peer.flush()
         finally:
-            self._task = None
+            self._task = None  # at once: what is queued from here on begins another
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A bug is at once to be seen."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._context.loop.call_exception_handler({"message": "serving hashes broke", "exception": error, "task": task})
 
     async def _prepare(self, asked: HashRange) -> bool:
         """Has what the answer needs in memory. False: what is on disk is not what it was."""

@@ -15,7 +15,7 @@ from btfast.engine.connection import PeerConnection
 from btfast.metainfo.addresses import PeerAddress
 from btfast.wire.handshake import INFO_HASH, RESERVED, encode_handshake, wants_upgrade
 
-MOST = 10_000  # addresses that were found in the v2 swarm alone; the oldest are forgotten
+MOST = 10_000  # addresses of which it is remembered where they were found; the oldest are forgotten
 
 Event = tuple[Any, ...]
 
@@ -26,7 +26,7 @@ class SwarmNames:
     def __init__(self, hashes: tuple[bytes, ...], *, v2: bool) -> None:
         self.hashes = hashes
         self.v2 = hashes[-1] if v2 else None
-        self._v2_first: dict[PeerAddress, None] = {}
+        self._v2_first: dict[PeerAddress, bool] = {}  # whether to greet them by the v2 hash
 
     @property
     def hybrid(self) -> bool:
@@ -37,21 +37,21 @@ class SwarmNames:
         if not self.hybrid:
             return
         for address in addresses:
-            if info_hash != self.v2:
-                self._v2_first.pop(address, None)
-            elif address not in self._v2_first:
-                self._v2_first[address] = None
-                if len(self._v2_first) > MOST:
-                    del self._v2_first[next(iter(self._v2_first))]
+            self._remember(address, v2_first=info_hash == self.v2 and self._v2_first.get(address, True))
+
+    def _remember(self, address: PeerAddress, *, v2_first: bool) -> None:
+        self._v2_first[address] = v2_first
+        if len(self._v2_first) > MOST:
+            del self._v2_first[next(iter(self._v2_first))]
 
     def hash_for(self, address: PeerAddress) -> bytes:
         """By what name to greet who listens there."""
-        return self.hashes[-1 if address in self._v2_first else 0]
+        return self.hashes[-1 if self._v2_first.get(address) else 0]
 
     def failed(self, address: PeerAddress) -> None:
         """It did not answer by that name: next time the other one."""
         if self.hybrid:
-            self.found((address,), self.hashes[0] if address in self._v2_first else self.hashes[-1])
+            self._remember(address, v2_first=not self._v2_first.get(address))
 
     def handshake(self, info_hash: bytes, peer_id: bytes, *, dht: bool, outgoing: bool) -> bytes:
         """What we say first, by one of our names."""

@@ -49,6 +49,8 @@ def test_who_was_found_in_the_v2_swarm_alone_is_greeted_by_that_hash() -> None:
     assert names.hash_for(ELSEWHERE) == V1
     names.found([THERE, ELSEWHERE], V1)
     assert names.hash_for(THERE) == V1
+    names.found([THERE, ELSEWHERE], V2)
+    assert (names.hash_for(THERE), names.hash_for(ELSEWHERE)) == (V1, V1), "they are in both"
 
 
 def test_who_does_not_answer_by_one_hash_is_greeted_by_the_other_next_time() -> None:

@@ -101,7 +101,7 @@ async def test_libtorrent_has_the_layers_that_its_torrent_file_lacks_from_us(
     assert_arrived(whole, tmp_path / "out")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["v2 btmh", "hybrid btih"])
 async def test_from_btfast_to_btfast(tmp_path: Path, kind: str, seeder: Session) -> None:
     made = torrent(kind)
     made.lay_out(tmp_path / "source")
@@ -119,7 +119,7 @@ async def test_a_bare_v2_info_hash_is_enough(tmp_path: Path, encryption: str, se
     await seeder.add(made.torrent, tmp_path / "source", seed=True)
     full = Torrent.parse(made.torrent).info_hash_v2
     assert full is not None
-    for text in (full.hex(), f"1220{full.hex()}", full[:20].hex()):
+    for text in (full.hex(), full[:20].hex()) if encryption == "off" else (f"1220{full.hex()}",):
         home = tmp_path / text[:50]
         home.mkdir()
         outcome = run(home, *get(text, "--encryption", encryption, peers=(f"127.0.0.1:{await seeder.port()}",)))
