@@ -15,6 +15,7 @@ from support.commands import LOCAL, running
 from support.torrents import Made, assert_arrived, make
 from swarm_of_one import seeding
 
+import btfast
 from btfast._bencode import encode
 
 FILES = {"a": 200_000, "b": 70_000, "c": 0}
@@ -112,6 +113,25 @@ def test_repair_fetches_the_bad_pieces_alone(btfast_command: Command, made: Made
     assert_arrived(made, tmp_path / "data")
     (complete,) = [event for event in done.objects if event["event"] == "complete"]
     assert complete["downloaded"] < 3 * made.piece_length
+
+
+@pytest.mark.parametrize("version", ["2", "hybrid"])
+def test_repair_of_v2_data(btfast_command: Command, made: Made, tmp_path: Path, version: str) -> None:
+    made.lay_out(tmp_path / "seed")
+    torrent = btfast.Torrent.create(tmp_path / "seed/t", version=version, piece_length=65536)  # type: ignore[arg-type]
+    (tmp_path / "v2.torrent").write_bytes(torrent.raw)
+    wrong = bytearray(made.contents()["t/a"])
+    wrong[70_000] ^= 1
+    (tmp_path / "data/t/a").write_bytes(wrong)
+    checked = btfast_command("check", "v2.torrent", "data")
+    assert (checked.code, checked.out) == (4, "t/a: bad: bad pieces 1\n")
+    with seeding(torrent.raw, tmp_path / "seed") as seeder:
+        words = ["check", "--repair", "--json", "v2.torrent", "data", *LOCAL, "--no-trackers", "--no-dht", "--no-lsd"]
+        done = btfast_command(*words, "--peer", seeder.address)
+    assert done.code == 0, done.err
+    assert_arrived(made, tmp_path / "data")
+    (complete,) = [event for event in done.objects if event["event"] == "complete"]
+    assert complete["downloaded"] <= 2 * 65536
 
 
 def test_an_interrupt_is_exit_code_7_and_one_end(tmp_path: Path) -> None:
