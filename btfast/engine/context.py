@@ -48,7 +48,7 @@ class Context:
         self.down = Throttle(self.loop, parse_size(settings.max_down))
         self.port = 0  # where we listen
         self.external = ExternalAddress()
-        self.reusing = Reusing(emit, settings.reuse) if settings.reuse else None
+        self.reusing = Reusing(emit, settings.reuse)
         self.lsd = LocalDiscovery(self)  # opens its sockets when a torrent is old enough
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
         self.trackers = Trackers(self.udp, self.resolver, settings.bind)

@@ -1,4 +1,5 @@
-"""Taking files from directories of this machine before the network is asked (`--reuse`)."""
+"""Taking files that are on this machine before the network is asked: of directories that were named (`--reuse`), and of
+torrents that this run has completed, where the trees of BEP 52 say that they are the same."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from btfast.storage.layout import Layout
 from btfast.storage.reuse import LocalFiles, Reused, take_files
 
 MAX_PROBLEMS = 10  # that are told of a scan
+MAX_ROOTS = 200_000  # complete files that are remembered
+WORTHWHILE = 65536  # bytes: a smaller file is fetched as soon as it is found
 
 
 class Reusing:
@@ -21,13 +24,34 @@ class Reusing:
         self._directories = directories
         self._local = LocalFiles()
         self._scanning: asyncio.Task[None] | None = None
+        self._complete: dict[bytes, str] = {}  # where a file is, by the root of its tree
+
+    def remember(self, torrent: Torrent, layout: Layout, files: Sequence[int]) -> None:
+        """These files of a torrent are complete, under their final names: another torrent may have the same ones."""
+        for number in files:
+            file = torrent.files[number]
+            if file.pieces_root is not None and file.length >= WORTHWHILE and len(self._complete) < MAX_ROOTS:
+                self._complete.setdefault(file.pieces_root, layout.path(number))
 
     async def take(self, torrent: Torrent, layout: Layout, wanted: Sequence[int]) -> Reused:
         """Copies what is found of these files to where they belong; problems have been told as warnings."""
+        same = LocalFiles()
+        for number in wanted:
+            file = torrent.files[number]
+            path = self._complete.get(file.pieces_root) if file.pieces_root is not None else None
+            if path is not None and path != layout.path(number):
+                same.add(path, file.length)
+        reused = await self._take(torrent, layout, same, wanted) if len(same) else Reused([], 0, [])
+        if not self._directories:
+            return reused
         if self._scanning is None:
             self._scanning = asyncio.get_running_loop().create_task(self._scan())
         await asyncio.shield(self._scanning)
-        reused = await asyncio.to_thread(take_files, torrent, layout, self._local, wanted)
+        more = await self._take(torrent, layout, self._local, wanted)
+        return Reused(reused.files + more.files, reused.bytes + more.bytes, reused.problems + more.problems)
+
+    async def _take(self, torrent: Torrent, layout: Layout, local: LocalFiles, wanted: Sequence[int]) -> Reused:
+        reused = await asyncio.to_thread(take_files, torrent, layout, local, wanted)
         self._tell(reused.problems)
         return reused
 

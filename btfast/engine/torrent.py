@@ -130,6 +130,7 @@ class ActiveTorrent:
             await self._done
             await self._selected.tidy()
             self._release_place()
+            context.reusing.remember(torrent, self._layout, self._selection.files)
             verdict, seconds = self._watch.verdict(self._downloaded, self._from_web), self._watch.seconds
             if self._add.seed or context.settings.seeds:
                 await self._serve()
@@ -172,9 +173,8 @@ class ActiveTorrent:
         self._record.begin(found.named, found.unchanged, found.there)
 
     async def _reuse(self) -> None:
-        if self._context.reusing is not None:
-            reused = await self._context.reusing.take(self.torrent, self._layout, self._selection.files)
-            self._reused = reused.bytes
+        reused = await self._context.reusing.take(self.torrent, self._layout, self._selection.files)
+        self._reused = reused.bytes
 
     async def _start(self) -> None:
         context, torrent = self._context, self.torrent

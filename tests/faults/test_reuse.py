@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 from support.commands import get, run
+from support.libtorrent_peer import Libtorrent
 from support.scripted_peer import ScriptedPeer
-from support.torrents import assert_arrived, make
+from support.torrents import assert_arrived, make, tree
+
+from btfast.metainfo.torrent import Torrent
 
 FILES = {"notes": 900, "deep/big": 700_001, "deep/other": 300_000, "empty": 0}
 
@@ -60,3 +64,27 @@ def test_what_has_begun_already_is_left_alone(tmp_path: Path) -> None:
     assert_arrived(made, tmp_path / "out")
     assert done.one("complete")["reused"] == 0
     assert done.one("complete")["downloaded"] == 400_000 - 2 * made.piece_length
+
+
+def test_a_file_that_two_torrents_of_a_run_share_is_fetched_once(tmp_path: Path) -> None:
+    """Their trees (BEP 52) say that it is the same file, whatever its name."""
+    shared = random.Random(7).randbytes(700_000)
+    torrents = []
+    folders = {"first": {"big": shared, "one": b"1" * 9000}, "second": {"other name": shared, "two": b"2" * 9000}}
+    for name, files in folders.items():
+        for path, content in files.items():
+            (tmp_path / "seed" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "seed" / name / path).write_bytes(content)
+        torrent = Torrent.create(tmp_path / "seed" / name, version="hybrid", piece_length=65536)
+        (tmp_path / f"{name}.torrent").write_bytes(torrent.raw)
+        torrents.append(torrent)
+    with Libtorrent() as peer:
+        for torrent in torrents:
+            peer.add(torrent.raw, tmp_path / "seed", seed=True)
+        done = run(tmp_path, *get("first.torrent", "second.torrent", "-j", "1", peers=(peer.address,)))
+    assert (done.code, done.err) == (0, "")
+    assert tree(tmp_path / "out") == tree(tmp_path / "seed")
+    first, second = done.all("complete")
+    assert (first["reused"], second["reused"]) == (0, 700_000)
+    assert second["downloaded"] <= 65536  # the piece of the other file, with the zeros behind it
+    assert all(path.stat().st_nlink == 1 for path in (tmp_path / "out").rglob("*") if path.is_file())
