@@ -7,6 +7,7 @@ reached the loop's handler, and names in /dev/shm.
 from __future__ import annotations
 
 import asyncio.runners
+import atexit
 import gc
 import itertools
 import logging
@@ -55,12 +56,12 @@ async def _nothing() -> None:
     """For a loop to run."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     _watch_runners()
     # libuv keeps one pipe of a process's first loop for ever: it must be there before the first test is measured.
     uvloop.run(_nothing())
     Processes.mark()
-    config.add_cleanup(_states.cleanup)
+    atexit.register(_states.cleanup)  # pytest's own cleanup is left out in the processes that -n starts
 
 
 @pytest.fixture(autouse=True)

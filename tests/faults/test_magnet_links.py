@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -99,7 +100,7 @@ def test_a_second_time_nobody_is_asked(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome
     assert outcome.one("complete")["limited_by"] == "nothing to do"
     assert sorted(tree(tmp_path / "out")) == ["data.bin.torrent"]
-    assert (tmp_path / ".local/state/btfast/metadata" / made.info_hash.hex()).is_file()
+    assert Path(os.environ["XDG_STATE_HOME"], "btfast/metadata", made.info_hash.hex()).is_file()
 
 
 def test_the_state_directory_can_be_chosen_and_need_not_work(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ PATIENCE = 40.0
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Nothing of the developer's own settings reaches the command."""
+    """Nothing of the developer's own settings reaches the command; its state is the test's, beside the home."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BTFAST_", "XDG_"))}
-    return kept | {"PYTHONPATH": str(ROOT), "HOME": str(home)}
+    return kept | {"PYTHONPATH": str(ROOT), "HOME": str(home), "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}
 
 
 class Outcome(NamedTuple):
