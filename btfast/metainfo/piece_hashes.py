@@ -19,7 +19,7 @@ class PieceHashes:
     over, not copied. Raises ValueError as add_layer does.
     """
 
-    __slots__ = ("_files", "_geometry", "_level", "_long", "_pieces", "_v2", "layers")
+    __slots__ = ("_files", "_geometry", "_level", "_long", "_pieces", "_short", "_v2", "layers")
 
     layers: Mapping[bytes, bytes]  # by the root of the file, for files longer than a piece: to be read only
 
@@ -28,6 +28,7 @@ class PieceHashes:
         self._files = files
         self._pieces = pieces
         self._v2 = any(file.pieces_root is not None for file in files)
+        self._short: frozenset[bytes | None] | None = None
         self._level = merkle.piece_level(geometry.piece_length) if self._v2 else 0
         self._long: dict[bytes, int] = {}  # what a layer is needed for: root and length of the file
         for file in files:
@@ -44,13 +45,19 @@ class PieceHashes:
         """The piece layer of the files with that root. Raises ValueError when it is not theirs."""
         length = self._long.get(root)
         if length is None:
-            if layer == root and any(file.pieces_root == root for file in self._files):
+            if layer == root and self._is_short(root):
                 return  # some tools write the layer of a file of one piece, which is its root
             raise ValueError(f"there is no file of more than one piece with root {root[:HASH].hex()}")
         if merkle.root_of(layer, self._level, length) != root:
             raise ValueError(f"the layer does not lead to root {root.hex()}")
         assert isinstance(self.layers, dict)
         self.layers[root] = layer
+
+    def _is_short(self, root: bytes) -> bool:
+        """Whether a file of one piece or less has that root."""
+        if self._short is None:  # rarely asked for, but then perhaps for each of 100,000 files
+            self._short = frozenset(file.pieces_root for file in self._files)
+        return root in self._short
 
     @property
     def missing(self) -> list[bytes]:

@@ -228,6 +228,15 @@ def test_trees_of_any_shape_are_refused_or_harmless(
     judged(encode({b"info": info} | ({} if layers is None else {b"piece layers": layers})))
 
 
+def test_needless_layers_of_many_small_files_cost_no_more_than_one_look_each() -> None:
+    roots = [hashlib.sha256(b"%d" % number).digest() for number in range(20_000)]
+    files = {b"%05d" % number: {b"": {b"length": 5, b"pieces root": each}} for number, each in enumerate(roots)}
+    info = {b"file tree": files, b"meta version": 2, b"name": b"n", b"piece length": 16384}
+    torrent = Torrent.parse(encode({b"info": info, b"piece layers": {each: each for each in roots}}))
+    assert torrent.hashes.complete
+    assert torrent.piece_hash(19_999) == roots[-1]
+
+
 def test_hashes_of_a_file_of_whole_pieces() -> None:
     files = [File(path=("a",), length=2 * PIECE, pieces_root=root(2 * PIECE))]
     layer = merkle.piece_layer(leaves(2 * PIECE), PIECE)
