@@ -50,6 +50,10 @@ class Selected:
         """Nothing more is wanted, and something is missing (BEP 21)."""
         return self._pieces.complete and not self._pieces.seeding
 
+    def announce_event(self, event: str | None) -> str | None:
+        """What trackers are told: of a partial seed that it is one, wherever there is nothing else to tell (BEP 21)."""
+        return "paused" if event is None and self.partial_seed else event
+
     def lacks(self) -> int:
         """How many pieces that are wanted are not here."""
         levels, have = self._selection.piece_levels, self._pieces.have

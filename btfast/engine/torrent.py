@@ -355,7 +355,7 @@ class ActiveTorrent:
         return AnnounceRequest(
             info_hash=self.torrent.info_hash, peer_id=self._context.peer_id, port=self._context.port, left=self._selected.missing,
             uploaded=self._uploaded, downloaded=self._downloaded,
-            event="paused" if event is None and self._selected.partial_seed else event, numwant=0 if event == "stopped" else 200,
+            event=self._selected.announce_event(event), numwant=0 if event == "stopped" else 200,
             key=self._context.key, encryption=self._context.settings.encryption,
         )  # fmt: skip
 

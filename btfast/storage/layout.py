@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Sequence
+from typing import overload
 
 from btfast import _disk
 from btfast.metainfo.geometry import BLOCK, FileSpan, Geometry
@@ -17,6 +19,27 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
 
 
+class Paths(Sequence[tuple[str, ...]]):
+    """The paths of files, each as its elements: cut when they are asked for, since a process may know of many."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, file: int) -> tuple[str, ...]: ...
+
+    @overload
+    def __getitem__(self, file: slice) -> Sequence[tuple[str, ...]]: ...
+
+    def __getitem__(self, file: int | slice) -> tuple[str, ...] | Sequence[tuple[str, ...]]:
+        if isinstance(file, slice):
+            return Paths(self._paths[file])
+        return tuple(self._paths[file].split("/"))
+
+
 class Layout:
     """One open torrent in a worker. `direct`: whether O_DIRECT is still believed to work here.
 
@@ -26,7 +49,7 @@ class Layout:
     def __init__(self, order: OpenTorrent) -> None:
         self.torrent = order.torrent
         self.directory = order.directory
-        self.paths = [tuple(path.split("/")) for path in order.paths]
+        self.paths = Paths(order.paths)
         self.lengths = order.lengths
         self.pads = frozenset(order.pads)
         self.geometry = Geometry(order.piece_length, order.lengths, aligned=order.aligned)

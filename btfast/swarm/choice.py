@@ -49,10 +49,10 @@ class Choice:
 
     def piece_for(self, me: PeerWork, peers: int) -> int:
         """The piece for a peer, one of `peers`, or -1."""
-        index = self._hinted(me) if me.hints else -1
+        index = self._hinted(me) if me.hints and not self._rarity.levelled else -1
         if index < 0:
             index = self._beside(me)
-        if index < 0 and self.web and not self._sequential:
+        if index < 0 and self.web and not self._sequential and not self._rarity.levelled:
             late = 2 * self._pieces.count(HAVE) > len(self._pieces)
             index = self._gaps.end(me.mask, peers=peers, extent=self._extent, late=late)
         elif index < 0:
@@ -94,13 +94,16 @@ class Choice:
 
     def range_for(self, me: PeerWork, *, alone: bool) -> int:
         """Where a web seed goes on, or -1. `alone`: there are no peers."""
-        return self._gaps.start(self._trust.mask(me), alone=alone or self._sequential)
+        mask = self._trust.mask(me)
+        if self._rarity.levelled:
+            mask = self._rarity.first(self._rarity.wanted & mask)
+        return self._gaps.start(mask, alone=alone or self._sequential)
 
     def may_follow(self, me: PeerWork, index: int) -> bool:
         """Whether the range of a web seed may go on with this piece."""
         if not 0 <= index < len(self._pieces) or not self._pieces.is_wanted(index):
             return False
-        return me.have[index] and self._trust.allows(me, index)
+        return me.have[index] and self._trust.allows(me, index) and self._rarity.is_first(index)
 
     def opened(self, me: PeerWork, index: int) -> None:
         """It is opened for the peer."""

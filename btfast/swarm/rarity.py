@@ -95,7 +95,7 @@ class Rarity:
         """A WANTED piece out of `mask` (None: a seed, out of all), or -1. It stays WANTED: see taken()."""
         if mask is None and not self._planes and not self._region and not self._tiers:
             return self._draw()
-        candidates = self._first(self.wanted if mask is None else self.wanted & mask)
+        candidates = self.first(self.wanted if mask is None else self.wanted & mask)
         if not candidates:
             return -1
         if self._sequential:
@@ -137,7 +137,7 @@ class Rarity:
         if not self._planes and not self._tiers:
             return True
         bit = self.bit(index)
-        candidates = self._first(self.wanted if mask is None else self.wanted & mask)
+        candidates = self.first(self.wanted if mask is None else self.wanted & mask)
         if not candidates & bit:
             return False
         for plane in reversed(self._planes):
@@ -172,7 +172,16 @@ class Rarity:
         if self._list is not None:
             self._list.append(index)
 
-    def _first(self, candidates: int) -> int:
+    @property
+    def levelled(self) -> bool:
+        """Whether some pieces are wanted before others."""
+        return bool(self._tiers)
+
+    def is_first(self, index: int) -> bool:
+        """Whether no WANTED piece has a higher level than the WANTED piece `index`."""
+        return not self._tiers or bool(self.first(self.wanted) & self.bit(index))
+
+    def first(self, candidates: int) -> int:
         """Those of the highest level that is among them."""
         for tier in self._tiers:
             if first := candidates & tier:

@@ -25,12 +25,14 @@ class PickerMachine(RuleBasedStateMachine):
         slots=st.integers(1, 4),
         room=st.sampled_from([1, 3, ALL_BLOCKS]),
         sequential=st.booleans(),
+        levels=st.none() | st.binary(min_size=6, max_size=6),
         paced=st.booleans(),
         seed=st.integers(0, 1000),
     )
     def begin(
-        self, pieces: int, blocks: int, tail: int, slots: int, room: int, sequential: bool, paced: bool, seed: int
-    ) -> None:
+        self, pieces: int, blocks: int, tail: int, slots: int, room: int, sequential: bool, levels: bytes | None,
+        paced: bool, seed: int,
+    ) -> None:  # fmt: skip
         total = max(pieces * blocks * BLOCK - tail, 1)
         self.geometry = Geometry(blocks * BLOCK, [total])
         self.pieces = Pieces(self.geometry)
@@ -42,7 +44,8 @@ class PickerMachine(RuleBasedStateMachine):
         self.hashing: list[int] = []
         pace = (lambda peer: ((peer % 3) * 100_000.0, 0.05)) if paced else None
         self.picker = Picker(
-            self.geometry, self.pieces, random.Random(seed), self, sequential=sequential, pace=pace, rescue=True
+            self.geometry, self.pieces, random.Random(seed), self, sequential=sequential,
+            levels=levels[: self.geometry.piece_count] if levels else None, pace=pace, rescue=True
         )
 
     def open_piece(self, index: int) -> int:

@@ -111,3 +111,47 @@ def test_ties_are_broken_at_random() -> None:
                 rarity.join(mask_of(field_of({COUNT - 1})))
             chosen.add(rarity.choose(None))
         assert len(chosen) > COUNT // 2
+
+
+@given(st.lists(sets, min_size=1, max_size=8), st.binary(min_size=COUNT, max_size=COUNT), st.booleans(), st.integers(0, 100))
+def test_what_is_wanted_more_goes_before_what_is_rarer(
+    peers: list[set[int]], levels: bytes, sequential: bool, seed: int
+) -> None:
+    levels = bytes(level % 4 for level in levels)
+    pieces = Pieces(Geometry(1, [COUNT]), wanted=levels)
+    rarity = Rarity(pieces, random.Random(seed), sequential=sequential, levels=levels)
+    for peer in peers:
+        rarity.join(mask_of(field_of(peer)))
+    for mask, has in ((None, set(range(COUNT))), (mask_of(field_of(peers[0])), peers[0])):
+        candidates = {index for index in has if levels[index]}
+        chosen = rarity.choose(mask)
+        if not candidates:
+            assert chosen == -1
+            continue
+        highest = max(levels[index] for index in candidates)
+        best = {index for index in candidates if levels[index] == highest}
+        assert chosen in best
+        if sequential:
+            assert chosen == min(best)
+        else:
+            count = {index: sum(index in peer for peer in peers) for index in best}
+            assert count[chosen] == min(count.values())
+            assert rarity.none_rarer(chosen, mask)
+        assert not any(rarity.none_rarer(index, mask) for index in candidates - best)
+        assert rarity.levelled == (len(set(levels) - {0}) > 1)
+
+
+def test_a_piece_that_comes_back_goes_before_those_of_lower_levels() -> None:
+    levels = bytes([1, 1, 3] + [1] * (COUNT - 3))
+    pieces = Pieces(Geometry(1, [COUNT]), wanted=levels)
+    rarity = Rarity(pieces, random.Random(1), levels=levels)
+    assert rarity.choose(None) == 2
+    pieces.open(2)
+    rarity.taken(2)
+    assert rarity.choose(None) != 2
+    assert not rarity.is_first(2) or pieces.is_wanted(2)
+    pieces.abandon(2)
+    rarity.back(2)
+    assert rarity.choose(None) == 2
+    assert rarity.is_first(2)
+    assert not rarity.is_first(3)
