@@ -20,7 +20,19 @@ from btfast.engine.worker_process import Job
 from btfast.engine.worker_start import start_worker
 from btfast.engine.workers import Workers
 from btfast.errors import InternalError
-from btfast.storage.messages import FINISH_FILE, GOOD, MISMATCH, OK, CheckPieces, OpenTorrent, Problem
+from btfast.storage.identity import FINAL
+from btfast.storage.messages import (
+    FINISH_FILE,
+    GOOD,
+    MISMATCH,
+    OK,
+    CheckPieces,
+    FileSeen,
+    OpenTorrent,
+    Problem,
+    Row,
+    Wanted,
+)
 
 PIECE = 64 << 10
 DATA = random.Random(5).randbytes(60 * PIECE + 100)
@@ -225,3 +237,24 @@ async def test_a_closed_torrent_waits_for_its_jobs(pool: Pool) -> None:
     await until(lambda: len(pool.completed) == 10)
     assert {status for _, status, _ in pool.completed} == {OK}
     assert not pool.workers.busy
+
+
+async def test_a_record_is_made_although_the_worker_that_was_asked_dies(pool: Pool, tmp_path: Path) -> None:
+    (pool.folder / "data").write_bytes(DATA)
+    store = str(tmp_path / "state" / "resume.db")
+    row = Row(
+        torrent=0, key=bytes(32), directory=str(pool.folder), count=1, complete=True, have=b"\xff" * 8,
+        files=[FileSeen(0, "data", FINAL, True)], partial=[], uploaded=0, downloaded=0, peers=b"", trackers=[], used=0,
+    )  # fmt: skip
+    for pid in pool.workers.pids:
+        os.kill(pid, signal.SIGSTOP)
+    recording = asyncio.ensure_future(pool.workers.record(store, [row]))
+    await asyncio.sleep(0.05)
+    assert not recording.done()
+    for pid in pool.workers.pids:
+        os.kill(pid, signal.SIGKILL)
+    answer = await asyncio.wait_for(recording, 20)
+    assert (answer.failed, answer.error) == ([], "")
+    known = (await pool.workers.recall(store, [Wanted(bytes(32), str(pool.folder), ["data"], [], ".part")])).known[0]
+    assert known is not None
+    assert known.complete
