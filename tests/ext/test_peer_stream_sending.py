@@ -102,9 +102,11 @@ def test_the_handshake_leaves_before_the_peer_has_spoken() -> None:
 
 def test_a_block_leaves_with_its_header(file: int) -> None:
     with Pair() as pair:
+        assert pair.stream.uploading == -1
         pair.stream.send_block(5, BLOCK, BLOCK, [part(file, 3 * BLOCK, BLOCK)])
-        assert pair.stream.uploads == 1
+        assert (pair.stream.uploads, pair.stream.uploading) == (1, 5)
         assert pair.stream.flush()
+        assert pair.stream.uploading == -1
         assert pair.sent() == piece(5, BLOCK, content(0, 0, FILE_BYTES)[3 * BLOCK : 4 * BLOCK])
         assert (pair.stream.uploads, pair.stream.payload_sent, pair.stream.sent) == (0, BLOCK, BLOCK + 13)
 
@@ -188,6 +190,7 @@ def test_cancel_block_takes_back_what_has_not_begun(file: int) -> None:
         for n in range(5):
             pair.stream.send_block(n, 0, BLOCK, [part(file, 0, 4000), part(-1, 0, BLOCK - 4000)])
         assert not pair.stream.flush()
+        assert pair.stream.uploading == 0
         assert not pair.stream.cancel_block(0, 0, BLOCK)  # is leaving
         assert not pair.stream.cancel_block(1, 0, BLOCK - 1)
         assert not pair.stream.cancel_block(1, 1, BLOCK)
