@@ -73,8 +73,7 @@ class Fetching:
         self._padding = None if large else padding_of(torrent)
         self._suspects = BadBlocks()
         self._paused = False
-        # Nothing is fetched that cannot be verified: a hybrid's pieces can, by its v1 half.
-        self._unverifiable = torrent.info_hash_v1 is None and not torrent.hashes.complete
+        self._unverifiable = not torrent.hashes.complete  # nothing is fetched that cannot be verified
         self._arena_full = False  # the last pick wanted a slot and got none
         self._parts = 1  # downloaders that divide the pieces, we among them
         self._freed = False  # blocks that were asked for are free again: idle peers may take them
@@ -398,6 +397,8 @@ class Fetching:
     def tick(self, now: float) -> None:
         """Once a second: slow peers give back what they will not deliver soon, silent ones everything."""
         self._share()
+        if self._unverifiable and (self.hashes is None or not self.hashes.holds(now)):
+            self._unverifiable = False
         for peer in list(self._peers.values()):
             if peer.have is None or not peer.greeted:
                 continue

@@ -23,6 +23,8 @@ from btfast.swarm.piece_layers import PieceLayers
 from btfast.swarm.pieces import Pieces
 from btfast.wire.messages import encode_hash_reject, encode_hash_request
 
+HYBRID_PATIENCE = 2.0  # seconds that a hybrid waits for the hashes of its v2 half; then its v1 half has to be enough
+
 
 class Peers(Protocol):
     """Who knows the connections."""
@@ -54,6 +56,11 @@ class HashExchange:
         lengths = {file.pieces_root: file.length for file in torrent.files if file.pieces_root in missing}
         self._layers = PieceLayers(self._requests, lengths.items(), self._level)
         self._leaves = BadLeaves(self._requests)
+        self._began = context.loop.time()
+
+    def holds(self, now: float) -> bool:
+        """Whether pieces have to wait for their hashes: those of a hybrid not for long, since v1 peers have none to give."""
+        return self.awaited > 0 and (self._torrent.info_hash_v1 is None or now - self._began < HYBRID_PATIENCE)
 
     @property
     def awaited(self) -> int:

@@ -99,3 +99,17 @@ def test_either_hash_is_a_good_answer(tmp_path: Path, answer: bytes) -> None:
         outcome = run(tmp_path, *get(MADE.save(tmp_path), peers=(peer.address,)))
         assert outcome.code == 0, outcome
     assert_arrived(MADE, tmp_path / "out")
+
+
+def test_a_hybrid_without_layers_has_them_before_its_data_or_does_with_v1_where_nobody_has_them(tmp_path: Path) -> None:
+    bare = make_v2(SIZE, hybrid=True, layers=False)
+    for number, peer in enumerate((HashPeer(MADE), Knows(V1))):
+        home = tmp_path / str(number)
+        home.mkdir()
+        with peer:
+            outcome = run(home, *get(bare.save(home), peers=(peer.address,)))
+            assert outcome.code == 0, outcome
+            assert_arrived(MADE, home / "out")
+            if isinstance(peer, HashPeer):
+                assert peer.hash_requests
+                assert peer.blocks_before == 0

@@ -22,6 +22,7 @@ class HashPeer(MetadataPeer):
         self.torrent = Torrent.parse(made.torrent)
         self.tree = Tree(merkle.leaf_hashes(made.data), 0, len(made.data))
         self.hash_requests: list[HashRange] = []
+        self.blocks_before = 0  # that were sent before the last of them came
 
     def on_handshake(self, link: Link) -> None:
         said = link.handshake = decode_handshake(link.read(68))
@@ -38,6 +39,7 @@ class HashPeer(MetadataPeer):
             if message and message[0] == ids.HASH_REQUEST:
                 asked = HashRange(*message[1:])  # type: ignore[arg-type]
                 self.hash_requests.append(asked)
+                self.blocks_before = self.blocks_sent
                 self.on_hash_request(link, asked)
         super().on_messages(link, found)
 
