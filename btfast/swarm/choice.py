@@ -94,10 +94,7 @@ class Choice:
 
     def range_for(self, me: PeerWork, *, alone: bool) -> int:
         """Where a web seed goes on, or -1. `alone`: there are no peers."""
-        mask = self._trust.mask(me)
-        if self._rarity.levelled:
-            mask = self._rarity.first(self._rarity.wanted & mask)
-        return self._gaps.start(mask, alone=alone or self._sequential)
+        return self._gaps.start(self._trust.mask(me), alone=alone, sequential=self._sequential)
 
     def may_follow(self, me: PeerWork, index: int) -> bool:
         """Whether the range of a web seed may go on with this piece."""

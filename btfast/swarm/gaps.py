@@ -42,11 +42,14 @@ class Gaps:
         self._rng = rng
         self._begun = False
 
-    def start(self, mask: int | None, *, alone: bool) -> int:
-        """Where a web seed that has the pieces of `mask` (None: all) goes on, or -1. `alone`: nobody else fetches."""
-        wanted = self._rarity.wanted if mask is None else self._rarity.wanted & mask
-        if not wanted:
-            return -1
+    def start(self, mask: int, *, alone: bool, sequential: bool = False) -> int:
+        """Where a web seed that has the pieces of `mask` goes on, or -1. `alone`: nobody else fetches.
+
+        Pieces that are wanted more come first. `sequential`: the first of them, whatever the gaps are.
+        """
+        wanted = self._rarity.first(self._rarity.wanted & mask)
+        if not wanted or sequential:
+            return self._pieces - wanted.bit_length() if wanted else -1
         first, count = max(runs_of_mask(wanted, self._pieces), key=lambda gap: gap[1])
         if not self._begun:
             self._begun = True
@@ -60,7 +63,7 @@ class Gaps:
         `peers`: how many take part; `late`: half of the torrent is there.
         """
         wanted = self._rarity.wanted
-        candidates = wanted if mask is None else wanted & mask
+        candidates = self._rarity.first(wanted if mask is None else wanted & mask)
         if not candidates:
             return -1
         gaps = runs_of_mask(wanted, self._pieces)

@@ -25,10 +25,14 @@ class Slots:
         return ALL_BLOCKS if self.limit >= 0 else 0
 
 
-def made(pieces: int = PIECES, blocks: int = 4, *, slots: int = 1 << 30, seed: int = 1) -> tuple[Picker, Pieces]:
+def made(
+    pieces: int = PIECES, blocks: int = 4, *, slots: int = 1 << 30, seed: int = 1, sequential: bool = False,
+    levels: bytes | None = None,
+) -> tuple[Picker, Pieces]:  # fmt: skip
     geometry = Geometry(blocks * BLOCK, [pieces * blocks * BLOCK])
     states = Pieces(geometry)
-    return Picker(geometry, states, random.Random(seed), Slots(slots)), states
+    picker = Picker(geometry, states, random.Random(seed), Slots(slots), sequential=sequential, levels=levels)
+    return picker, states
 
 
 def full(pieces: int = PIECES) -> Bitfield:
@@ -187,3 +191,20 @@ def test_a_range_goes_on_through_what_an_earlier_one_left() -> None:
     for run in picker.pick_range(WEB, 4 * 5):
         picker.returned(WEB, run)
     assert indexes(picker.pick_range(WEB, 4 * 7)) == list(range(7))
+
+
+def test_in_order_a_web_seed_begins_with_the_first_piece_that_is_wanted() -> None:
+    picker, pieces = made(sequential=True)
+    pieces.found([0, 1, 5])
+    picker.peer_joined(1, full())
+    picker.peer_joined(WEB, full(), web=True)
+    assert indexes(picker.pick_range(WEB, 4 * 20)) == [2, 3, 4]
+    assert indexes(picker.pick_range(WEB, 4 * 3)) == [6, 7, 8]
+
+
+def test_pieces_that_are_wanted_more_come_first_and_ranges_end_with_them() -> None:
+    picker, _ = made(levels=bytes(2 if 40 <= piece < 50 or 70 <= piece < 75 else 1 for piece in range(PIECES)))
+    picker.peer_joined(WEB, full(), web=True)
+    assert indexes(picker.pick_range(WEB, 4 * 20)) == list(range(40, 50))
+    assert indexes(picker.pick_range(WEB, 4 * 5)) == list(range(70, 75))
+    assert indexes(picker.pick_range(WEB, 4 * 5)) == [0, 1, 2, 3, 4]
