@@ -25,7 +25,8 @@ PATIENCE = 40.0
 def environment(home: Path) -> dict[str, str]:
     """Nothing of the developer's own settings reaches the command; its state is the test's, beside the home."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BTFAST_", "XDG_"))}
-    return kept | {"PYTHONPATH": str(ROOT), "HOME": str(home), "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}
+    state = os.environ.get("XDG_STATE_HOME") or str(home / "state")  # a module's fixture may be the first to run
+    return kept | {"PYTHONPATH": str(ROOT), "HOME": str(home), "XDG_STATE_HOME": state}
 
 
 class Outcome(NamedTuple):
