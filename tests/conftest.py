@@ -16,12 +16,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import uvloop
 from leaks import Descriptors, Processes, SharedMemory, wait_until
 
 MISSING_PEER = "missing peer"  # how the reason of a skip begins that continuous integration does not accept
 UNDER_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
+
+
+# A machine with other work to do is no bug; and what continuous integration runs is the same each time.
+hypothesis.settings.register_profile("house", deadline=None, derandomize=UNDER_CI)
+hypothesis.settings.load_profile("house")
 
 
 class _LoopErrors(logging.Handler):
