@@ -119,6 +119,12 @@ def test_importing_btfast_loads_nothing_else() -> None:
     assert {name for name in loaded_by("-c", "import btfast") if name != "__future__"} == {"btfast"}
 
 
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by these alone; two with one name cannot run together."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py") if "build" not in path.relative_to(ROOT).parts]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_the_version_is_told_without_loading_anything_heavy() -> None:
     loaded = loaded_by("-m", "btfast", "--version")
     assert loaded & HEAVY == set(), "`btfast --version` answers at once: import these where they are needed"

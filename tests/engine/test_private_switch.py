@@ -82,7 +82,7 @@ async def test_metadata_that_turns_out_private_ends_all_but_one_tracker() -> Non
     finding.hand_over(after)
     ((_, keep),) = after.dropped
     assert set(Source) - {source for source in Source if source in keep} == {
-        Source.LSD, Source.DHT, Source.PEX, Source.INCOMING,
+        Source.LSD, Source.EARLIER, Source.DHT, Source.PEX, Source.INCOMING,
     }  # fmt: skip
     await until(lambda: not finding._retiring, "the others were told")
     heard = len(trackers.heard)

@@ -38,8 +38,9 @@ def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
             with running(tmp_path, *words) as command:
                 command.until(lambda: list(out.glob("tree/*.bin")), "a file is complete")
                 fill(out / "filler")
-                (warning,) = until_paused(command)
-                assert "No space left on device: paused for up to 30 s: make room, and it goes on" in warning
+                # While the rest of it is being filled there may be room now and then.
+                paused = "No space left on device: paused for up to 30 s: make room, and it goes on"
+                assert any(paused in warning for warning in until_paused(command))
                 peer.rate = 0
                 (out / "filler").unlink()
                 done = command.end()
