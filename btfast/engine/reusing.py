@@ -4,6 +4,7 @@ torrents that this run has completed, where the trees of BEP 52 say that they ar
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 
 from btfast.events import Event, Warning
@@ -51,7 +52,14 @@ class Reusing:
         return Reused(reused.files + more.files, reused.bytes + more.bytes, reused.problems + more.problems)
 
     async def _take(self, torrent: Torrent, layout: Layout, local: LocalFiles, wanted: Sequence[int]) -> Reused:
-        reused = await asyncio.to_thread(take_files, torrent, layout, local, wanted)
+        stop = threading.Event()
+        copying = asyncio.ensure_future(asyncio.to_thread(take_files, torrent, layout, local, wanted, stop.is_set))
+        try:
+            reused = await asyncio.shield(copying)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait([copying])  # nobody may write there once the place is free for others
+            raise
         self._tell(reused.problems)
         return reused
 
@@ -61,4 +69,5 @@ class Reusing:
 
     def _tell(self, problems: Sequence[str]) -> None:
         for problem in problems[:MAX_PROBLEMS]:
-            self._emit(Warning(id=None, message=f"reuse: {problem}"))
+            readable = problem.encode(errors="surrogateescape").decode(errors="replace")
+            self._emit(Warning(id=None, message=f"reuse: {readable}"))

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from btfast.engine.context import Context
-from btfast.errors import StorageError
+from btfast.events import Warning
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
@@ -96,16 +96,17 @@ class Selected:
         return whole
 
     async def tidy(self) -> None:
-        """All that is wanted is complete: removes the parts file where no piece is kept in it any more.
+        """All that is wanted is complete: removes the parts file where that is every file of the torrent.
 
-        Raises StorageError.
+        While some are not wanted it stays, also when this selection keeps nothing in it: files of an earlier one are
+        proved by what it holds.
         """
         layout = self._layout
-        if not layout.has_parts or any(layout.keeps(index) for index in layout.in_parts):
+        if not layout.has_parts or layout.partial:
             return
         try:
             await asyncio.to_thread(remove_parts, layout)
         except OSError as error:
             path = layout.path(layout.parts_file)
             why = f"{path}: {error.strerror or error}: remove it by hand: nothing needs it any more"
-            raise StorageError(why, errno=error.errno, path=path) from None
+            self._context.emit(Warning(id=layout.torrent, message=why))

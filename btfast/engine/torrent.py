@@ -128,11 +128,12 @@ class ActiveTorrent:
             await self._open()
             await self._start()
             await self._done
-            await self._selected.tidy()
+            if not self._add.seed:  # who serves reads there what the files do not have
+                await self._selected.tidy()
             self._release_place()
             context.reusing.remember(torrent, self._layout, self._selection.files)
             verdict, seconds = self._watch.verdict(self._downloaded, self._from_web), self._watch.seconds
-            if self._add.seed or context.settings.seeds:
+            if (self._add.seed or context.settings.seeds) and not self._accepted:  # stale files are not what peers ask for
                 await self._serve()
             await self._farewell()
         finally:

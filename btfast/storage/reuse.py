@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha1
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from btfast.storage.layout import Layout
 MAX_FILES = 2_000_000  # that are remembered
 CANDIDATES = 16  # of one size that are looked into
 _CHUNK = 1 << 20
+_STRETCH = 16 << 20  # bytes copied between two looks at whether they are still wanted
 _PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the pieces that lie in a file alone, those that are looked at
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -62,7 +63,8 @@ class LocalFiles:
                         if entry.is_dir(follow_symlinks=False):
                             waiting.append(entry.path)
                         elif entry.is_file(follow_symlinks=False):
-                            self.add(entry.path, entry.stat(follow_symlinks=False).st_size)
+                            with contextlib.suppress(FileNotFoundError):  # it has gone meanwhile
+                                self.add(entry.path, entry.stat(follow_symlinks=False).st_size)
             except OSError as error:
                 problems.append(f"{here}: {error.strerror or error}")
         return problems
@@ -73,10 +75,14 @@ class LocalFiles:
         return found[:CANDIDATES]
 
 
-def take_files(torrent: Torrent, layout: Layout, local: LocalFiles, wanted: Sequence[int]) -> Reused:
-    """Copies what is there of the wanted files of which nothing is at their place yet."""
+def take_files(
+    torrent: Torrent, layout: Layout, local: LocalFiles, wanted: Sequence[int], stopped: Callable[[], bool] = bool
+) -> Reused:
+    """Copies what is there of the wanted files of which nothing is at their place yet, until `stopped` says True."""
     reused = Reused([], 0, [])
     for file in wanted:
+        if stopped():
+            break
         length = layout.lengths[file]
         if not length or file in layout.pads or not _absent(layout, file):
             continue
@@ -87,7 +93,7 @@ def take_files(torrent: Torrent, layout: Layout, local: LocalFiles, wanted: Sequ
             with _opened(path, length) as source:
                 if source is None:
                     continue
-                _copy(source, layout, file)
+                _copy(source, layout, file, stopped)
         except OSError as error:
             reused.problems.append(f"{path}: cannot be copied: {error.strerror or error}")
             continue
@@ -195,12 +201,12 @@ def _chunks(source: int, offset: int, length: int) -> Iterator[bytes]:
         offset += wanted
 
 
-def _copy(source: int, layout: Layout, file: int) -> None:
+def _copy(source: int, layout: Layout, file: int, stopped: Callable[[], bool]) -> None:
     """OSError, and then nothing is left at the file's place."""
     target = layout.open_for_writing(file, direct=False)
     try:
         if not _cloned(source, target):
-            _copy_bytes(source, target, layout.lengths[file])
+            _copy_bytes(source, target, layout.lengths[file], stopped)
     except OSError:
         parent = layout.parent(file, create=False)
         try:
@@ -223,13 +229,15 @@ def _cloned(source: int, target: int) -> bool:
     return True
 
 
-def _copy_bytes(source: int, target: int, length: int) -> None:
+def _copy_bytes(source: int, target: int, length: int, stopped: Callable[[], bool]) -> None:
     done = 0
     in_kernel = hasattr(os, "copy_file_range")
     while done < length:
+        if stopped():
+            raise InterruptedError(errno.EINTR, "it is not wanted any more")
         if in_kernel:
             try:
-                moved = os.copy_file_range(source, target, min(length - done, 1 << 30), done, done)
+                moved = os.copy_file_range(source, target, min(length - done, _STRETCH), done, done)
             except OSError as error:
                 if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
                     raise

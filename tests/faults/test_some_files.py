@@ -196,3 +196,15 @@ def requested(made: object, root: Path, *words: str) -> list[int]:
         assert (done.code, done.err) == (0, "")
         requests = [message for link in peer.links for message in link.received if message[0] == 6]
     return list(dict.fromkeys(int(message[1]) for message in requests))  # type: ignore[call-overload]
+
+
+def test_seeding_leaves_what_it_reads_in_the_parts_file(tmp_path: Path, peer: ScriptedPeer) -> None:
+    fetch(tmp_path, peer, "--exclude", "*d.txt")
+    kept = parts(tmp_path)
+    assert len(kept) == 1
+    seeding = ["seed", "--json", "--bind", "127.0.0.1", "--port", "0", "--no-trackers", "--no-dht", "--seed-time", "0.1"]
+    assert run(tmp_path, *seeding, MADE.save(tmp_path), "--data", "out").code == 0
+    assert parts(tmp_path) == kept
+    again = run(tmp_path, *get(MADE.save(tmp_path), "--exclude", "*d.txt"))
+    assert (again.code, again.one("complete")["downloaded"]) == (0, 0)
+    assert visible(tmp_path) == expected(*(name for name in LENGTHS if name != "c/d.txt"))

@@ -153,3 +153,15 @@ def test_a_copy_that_fails_is_told_and_leaves_nothing(tmp_path: Path, monkeypatc
     assert len(reused.problems) == 1
     assert "No space left" in reused.problems[0]
     assert list((tmp_path / "out" / "t").iterdir()) == []
+
+
+def test_a_copy_ends_when_it_is_not_wanted_any_more_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("btfast.storage.reuse._cloned", lambda source, target: False)
+    monkeypatch.setattr("btfast.storage.reuse._STRETCH", PIECE)
+    files = contents({"a": 8 * PIECE, "b": 3 * PIECE})
+    looks = iter([False, False, False, True, True, True])
+    reused = take_files(
+        v1(files), layout_of(v1(files), tmp_path / "out"), kept(tmp_path / "old", files), [0, 1], lambda: next(looks)
+    )
+    assert reused.files == []
+    assert list((tmp_path / "out" / "t").iterdir()) == []
