@@ -36,6 +36,11 @@ class _Question:
         self.anchor = anchor  # what the answer must lead to
         self.askers: dict[int, float] = {}  # peer: when
 
+    @property
+    def last(self) -> float:
+        """When somebody was asked last who has not given up; there is somebody."""
+        return max(self.askers.values())
+
 
 class _Peer:
     __slots__ = ("asked", "number", "refused", "rests_until", "unasked", "window")
@@ -56,6 +61,7 @@ class HashRequests:
         self._peers: dict[int, _Peer] = {}
         self._open: dict[HashRange, _Question] = {}  # asked or to be asked
         self._waiting: OrderedDict[HashRange, None] = OrderedDict()  # of these, those that nobody is asked for
+        self._asked: OrderedDict[HashRange, _Question] = OrderedDict()  # those that one more may be asked for, in turn
         self._liars: list[int] = []
         self.unanswered = 0
         self.rejects = 0
@@ -84,6 +90,7 @@ class HashRequests:
         question = self._open.pop(wanted, None)
         if question is not None:
             self._waiting.pop(wanted, None)
+            self._asked.pop(wanted, None)
             for number in question.askers:
                 self._peers[number].asked.pop(wanted, None)
 
@@ -107,11 +114,18 @@ class HashRequests:
     def _give_up(self, peer: _Peer, wanted: HashRange) -> None:
         """It does not bring this: whoever is next is asked."""
         del peer.asked[wanted]
-        askers = self._open[wanted].askers
-        del askers[peer.number]
-        if not askers:
+        question = self._open[wanted]
+        when = question.askers.pop(peer.number)
+        if not question.askers:
+            self._asked.pop(wanted, None)
             self._waiting[wanted] = None
             self._waiting.move_to_end(wanted, last=False)
+        elif when > question.last or wanted not in self._asked:
+            # The others were slow already when this one was asked: the next is asked now. Where it is not the last who
+            # gives up, the run takes its place in the order again, or waits SLOW more.
+            oldest = next(iter(self._asked.values()), question)
+            self._asked[wanted] = question
+            self._asked.move_to_end(wanted, last=when <= question.last and question.last > oldest.last)
 
     def _rest(self, peer: _Peer, now: float) -> None:
         peer.rests_until = now + REST
@@ -125,7 +139,7 @@ class HashRequests:
         if not self._open:
             return []
         for peer in self._peers.values():
-            if any(now - when > UNANSWERED for when in peer.asked.values()):
+            if peer.asked and now - next(iter(peer.asked.values())) > UNANSWERED:  # the first is the oldest
                 self.unanswered += 1
                 self._rest(peer, now)
         found: list[Request] = []
@@ -141,8 +155,12 @@ class HashRequests:
         wanted = self._next_for(peer, now)
         if wanted is None:
             return False
+        question = self._open[wanted]
+        question.askers[peer.number] = peer.asked[wanted] = now
         self._waiting.pop(wanted, None)
-        self._open[wanted].askers[peer.number] = peer.asked[wanted] = now
+        self._asked.pop(wanted, None)
+        if len(question.askers) < AT_ONCE:
+            self._asked[wanted] = question
         found.append((peer.number, wanted))
         return True
 
@@ -153,10 +171,10 @@ class HashRequests:
                 return wanted
         if self._waiting:
             return None
-        for wanted, question in self._open.items():
-            if len(question.askers) >= AT_ONCE or peer.number in question.askers:
-                continue
-            if peer.refused.get(wanted, now) <= now and now - max(question.askers.values()) > SLOW:
+        for wanted, question in self._asked.items():  # nor more than REFUSALS and LAST_WINDOW of these
+            if now - question.last <= SLOW:
+                return None
+            if peer.number not in question.askers and peer.refused.get(wanted, now) <= now:
                 return wanted
         return None
 

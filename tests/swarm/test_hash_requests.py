@@ -187,6 +187,48 @@ def test_a_slow_peers_run_is_asked_from_another_as_well_and_both_answers_are_fin
     assert [root for root, _ in bench.layers.poll_whole()] == [wanted.root]
 
 
+def test_who_gives_up_a_slow_run_is_replaced_and_no_more_than_a_few_are_asked_at_once() -> None:
+    bench = Bench(file_of(5))
+    requests = bench.requests
+    for number in range(1, module.AT_ONCE + 3):
+        bench.add(number, lambda asked: None)
+    ((_, wanted),) = requests.poll_requests(bench.now)
+    for number in range(2, module.AT_ONCE + 1):
+        bench.now += SLOW + 0.1
+        assert requests.poll_requests(bench.now) == [(number, wanted)]
+    bench.now += SLOW + 0.1
+    assert requests.poll_requests(bench.now) == []
+    requests.peer_left(1)
+    assert requests.poll_requests(bench.now) == [(module.AT_ONCE + 1, wanted)]
+    requests.handle_reject(module.AT_ONCE + 1, wanted, bench.now)
+    assert requests.poll_requests(bench.now) == [(module.AT_ONCE + 2, wanted)], "the others were slow before"
+
+
+class Counted(HashRange):
+    """Says how often it was looked up."""
+
+    lookups = 0
+
+    def __hash__(self) -> int:
+        Counted.lookups += 1
+        return super().__hash__()
+
+
+def test_peers_with_nothing_to_do_do_not_look_through_all_that_is_open() -> None:
+    """Each event polls: with 200 runs out at 100 peers, another 100 must not go through the 200 every time."""
+    requests, now = HashRequests(), 1000.0
+    for index in range(0, 200 * 512, 512):
+        requests.add(Counted(bytes(32), LEVEL, index, 512, 0), bytes(32))
+    for number in range(100):
+        requests.peer_joined(number, now)
+    assert len(requests.poll_requests(now)) == 200
+    for number in range(1000, 1100):
+        requests.peer_joined(number, now)
+    Counted.lookups = 0
+    assert requests.poll_requests(now + SLOW - 1) == []
+    assert Counted.lookups < 500, "a few for each of the 100, not 20,000"
+
+
 def test_a_reject_is_no_lie_and_the_same_peer_is_asked_again_later() -> None:
     bench = Bench(file_of(5))
     refuses = True
