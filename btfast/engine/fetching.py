@@ -397,7 +397,7 @@ class Fetching:
     def tick(self, now: float) -> None:
         """Once a second: slow peers give back what they will not deliver soon, silent ones everything."""
         self._share()
-        if self._unverifiable and (self.hashes is None or not self.hashes.holds(now)):
+        if self._unverifiable and self.hashes is not None and not self.hashes.holds(now):
             self._unverifiable = False
         for peer in list(self._peers.values()):
             if peer.have is None or not peer.greeted:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.hash_serving import HashServing
-from btfast.errors import RemoteError
+from btfast.errors import Error, RemoteError, VerificationError
 from btfast.metainfo import merkle
 from btfast.metainfo.hash_range import HashRange
 from btfast.metainfo.torrent import Torrent
@@ -37,11 +37,12 @@ class Peers(Protocol):
 class HashExchange:
     """Of one torrent that has a v2 half. `learned(root)`: the piece layer of the files with that root is known now.
 
-    `guilty(peers)`: these sent blocks that are not in the torrent. No `serving`: we have nothing to give.
+    `guilty(peers)`: these sent blocks that are not in the torrent. `failed(error)`: its maker is to blame, and it can never
+    be verified. No `serving`: we have nothing to give.
     """
 
     def __init__(
-        self, context: Context, torrent: Torrent, peers: Peers, learned: Callable[[bytes], None],
+        self, context: Context, torrent: Torrent, peers: Peers, learned: Callable[[bytes], None], failed: Callable[[Error], None],
         guilty: Callable[[list[int]], None] = lambda peers: None, serving: HashServing | None = None,
     ) -> None:  # fmt: skip
         self._context = context
@@ -49,6 +50,7 @@ class HashExchange:
         self._peers = peers
         self._serving = serving
         self._learned = learned
+        self._failed = failed
         self._guilty = guilty
         self._level = merkle.piece_level(torrent.piece_length)
         self._requests = HashRequests()
@@ -60,7 +62,8 @@ class HashExchange:
 
     def holds(self, now: float) -> bool:
         """Whether pieces have to wait for their hashes: those of a hybrid not for long, since v1 peers have none to give."""
-        return self.awaited > 0 and (self._torrent.info_hash_v1 is None or now - self._began < HYBRID_PATIENCE)
+        patient = self._torrent.info_hash_v1 is None or now - self._began < HYBRID_PATIENCE
+        return patient and not self._torrent.hashes.complete
 
     @property
     def awaited(self) -> int:
@@ -114,7 +117,12 @@ class HashExchange:
         if right and not self._layers.handle(asked, hashes):
             self._leaves.handle(asked, hashes)
         for root, layer in self._layers.poll_whole():
-            self._torrent.hashes.add_layer(root, layer)
+            try:
+                self._torrent.hashes.add_layer(root, layer)
+            except ValueError:
+                # Each run has led to the root, so the hashes beyond the end of the file are none of a file's.
+                self._failed(cannot_lead(self._torrent, root))
+                continue
             self._learned(root)
         guilty = self._leaves.poll_guilty()
         if guilty:
@@ -181,9 +189,18 @@ class HashExchange:
 
 def open_exchange(
     context: Context, torrent: Torrent, layout: Layout, pieces: Pieces, peers: Peers, learned: Callable[[bytes], None],
-    guilty: Callable[[list[int]], None],
+    guilty: Callable[[list[int]], None], failed: Callable[[Error], None],
 ) -> HashExchange | None:  # fmt: skip
     """A torrent of v1 alone has none."""
     if torrent.info_hash_v2 is None:
         return None
-    return HashExchange(context, torrent, peers, learned, guilty, HashServing(context, torrent, layout, pieces))
+    return HashExchange(context, torrent, peers, learned, failed, guilty, HashServing(context, torrent, layout, pieces))
+
+
+def cannot_lead(torrent: Torrent, root: bytes) -> VerificationError:
+    """The error for a root that was made over more hashes than its file has."""
+    name = next("/".join(file.path) for file in torrent.files if file.pieces_root == root)
+    return VerificationError(
+        f"{torrent.name}: {name}: its piece layer cannot lead to its root, so nothing can be right: get the torrent anew "
+        "from where it came from"
+    )

@@ -98,8 +98,17 @@ class Resolving:
 
     async def _complete(self, torrent: Torrent) -> None:
         """A .torrent of v2 has its piece layers in it, but for those that nobody sends in time."""
-        whole = asyncio.Event()
-        exchange = HashExchange(self._context, torrent, self.peers, lambda root: whole.set() if exchange.awaited == 0 else None)
+        whole: asyncio.Future[None] = self._context.loop.create_future()
+
+        def learned(root: bytes) -> None:
+            if torrent.hashes.complete and not whole.done():
+                whole.set_result(None)
+
+        def failed(error: Error) -> None:
+            if not whole.done():
+                whole.set_exception(error)
+
+        exchange = HashExchange(self._context, torrent, self.peers, learned, failed)
         self.preface.hashes = exchange
         self.preface.names = self.peers.names = SwarmNames(torrent.swarm_hashes, v2=True)
         now = self._context.loop.time()
@@ -110,7 +119,7 @@ class Resolving:
         self.peers.speak_v2()
         try:
             async with asyncio.timeout(self._context.settings.peer_timeout):
-                await whole.wait()
+                await whole
         except TimeoutError:
             self._context.emit(Warning(id=self._add.id, message=f"{torrent.name}: {exchange.problem}"))
 

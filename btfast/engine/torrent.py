@@ -195,8 +195,9 @@ class ActiveTorrent:
         if context.settings.pex and not torrent.private:
             self._exchange = PeerExchange(self._extended, self._peers)
         hashes = self._fetching.hashes = open_exchange(
-            context, torrent, self._layout, self._pieces, self._peers, self._fetching.handle_learned, self.handle_guilty
-        )
+            context, torrent, self._layout, self._pieces, self._peers, self._fetching.handle_learned, self.handle_guilty,
+            self.fail,
+        )  # fmt: skip
         self._conversation = Conversation(
             context, torrent, self._pieces, self._fetching, self._serving, self._extended, self._names,
             PeerEvents(self._peers, self._unchoking, self._exchange), hashes,

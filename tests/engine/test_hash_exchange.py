@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from engine_parts import Owner, connected, small_context
-from support.v2_torrents import make_v2
+from support.v2_torrents import beyond_its_end, make_v2
 
 from btfast.engine.connection import PeerConnection
 from btfast.engine.hash_exchange import HashExchange
+from btfast.errors import Error
 from btfast.metainfo import merkle
 from btfast.metainfo.hash_range import HashRange
 from btfast.metainfo.merkle import HASH, LEAF, Tree
@@ -32,8 +33,11 @@ class Bench:
         self.banned: list[int] = []
         self.learned: list[bytes] = []
         self.guilty: list[int] = []
+        self.failed: list[Error] = []
         self.ends: dict[int, socket.socket] = {}
-        self.exchange = HashExchange(self.context, self.torrent, self, self.learned.append, self.guilty.extend)
+        self.exchange = HashExchange(
+            self.context, self.torrent, self, self.learned.append, self.failed.append, self.guilty.extend
+        )
 
     @property
     def now(self) -> float:
@@ -93,6 +97,22 @@ async def test_layers_that_are_missing_are_learned_and_whoever_lies_is_banned() 
     assert bench.learned == [tree.root]
     assert bench.torrent.hashes.complete
     assert bench.exchange.awaited == 0
+    bench.close()
+
+
+@pytest.mark.parametrize("hybrid", [False, True], ids=["v2", "hybrid"])
+async def test_a_root_over_more_than_its_file_ends_the_torrent_and_blames_no_peer(hybrid: bool) -> None:
+    made, layer = beyond_its_end(hybrid=hybrid)
+    bench = Bench(made.torrent)
+    peer = bench.peer(1)
+    (asked,) = bench.asked(1)
+    assert asked.length == 4
+    bench.answer(1, asked, layer)
+    (error,) = bench.failed
+    assert "data.bin: its piece layer cannot lead to its root" in str(error)
+    assert bench.learned == [] == bench.banned
+    assert not peer.closed
+    assert bench.exchange.holds(bench.now), "what cannot be verified is not fetched meanwhile"
     bench.close()
 
 

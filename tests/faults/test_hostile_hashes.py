@@ -11,7 +11,7 @@ from support.commands import get, run
 from support.scripted_peer import Link
 from support.torrents import Made, assert_arrived
 from support.v2_peers import HashPeer
-from support.v2_torrents import make_v2
+from support.v2_torrents import beyond_its_end, make_v2
 
 from btfast import Session, Settings
 from btfast._bencode import decode, encode
@@ -109,6 +109,20 @@ def test_all_who_lie_are_banned_and_that_is_the_reason(tmp_path: Path) -> None:
         outcome = run(tmp_path, *get(BARE.save(tmp_path), peers=(peer.address,)))
         assert "all sources are banned" in outcome.error(4)
         assert peer.blocks_sent == 0
+
+
+@pytest.mark.parametrize("magnet", [False, True], ids=["torrent", "metadata only"])
+def test_a_root_that_no_layer_can_lead_to_is_said_and_no_peer_is_blamed(tmp_path: Path, magnet: bool) -> None:
+    made, layer = beyond_its_end()
+    meta = Torrent.parse(made.torrent)
+    with HashPeer(made) as peer:
+        peer.tree = Tree(layer, 2, 4 * made.piece_length)
+        link = f"magnet:?xt=urn:btmh:1220{(meta.info_hash_v2 or b'').hex()}"
+        source = [link, "--metadata-only"] if magnet else [str(made.save(tmp_path))]
+        outcome = run(tmp_path, *get(*source, peers=(peer.address,)))
+        assert "data.bin: its piece layer cannot lead to its root" in outcome.error(4)
+        assert peer.blocks_sent == 0
+    assert "banned" not in changes(outcome)
 
 
 class OneBadBlock(HashPeer):

@@ -40,6 +40,15 @@ def piece_layer(data: bytes, piece_length: int) -> bytes:
     return b"".join(root(hashes[at : at + some], some) for at in range(0, len(hashes), some))
 
 
+def beyond_its_end(*, hybrid: bool = False) -> tuple[Made, bytes]:
+    """A file of three pieces whose root was made over a fourth hash, which stands for nothing, and those four hashes."""
+    length = 3 * PIECE - 5
+    layer = piece_layer(make_v2(length).data, PIECE) + b"?" * 32
+    top = root([layer[at : at + 32] for at in range(0, len(layer), 32)], 4)
+    tree = {"data.bin": {"": {"length": length, "pieces root": top}}}
+    return make_v2(length, hybrid=hybrid, layers=False, change={"file tree": tree}), layer
+
+
 def make_v2(
     files: int | Mapping[str, int] = 1 << 20,
     *,
