@@ -10,13 +10,12 @@ import asyncio
 import contextlib
 import os
 from fnmatch import fnmatchcase
-from urllib.parse import urljoin
 
 from btfast.engine.context import Context
+from btfast.engine.http_hosts import joined
 from btfast.engine.web_connection import WebConnection
 from btfast.engine.web_seeds import WebSeeds, http_date, name_of
-from btfast.errors import Error, RemoteError, StorageError, VerificationError
-from btfast.metainfo.reach import Reach
+from btfast.errors import Error, InputError, RemoteError, StorageError, VerificationError
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import PART, Layout
 from btfast.swarm.web_seed import WebSeed
@@ -107,11 +106,13 @@ class Accepting:
     async def _receive(self, seed: WebSeed, file: int, fd: int) -> _Body:
         """The whole body behind the file's URL, redirects followed, into `fd`. RemoteError, OSError."""
         hosts, loop = self._context.web_hosts(), self._context.loop
-        url = self._web.url_of(seed, file)
-        before: Reach | None = None
+        url, before = self._web.place_of(seed, file)
         what = f"{self._torrent.name}: {name_of(seed)}"
         for _ in range(REDIRECTS + 1):
-            host, target = hosts.locate(url, what)
+            try:
+                host, target = hosts.locate(url, what)
+            except InputError as error:
+                raise RemoteError(str(error)) from None
             body = _Body(fd, loop)
 
             def make(body: _Body = body) -> WebConnection:
@@ -122,6 +123,9 @@ class Accepting:
             except RemoteError as error:
                 raise RemoteError(f"{what}: {error}") from None
             try:
+                refused = self._web.may_reach(seed, connection.reach, url)
+                if refused:
+                    raise RemoteError(f"{what}: {refused}: name it with --web-seed where you trust it")
                 connection.send(f"GET {host.origin}{target}{host.head}Accept-Encoding: identity\r\n\r\n".encode("ascii"))
                 while not body.done.done():
                     before_wait = body.received
@@ -136,8 +140,8 @@ class Accepting:
                 connection.abort()
             if not location:
                 return body
-            before = connection.reach
-            url = urljoin(url, location)
+            before = connection.reach if before is None else max(before, connection.reach)
+            url = joined(url, location.encode(), what)
         raise RemoteError(f"{what}: redirects more than {REDIRECTS} times: check the address")
 
 

@@ -10,10 +10,11 @@ from typing import NamedTuple
 from urllib.parse import urljoin
 
 from btfast.metainfo.geometry import Geometry
+from btfast.metainfo.reach import Reach
 from btfast.metainfo.web_files import WebFiles, piece_url
 from btfast.swarm.pieces import Pieces
 from btfast.swarm.web_range import PAD, WebRange
-from btfast.swarm.web_seed import WebSeed
+from btfast.swarm.web_seed import Place, WebSeed
 from btfast.wire.http import UNKNOWN, Head, content_range
 
 REDIRECTS = 5
@@ -25,7 +26,10 @@ _ABSENT = frozenset((401, 402, 403, 404, 406, 410, 451))
 class Ask:
     """One request: bytes of a file, or of a piece (BEP 17), for a part of a range."""
 
-    __slots__ = ("again", "came", "expected", "file", "first", "left", "piece", "range", "redirects", "url", "validator", "zeros")
+    __slots__ = (
+        "again", "before", "came", "expected", "file", "first", "left", "piece", "range", "redirects", "url", "validator",
+        "zeros",
+    )  # fmt: skip
 
     def __init__(self, one: WebRange, file: int, first: int, length: int, *, piece: int = -1) -> None:
         self.range = one
@@ -39,14 +43,15 @@ class Ask:
         self.again = False  # it is to be asked once more
         self.redirects = 0
         self.url = ""
+        self.before: Reach | None = None  # how near the host is that redirected us to the URL
         self.validator = b""
 
 
 class Verdict(NamedTuple):
     """`accepted`: the body is what was asked for, behind `skip` bytes; `whole`: it goes on to the file's end.
 
-    Else `moved`: ask again (`redirected`: because this server says so), `lost`: the seed has less than before, or another
-    version, `failed`: the connection is of no more use, `body`: look at the body as well.
+    Else `moved`: ask again, `lost`: the seed has less than before, or another version, `failed`: the connection is of no
+    more use, `body`: look at the body as well.
     """
 
     accepted: bool = False
@@ -54,7 +59,6 @@ class Verdict(NamedTuple):
     whole: bool = False
     length: int = UNKNOWN
     moved: bool = False
-    redirected: bool = False
     lost: bool = False
     failed: bool = False
     body: bool = False
@@ -81,14 +85,20 @@ class Verdicts:
         self._files = files
         self._info_hash = info_hash
 
-    def url(self, seed: WebSeed, ask: Ask) -> str:
-        """Where to ask."""
+    def locate(self, seed: WebSeed, ask: Ask) -> str:
+        """Sets where to ask, and who led there; of the URL the part that others chose, and not we."""
         if seed.by_piece:
             size = self._geometry.piece_size(ask.piece)
-            ask.url = piece_url(seed.base, self._info_hash, ask.piece, ask.first, ask.left, size)
-        else:
-            ask.url = seed.moved.get(ask.file) or self._files.url(seed.base, ask.file)
+            base, ask.before = seed.base
+            ask.url = piece_url(base, self._info_hash, ask.piece, ask.first, ask.left, size)
+            return base
+        ask.url, ask.before = self.place(seed, ask.file)
         return ask.url
+
+    def place(self, seed: WebSeed, file: int) -> Place:
+        """Where a seed has a file."""
+        found = seed.moved.get(file)
+        return found or Place(self._files.url(seed.base.url, file), seed.base.before)
 
     def headers(self, seed: WebSeed, ask: Ask) -> str:
         """The lines of a request that say which part is wanted."""
@@ -101,8 +111,8 @@ class Verdicts:
             lines += f"If-Range: {ask.validator.decode('ascii')}\r\n"
         return lines
 
-    def of(self, seed: WebSeed, ask: Ask, head: Head, now: float) -> Verdict:
-        """The meaning of an answer; the seed is told."""
+    def of(self, seed: WebSeed, ask: Ask, head: Head, now: float, reach: Reach) -> Verdict:
+        """The meaning of an answer of a host so near; the seed is told."""
         status = head.status
         said = f"HTTP {status} {_printable(head.reason)}".rstrip()
         if status in (200, 206) and head.coded:
@@ -112,7 +122,7 @@ class Verdicts:
         if status == 206:
             return self._piece(seed, ask, head, now) if seed.by_piece else self._part(seed, ask, head, now)
         if status in _REDIRECTING:
-            return self._redirected(seed, ask, head, said)
+            return self._redirected(seed, ask, head, said, reach)
         if status == 416 and not seed.by_piece:
             found = content_range(head)
             there = f" ({found.total} bytes there)" if found is not None and found.total != UNKNOWN else ""
@@ -120,9 +130,9 @@ class Verdicts:
         if status in _BUSY:
             return Verdict(body=True, why=said, retry_after=retry_after(head))
         if status in _ABSENT or 400 <= status < 500:
-            if not seed.by_piece and seed.base != seed.url and ask.file not in seed.moved:
+            if not seed.by_piece and seed.base.url != seed.url and ask.file not in seed.moved:
                 # What its neighbours were redirected to was only a guess for this one.
-                seed.moved[ask.file] = self._files.url(seed.url, ask.file)
+                seed.moved[ask.file] = Place(self._files.url(seed.url, ask.file))
                 ask.again = True
                 return Verdict(moved=True, why=said)
             return self._lose(seed, ask, said)
@@ -200,7 +210,7 @@ class Verdicts:
             return self._strange(seed, now, f"sends {head.length} bytes where {ask.left} were asked for")
         return Verdict(accepted=True, length=head.length)
 
-    def _redirected(self, seed: WebSeed, ask: Ask, head: Head, said: str) -> Verdict:
+    def _redirected(self, seed: WebSeed, ask: Ask, head: Head, said: str, reach: Reach) -> Verdict:
         location = head.headers.get(b"location", b"").decode("utf-8", "replace").strip()
         try:
             url = urljoin(ask.url, location).partition("#")[0] if location else ""
@@ -211,16 +221,18 @@ class Verdicts:
         ask.redirects += 1
         if ask.redirects > REDIRECTS:
             return self._lose(seed, ask, f"redirects more than {REDIRECTS} times")
+        # All lanes go there from now on: who led there counts for each of them, and so does who led to him.
+        before = reach if ask.before is None else max(reach, ask.before)
         if seed.by_piece:
-            seed.base = url.partition("info_hash=")[0].rstrip("?&")
+            seed.base = Place(url.partition("info_hash=")[0].rstrip("?&"), before)
         else:
             suffix = self._files.suffix(seed.url, ask.file)
             if suffix and url.endswith(suffix) and ask.file not in seed.moved:
-                seed.base = url.removesuffix(suffix)
+                seed.base = Place(url.removesuffix(suffix), before)
             else:
-                seed.moved[ask.file] = url
+                seed.moved[ask.file] = Place(url, before)
         ask.again = True
-        return Verdict(moved=True, redirected=True, why=said)
+        return Verdict(moved=True, why=said)
 
     def _remember(self, seed: WebSeed, ask: Ask, head: Head) -> None:
         seed.validators.setdefault(ask.file, head.validator)

@@ -12,7 +12,7 @@ from collections import deque
 from typing import Protocol
 
 from btfast.engine.context import Context
-from btfast.engine.http_hosts import Host
+from btfast.engine.http_hosts import Host, may_go
 from btfast.engine.throttle import Line
 from btfast.engine.web_answers import Ask, Verdict, Verdicts
 from btfast.engine.web_connection import WebConnection
@@ -48,8 +48,8 @@ class Owner(Protocol):
     def starving(self, seed: WebSeed) -> bool:
         """The last `next_ranges` was in vain because memory is short."""
 
-    def may_reach(self, seed: WebSeed, reach: Reach) -> str:
-        """Why a server so near must not be asked for this seed; "" when it may."""
+    def may_reach(self, seed: WebSeed, reach: Reach, url: str) -> str:
+        """Why a server so near must not be asked for this URL, which the seed led to; "" when it may."""
 
     def changed(self, seed: WebSeed) -> None:
         """It has lost a file or more, or is gone."""
@@ -72,7 +72,6 @@ class Lane:
         self._host: Host | None = None  # whose place we hold
         self._connection: WebConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
-        self._before: Reach | None = None  # how near the host is that redirected us
         self._skip = 0  # bytes of the answer in front of those that were asked for
         self._ignoring = False  # the answer's body is of no use
         self._body = bytearray()  # of a short answer that is looked at when it is whole
@@ -135,16 +134,22 @@ class Lane:
         most = PIPELINED if self.seed.pipelines else 1
         while self._flying < min(most, len(self._asks)):
             ask = self._asks[self._flying]
-            url = self._verdicts.url(self.seed, ask)
+            chosen = self._verdicts.locate(self.seed, ask)
             try:
-                host, target = self._hosts.locate(url, "web seed")
+                host, target = self._hosts.locate(ask.url, "web seed")
             except InputError as error:
                 self._give_up(str(error).removeprefix("web seed: "))
                 return
             connection = self._connection
-            if connection is None or host is not self._host or not connection.keeps:
+            led = connection is not None and may_go(ask.before, connection.reach, host.port)
+            if connection is None or host is not self._host or not connection.keeps or not led:
                 if not self._flying:
-                    self._connect(host)
+                    self._connect(host, ask.before)
+                return
+            refused = self._owner.may_reach(self.seed, connection.reach, chosen)
+            if refused:
+                self.seed.drop(refused)
+                self._give_up(refused)
                 return
             if not self._flying:
                 self._progress_at = self._sent_at = self._context.loop.time()
@@ -154,18 +159,18 @@ class Lane:
             )
             self._flying += 1
 
-    def _connect(self, host: Host) -> None:
+    def _connect(self, host: Host, before: Reach | None) -> None:
         self._disconnect()
         self.waiting = not self._hosts.enter(host)
         if self.waiting:
             return
         self._host = host
-        self._connecting = self._context.loop.create_task(self._reach(host))
+        self._connecting = self._context.loop.create_task(self._reach(host, before))
 
-    async def _reach(self, host: Host) -> None:
+    async def _reach(self, host: Host, before: Reach | None) -> None:
         try:
             connection = await self._hosts.connect(
-                host, self._before, lambda: WebConnection(self._context.loop, self, self._line)
+                host, before, lambda: WebConnection(self._context.loop, self, self._line)
             )
         except RemoteError as error:
             self._connecting = None
@@ -174,12 +179,6 @@ class Lane:
         self._connecting = None
         if self.closed:
             connection.abort()
-            return
-        refused = self._owner.may_reach(self.seed, connection.reach)
-        if refused:
-            connection.abort()
-            self.seed.drop(refused)
-            self._give_up(refused)
             return
         self._connection = connection
         self._send()
@@ -201,15 +200,14 @@ class Lane:
             self._sent_at = 0.0
         if not head.keeps:
             self.seed.handle_kept(kept=False)
-        verdict = self._verdicts.of(self.seed, ask, head, self._context.loop.time())
+        reach = self._connection.reach if self._connection is not None else Reach.PUBLIC
+        verdict = self._verdicts.of(self.seed, ask, head, self._context.loop.time(), reach)
         if verdict.accepted:
             self._skip, self._whole = verdict.skip, verdict.whole
             if verdict.length != UNKNOWN:
                 ask.expected = verdict.length
             return
         self._ignoring = True
-        if verdict.redirected:
-            self._before = self._connection.reach if self._connection is not None else None
         if verdict.body:
             self._busy = verdict
         if verdict.lost:

@@ -21,7 +21,7 @@ from btfast.swarm.blocks import BlockRun
 from btfast.swarm.pieces import WANTED
 from btfast.swarm.rates import Rate
 from btfast.swarm.web_range import Landed, Landing, WebRange, chained
-from btfast.swarm.web_seed import LONG_WAY, WebSeed
+from btfast.swarm.web_seed import LONG_WAY, Place, WebSeed
 
 FIRST_NUMBER = 1 << 32  # above those of all peers
 MOST = 50  # web seeds of one torrent
@@ -122,9 +122,9 @@ class WebSeeds:
                 return f"{name_of(seed)}: {seed.gone or seed.trouble}"
         return ""
 
-    def url_of(self, seed: WebSeed, file: int) -> str:
+    def place_of(self, seed: WebSeed, file: int) -> Place:
         """Where a seed has a file."""
-        return seed.moved.get(file) or self._files.url(seed.base, file)
+        return self._verdicts.place(seed, file)
 
     def stale_files(self) -> dict[int, str]:
         """Files that are another version wherever they are, and why."""
@@ -258,8 +258,8 @@ class WebSeeds:
     def starving(self, seed: WebSeed) -> bool:
         return self._starving
 
-    def may_reach(self, seed: WebSeed, reach: Reach) -> str:
-        if reach >= Reach.PUBLIC or seed.named or "?" not in seed.url:
+    def may_reach(self, seed: WebSeed, reach: Reach, url: str) -> str:
+        if reach >= Reach.PUBLIC or seed.named or "?" not in url:
             return ""
         return "a torrent may not name it: a query to a server of the local network could do anything there"
 

@@ -6,10 +6,11 @@ there (404), that has another size, or whose bytes do not match the hashes is no
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import Geometry
+from btfast.metainfo.reach import Reach
 
 WIDEST = 4  # connections to one seed
 LONG_WAY = 0.01  # seconds to an answer from which on one connection is taken to be too few
@@ -30,6 +31,13 @@ class Lacks(Protocol):
     def peer_lacks(self, peer: int, index: int) -> None: ...
 
 
+class Place(NamedTuple):
+    """A URL, and how near the host is that redirected us there: None where no redirect led to it."""
+
+    url: str
+    before: Reach | None = None
+
+
 class WebSeed:
     """`number` names it to the picker. `by_piece`: it speaks BEP 17, else BEP 19. `named`: the user named it."""
 
@@ -45,8 +53,8 @@ class WebSeed:
         self.have = Bitfield.full(geometry.piece_count)
         self.lacking: dict[int, str] = {}  # files that it does not have, and why
         self.stale: dict[int, str] = {}  # files that it has in another version, and how that shows
-        self.moved: dict[int, str] = {}  # where files were redirected to
-        self.base = url  # below which files are, as the last redirect showed
+        self.moved: dict[int, Place] = {}  # where files were redirected to
+        self.base = Place(url)  # below which files are, as the last redirect showed
         self.validators: dict[int, bytes] = {}  # what If-Range says of files
         self.remembered: set[int] = set()  # files whose validator is of an earlier run
         self.changed: set[int] = set()  # files that are other ones than in an earlier run; whoever tells it clears it

@@ -258,3 +258,14 @@ def test_a_torrent_cannot_have_a_local_server_asked_anything_it_likes(tmp_path: 
         done = run(tmp_path, *get(torrent, "--peer-timeout", "3"))
         assert "a torrent may not name it" in done.error(3)
         assert server.requests == []
+
+
+def test_nor_may_a_local_server_that_it_names_be_led_to_such_a_query(tmp_path: Path) -> None:
+    def bend(request: Request) -> bool:
+        return request.reply(b"", "302 Found", "Location: /delete?all=yes\r\n")
+
+    with WebServer(served(GOOD), bend) as server:
+        torrent = with_keys(GOOD, url_list=f"{server.url}/").save(tmp_path)
+        done = run(tmp_path, *get(torrent, "--peer-timeout", "3"))
+        assert "a torrent may not name it" in done.error(3)
+        assert {request.target for request in server.requests} == {"/good"}
