@@ -37,6 +37,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, tag="add"):
     metadata_only: bool = False
     peers: list[tuple[str, int]] = []
     web_seeds: list[str] = []  # besides those of the torrent
+    found_seeds: list[str] = []  # the same, but from strangers: a Metalink named them
     seed: bool = False  # all data is in `directory` under its final names: serve it
     wanted: Wanted | None = None  # which files, and in what order; None: all
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from btfast.discovery.announce import printable, tracker_name
 from btfast.errors import RemoteError, SourceNotFoundError
+from btfast.metainfo.reach import Way
 
 if TYPE_CHECKING:
     from btfast.engine.http_client import HttpClient
@@ -17,16 +18,16 @@ TIMEOUT = 60.0
 
 async def fetch(
     client: HttpClient, url: str, *, limit: int = MAX_TORRENT, timeout: float = TIMEOUT,  # noqa: ASYNC109
-    enough: Callable[[bytes], bool] | None = None,
+    enough: Callable[[bytes], bool] | None = None, way: Way | None = None,
 ) -> bytes:  # fmt: skip
     """The body behind an http or https URL, at most `limit` bytes; `timeout` in seconds for the whole. `enough`: given
-    the first bytes, whether those will do.
+    the first bytes, whether those will do. `way`: who led here; it goes on.
 
     Raises SourceNotFoundError when the server says that there is no such file (404, 410), InputError for a URL that
     is none, RemoteError for every other failure.
     """
     what = tracker_name(url) + _file_name(url)
-    response = await client.fetch(url, what=what, limit=limit, timeout=timeout, enough=enough)
+    response = await client.fetch(url, what=what, limit=limit, timeout=timeout, enough=enough, way=way)
     status, reason = response.status, printable(response.reason)[:60]
     if status == 200:
         return response.body

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from btfast.engine.http_connection import Connection, Response
 from btfast.engine.http_hosts import Host, HttpHosts, joined, may_go, reason_of
 from btfast.errors import Error, RemoteError
-from btfast.metainfo.reach import Reach
+from btfast.metainfo.reach import Reach, Way
 
 PER_HOST = 64
 IN_ALL = 192
@@ -65,23 +65,24 @@ class HttpClient:
 
     async def fetch(
         self, url: str, *, what: str, limit: int, timeout: float, family: int = 0, urgent: bool = False,  # noqa: ASYNC109
-        enough: Callable[[bytes], bool] | None = None,
+        enough: Callable[[bytes], bool] | None = None, way: Way | None = None,
     ) -> Response:  # fmt: skip
         """GET `url`, following up to 5 redirects; any other status is returned.
 
         `what` begins the message of errors. `limit` is the largest body in bytes, after decompression. `timeout`, in
         seconds, runs over all redirects, from leaving the queue. `family` (socket.AF_INET, AF_INET6) restricts the
         addresses. `urgent` ones do not wait behind others. `enough`: given the first bytes of the body, whether those will
-        do. Raises RemoteError, one line, when there is no whole
-        answer; InputError for a URL that is none.
+        do. `way`: who led here; it goes on. Raises RemoteError, one line, when there is no whole answer; InputError for
+        a URL that is none.
         """
-        before: Reach | None = None
+        way = way or Way()
         try:
             async with asyncio.timeout(None) as deadline:
                 ask = _Ask(what, limit, timeout, deadline, urgent, enough)
                 for _ in range(REDIRECTS + 1):
                     host, target = self._hosts.locate(url, what, family)
-                    response, before = await self._turn(host, target, ask, before)
+                    response, reach = await self._turn(host, target, ask, way.reach)
+                    way.lead(reach)
                     location = response.headers.get(b"location")
                     if response.status not in _REDIRECTING or not location:
                         return response

@@ -24,6 +24,7 @@ from btfast.engine.families import Families
 from btfast.engine.fetch import MAX_TORRENT, fetch
 from btfast.engine.fetch import TIMEOUT as FETCH_TIMEOUT
 from btfast.errors import RemoteError
+from btfast.metainfo.reach import Way
 
 if TYPE_CHECKING:
     from btfast.engine.http_client import HttpClient
@@ -81,10 +82,10 @@ class HttpTrackers:
 
     async def fetch(
         self, url: str, *, limit: int = MAX_TORRENT, timeout: float = FETCH_TIMEOUT,  # noqa: ASYNC109
-        enough: Callable[[bytes], bool] | None = None,
+        enough: Callable[[bytes], bool] | None = None, way: Way | None = None,
     ) -> bytes:  # fmt: skip
         """A file over HTTP on the same connections: see `btfast.engine.fetch.fetch`."""
-        return await fetch(self._open(), url, limit=limit, timeout=timeout, enough=enough)
+        return await fetch(self._open(), url, limit=limit, timeout=timeout, enough=enough, way=way)
 
     async def close(self) -> None:
         """Close every connection."""

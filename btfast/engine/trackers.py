@@ -10,6 +10,7 @@ from btfast.engine.fetch import MAX_TORRENT
 from btfast.engine.http_tracker import HttpTrackers
 from btfast.engine.resolve import Resolver
 from btfast.engine.udp import UdpSockets
+from btfast.metainfo.reach import Way
 
 if TYPE_CHECKING:
     from btfast.engine.udp_tracker import UdpTrackers
@@ -47,10 +48,10 @@ class Trackers:
         return await self._http.scrape(url, info_hashes)
 
     async def fetch(
-        self, url: str, *, limit: int = MAX_TORRENT, enough: Callable[[bytes], bool] | None = None
+        self, url: str, *, limit: int = MAX_TORRENT, enough: Callable[[bytes], bool] | None = None, way: Way | None = None
     ) -> bytes:
         """A file over HTTP: see `btfast.engine.fetch.fetch`."""
-        return await self._http.fetch(url, limit=limit, enough=enough)
+        return await self._http.fetch(url, limit=limit, enough=enough, way=way)
 
     async def close(self) -> None:
         """Give up what is under way."""

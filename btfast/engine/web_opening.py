@@ -23,7 +23,8 @@ def open_web_seeds(
     context: Context, add: Add, torrent: Torrent, fetching: Fetching, line: Line | None
 ) -> WebSeeds | None:
     """Those of the torrent and of the item; None where there are none or nothing is missing."""
-    if add.seed or fetching.pieces.complete or not (add.web_seeds or torrent.url_list or torrent.httpseeds):
+    of_torrent = torrent.url_list or torrent.httpseeds
+    if add.seed or fetching.pieces.complete or not (add.web_seeds or add.found_seeds or of_torrent):
         return None
     from btfast.engine.web_seeds import WebSeeds, name_of
 
@@ -33,7 +34,9 @@ def open_web_seeds(
     def warn(message: str) -> None:
         context.emit(Warning(id=add.id, message=f"{torrent.name}: {message}"))
 
-    return WebSeeds(context, torrent, fetching, line, named=add.web_seeds, report=report, warn=warn)
+    return WebSeeds(
+        context, torrent, fetching, line, named=add.web_seeds, found=add.found_seeds, report=report, warn=warn
+    )
 
 
 def begin_accepting(

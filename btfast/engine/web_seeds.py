@@ -32,11 +32,11 @@ YOUNG = 20.0  # seconds that a fresh start, and a web seed that asked for patien
 
 
 class WebSeeds:
-    """`report(seed, change, reason)` and `warn(message)` say what happens. `named`: the URLs of the user."""
+    """`report(seed, change, reason)` and `warn(message)` say what happens. `named`: the URLs of the user, `found`: others'."""
 
     def __init__(
         self, context: Context, torrent: Torrent, fetching: Fetching, line: Line | None, *, named: Iterable[str],
-        report: Callable[[WebSeed, str, str], None], warn: Callable[[str], None],
+        found: Iterable[str], report: Callable[[WebSeed, str, str], None], warn: Callable[[str], None],
     ) -> None:  # fmt: skip
         now = context.loop.time()
         self._context = context
@@ -67,7 +67,7 @@ class WebSeeds:
         self._memory = WebMemory(context.settings, torrent.info_hash)
         known_versions = self._memory.load()
         wanted = [(url, False, True) for url in named]
-        wanted += [(url, False, False) for url in torrent.url_list]
+        wanted += [(url, False, False) for url in (*found, *torrent.url_list)]
         wanted += [(url, True, False) for url in torrent.httpseeds]
         known: set[tuple[str, bool]] = set()
         for url, by_piece, by_user in wanted:

@@ -11,23 +11,27 @@ import msgspec
 
 from btfast.engine.control import Add
 from btfast.errors import Error, InputError, SourceNotFoundError
+from btfast.metainfo.reach import Reach, Way
 from btfast.metainfo.torrent import Torrent
 
 _LOOKS = 64  # bytes that tell what a file is
 
-Fetch = Callable[[str, bool], Awaitable[bytes | None]]  # (url, whether it may be any file, which None stands for)
+# (url, whether it may be any file, which None stands for, who led there)
+Fetch = Callable[[str, bool, Way], Awaitable[bytes | None]]
 
 
 class Files(Protocol):
     """Who fetches files over HTTP."""
 
-    async def fetch(self, url: str, *, enough: Callable[[bytes], bool] | None = None) -> bytes: ...
+    async def fetch(
+        self, url: str, *, enough: Callable[[bytes], bool] | None = None, way: Way | None = None
+    ) -> bytes: ...
 
 
 async def torrent_of(add: Add, files: Files) -> tuple[Add, Torrent]:
     """The torrent behind an item, and the item with the web seeds that were found with it. Raises btfast.Error."""
 
-    async def fetch(url: str, any_file: bool) -> bytes | None:
+    async def fetch(url: str, any_file: bool, way: Way) -> bytes | None:
         other = False
 
         def enough(beginning: bytes) -> bool:
@@ -35,17 +39,18 @@ async def torrent_of(add: Add, files: Files) -> tuple[Add, Torrent]:
             other = is_other(beginning)
             return other
 
-        data = await files.fetch(url, enough=enough if any_file else None)
+        data = await files.fetch(url, enough=enough if any_file else None, way=way)
         return None if other else data
 
     data = add.data
+    way = Way()
     if data is None:
         ordinary = not add.source.partition("?")[0].lower().endswith(".torrent")
-        data = await fetch(add.source, ordinary)
+        data = await fetch(add.source, ordinary, way)
         if data is None:
             return await _beside(add, fetch)
     if not add.source.lower().endswith(".torrent") and _may_be_metalink(data):
-        return await _metalink(add, data, fetch)
+        return await _metalink(add, data, fetch, way.reach)
     return add, Torrent.parse(data, what=add.source)
 
 
@@ -63,7 +68,7 @@ async def _beside(add: Add, fetch: Fetch) -> tuple[Add, Torrent]:
     address, mark, query = add.source.partition("?")
     beside = f"{address}.torrent{mark}{query}"
     try:
-        data = await fetch(beside, False)
+        data = await fetch(beside, False, Way())
     except SourceNotFoundError:
         raise SourceNotFoundError(
             f"{add.source}: an ordinary file, and there is no .torrent beside it: give the URL of a .torrent or Metalink"
@@ -75,25 +80,24 @@ async def _beside(add: Add, fetch: Fetch) -> tuple[Add, Torrent]:
     return msgspec.structs.replace(add, web_seeds=[add.source, *add.web_seeds]), torrent
 
 
-async def _metalink(add: Add, data: bytes, fetch: Fetch) -> tuple[Add, Torrent]:
+async def _metalink(add: Add, data: bytes, fetch: Fetch, reach: Reach | None) -> tuple[Add, Torrent]:
+    """`reach`: of the host that the Metalink is from, which can lead us no nearer than that; None: a file of the user's."""
     from btfast.metainfo.metalink import Metalink  # few need it
 
     found = Metalink.parse(data, what=add.source)
-    add = msgspec.structs.replace(add, web_seeds=[*add.web_seeds, *found.urls])
+    with_mirrors = msgspec.structs.replace(add, found_seeds=list(found.urls))
     failure: Error | None = None
     for url in found.torrents[:3]:
         try:
-            body = await fetch(url, False)
+            body = await fetch(url, False, Way(reach))
             assert body is not None
             torrent = Torrent.parse(body, what=url)
         except Error as error:
             failure = error
             continue
-        if torrent.single_file:
-            return add, torrent
-        return msgspec.structs.replace(add, web_seeds=add.web_seeds[: -len(found.urls) or None]), torrent
+        return with_mirrors if torrent.single_file else add, torrent
     if found.torrent is None:
         raise failure or InputError(f"{add.source}: cannot be verified: {found.why}: get a Metalink with piece hashes")
-    if not add.web_seeds:
+    if not (add.web_seeds or found.urls):
         raise InputError(f"{add.source}: names no http or https URL: get another Metalink")
-    return add, Torrent.parse(found.torrent, what=add.source)
+    return with_mirrors, Torrent.parse(found.torrent, what=add.source)

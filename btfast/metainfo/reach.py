@@ -16,6 +16,19 @@ class Reach(IntEnum):
     NOWHERE = 3  # unspecified, multicast, broadcast: no host has it
 
 
+class Way:
+    """How near the host is that led to a URL, None where nobody did; after the fetch, the one that the body came from."""
+
+    __slots__ = ("reach",)
+
+    def __init__(self, reach: Reach | None = None) -> None:
+        self.reach = reach
+
+    def lead(self, reach: Reach) -> None:
+        """A host so near leads on, or answers; who led to it counts as well."""
+        self.reach = reach if self.reach is None else max(self.reach, reach)
+
+
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 

@@ -15,8 +15,12 @@ from engine_parts import until
 from scripted_http import Server, response
 from web_lanes import PIECE, Ground
 
+from btfast._bencode import encode
 from btfast.engine import http_hosts
 from btfast.engine.accepting import Accepting
+from btfast.engine.control import Add
+from btfast.engine.http_tracker import HttpTrackers
+from btfast.engine.web_sources import torrent_of
 from btfast.errors import IncompleteError, RemoteError
 from btfast.metainfo.reach import Reach
 from btfast.swarm.web_seed import Place
@@ -112,3 +116,27 @@ async def test_a_file_that_is_taken_as_it_is_comes_from_nowhere_else_either(
     assert server.requests == []
     assert (tmp_path / "taken").read_bytes() == b""
     ground.hosts.close()
+
+
+@pytest.mark.parametrize("far", [True, False])
+async def test_a_metalink_leads_no_nearer_than_it_comes_from(front: Server, server: Server, far: bool) -> None:
+    torrent = encode({"info": {"length": 1, "name": "f", "piece length": PIECE, "pieces": bytes(20)}})
+    server.always(response(torrent))
+    named = f'<metaurl mediatype="torrent">{server.url}/t?x</metaurl><url>{server.url}/f?x</url>'
+    space = 'xmlns="urn:ietf:params:xml:ns:metalink"'
+    metalink = f'<?xml version="1.0"?><metalink {space}><file name="f">{named}</file></metalink>'.encode()
+    front.always(response(metalink))
+    trackers = HttpTrackers(user_agent="btfast/test")
+    source = f"{front.url}/x.meta4" if far else "x.meta4"
+    add = Add(id=1, source=source, directory="", data=None if far else metalink, web_seeds=["http://named/"])
+    try:
+        if far:
+            with pytest.raises(RemoteError, match="redirects to a local address"):
+                await torrent_of(add, trackers)
+            assert server.requests == []
+        else:
+            add, found = await torrent_of(add, trackers)
+            assert found.name == "f"
+            assert (add.web_seeds, add.found_seeds) == (["http://named/"], [f"{server.url}/f?x"])
+    finally:
+        await trackers.close()

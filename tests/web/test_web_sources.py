@@ -101,3 +101,11 @@ def test_a_metalink_that_cannot_be_used_ends_with_one_line(data: bytes, why: str
     (tmp_path / "x.meta4").write_bytes(data)
     done = run(tmp_path, *get(tmp_path / "x.meta4"))
     assert why in done.error(2)
+
+
+def test_a_metalink_cannot_have_a_local_server_asked_anything_it_likes(tmp_path: Path) -> None:
+    with WebServer({"/image.iso": MADE.data}) as server:
+        (tmp_path / "x.meta4").write_bytes(metalink(MADE, f"{server.url}/image.iso?delete=all"))
+        done = run(tmp_path, *get(tmp_path / "x.meta4", "--peer-timeout", "3"))
+        assert "a torrent may not name it" in done.error(3)
+        assert server.requests == []
