@@ -18,6 +18,7 @@ from btfast.engine.web_answers import Ask, Verdict, Verdicts
 from btfast.engine.web_connection import WebConnection
 from btfast.engine.web_hosts import WebHosts
 from btfast.errors import InputError, RemoteError
+from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.reach import Reach
 from btfast.swarm.blocks import BlockRun
 from btfast.swarm.web_range import Landed, Landing, Mode, WebRange
@@ -73,12 +74,14 @@ class Lane:
         self._connection: WebConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._skip = 0  # bytes of the answer in front of those that were asked for
+        self._passed = 0  # bytes that were skipped since the last block's worth of them
         self._ignoring = False  # the answer's body is of no use
         self._body = bytearray()  # of a short answer that is looked at when it is whole
         self._busy: Verdict | None = None
         self._reading = False  # the answer to the first ask is on its way
         self._whole = False  # it is the whole file, and goes on behind what was asked for
         self._kept = b""  # of it, what came while there was no room
+        self._ended = False  # nothing comes behind that
         self._progress_at = context.loop.time()
         self._sent_at = 0.0  # when a request went out that had none before it, until it is answered
         self.closed = False
@@ -110,10 +113,12 @@ class Lane:
         return asks
 
     def _retry(self) -> bool:
-        if self.closed or not self.seed.ready(self._context.loop.time()):
+        if self.closed:
             return True
         if self._kept or (self._whole and self._asks):
             return self._go_on_whole()
+        if not self.seed.ready(self._context.loop.time()):
+            return True
         self.fill(self._context.loop.time())
         return bool(self._asks) or not self._owner.starving(self.seed)
 
@@ -186,8 +191,8 @@ class Lane:
     # web_connection.Owner
 
     def handle_head(self, head: Head) -> None:
-        self._skip = 0
-        self._ignoring = self._whole = False
+        self._skip = self._passed = 0
+        self._ignoring = self._whole = self._ended = False
         self._busy = None
         self._body.clear()
         if not self._flying:
@@ -235,17 +240,9 @@ class Lane:
             if self._busy is not None:
                 self._body += data[: 64 - len(self._body)]
             return
-        if self._skip:
-            passed = min(self._skip, len(data))
-            self._skip -= passed
-            self._owner.wasted(passed)
-            data = data[passed:]
         while len(data) and self._connection is not None and self._reading:
             if self._skip:
-                passed = min(self._skip, len(data))
-                self._skip -= passed
-                self._owner.wasted(passed)
-                data = data[passed:]
+                data = data[self._pass_over(len(data)) :]
                 continue
             ask = self._asks[0]
             if not ask.left:
@@ -265,6 +262,17 @@ class Lane:
             self._took(ask, count, data[:count])
             data = data[count:]
 
+    def _pass_over(self, count: int) -> int:
+        """Of so many bytes, how many lie in front of those that were asked for; a block's worth of them is progress."""
+        passed = min(self._skip, count)
+        self._skip -= passed
+        self._owner.wasted(passed)
+        self._passed += passed
+        if self._passed >= BLOCK:
+            self._passed %= BLOCK
+            self._progress_at = self._context.loop.time()
+        return passed
+
     def handle_end(self) -> None:
         """An answer is whole."""
         if self._busy is not None:
@@ -273,7 +281,8 @@ class Lane:
             self._drop_asks(resend=False, why=busy.why)
             return
         if self._kept:
-            return  # what came is still to be looked at; `_go_on_whole` ends it
+            self._ended = True  # what came is still to be looked at; `_go_on_whole` ends it
+            return
         self._finish_answer()
 
     def _finish_answer(self) -> None:
@@ -376,7 +385,7 @@ class Lane:
             self._skip = more.piece_bytes
             ask.first += more.piece_bytes
             return True
-        asks = self._asks_of(ranges[0])
+        asks = [ask for one in ranges for ask in self._asks_of(one)]  # several where files begin with a piece (BEP 52)
         self._asks.popleft()
         self._asks.extendleft(reversed(asks))
         self._asks[0].expected = 0
@@ -385,12 +394,16 @@ class Lane:
     def _go_on_whole(self) -> bool:
         """There may be room again for what came meanwhile."""
         kept, self._kept = self._kept, b""
+        self._progress_at = self._context.loop.time()  # it was we who did not read
         if self._connection is None:
             return True
         self.handle_body(memoryview(kept))
         if self._kept or self._connection is None:
             return not self._kept
         self._connection.hold(False)
+        if self._ended and self._reading:
+            self._ended = False
+            self._finish_answer()
         return True
 
     # endings
@@ -443,7 +456,7 @@ class Lane:
 
     def _drop_asks(self, *, resend: bool, why: str) -> None:
         self._disconnect()
-        self._reading = self._whole = self._ignoring = False
+        self._reading = self._whole = self._ignoring = self._ended = False
         self._kept = b""
         self._busy = None
         self._flying = 0
