@@ -279,7 +279,7 @@ def retry_after(head: Head) -> float | None:
         then = parsedate_to_datetime(value.decode("ascii", "replace"))
         now = parsedate_to_datetime(head.headers.get(b"date", b"").decode("ascii", "replace"))
         return max(0.0, (then - now).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

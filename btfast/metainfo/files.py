@@ -91,7 +91,7 @@ def place_files(listed: Sequence[ListedFile]) -> Placed:
 
 def list_symlink(entry: dict[bytes, Any], name: int | str) -> list[bytes]:
     """The elements of an entry's `symlink path`. Raises InputError."""
-    target = _elements(entry[b"symlink path"])
+    target = elements_of(entry[b"symlink path"])
     if target is None:
         raise _damaged(name, "is a symlink whose target is not a path")
     return target
@@ -103,8 +103,8 @@ def _listed(number: int, entry: object) -> ListedFile:
     attr = fields.attr_of(entry) if b"attr" in entry else ""
     if "p" in attr:
         return ListedFile(None, fields.length_of(entry, number), attr)
-    better = _elements(entry[b"path.utf-8"]) if b"path.utf-8" in entry else None
-    plain = _elements(entry.get(b"path"))
+    better = elements_of(entry[b"path.utf-8"]) if b"path.utf-8" in entry else None
+    plain = elements_of(entry.get(b"path"))
     path = better or plain
     if path is None:
         raise _damaged(number, "has no path")
@@ -115,7 +115,8 @@ def _listed(number: int, entry: object) -> ListedFile:
     return ListedFile(path, fields.length_of(entry, number), attr, None, None, plain, fields.mtime_of(entry))
 
 
-def _elements(value: object) -> list[bytes] | None:
+def elements_of(value: object) -> list[bytes] | None:
+    """The elements of a path; None for what is none."""
     if isinstance(value, list) and value and set(map(type, value)) == {bytes}:
         return value
     return None

@@ -119,6 +119,7 @@ class _Reader:
         self._text: list[str] = []
         self._length = 0
         self._elements = 0
+        self._taking = False  # the hashes of the present <pieces>
 
     def handle_doctype(self, *_: object) -> None:
         raise _Wrong("it has a document type, which a Metalink must not have")
@@ -139,7 +140,8 @@ class _Reader:
         elif self._path == ["metalink", "file", "pieces"]:
             length = attributes.get("length", "")
             file = self.files[-1]
-            if file.kind != "sha-1" and length.isdigit() and len(length) < 12:  # the best kind of several counts
+            self._taking = file.kind != "sha-1" and length.isdigit() and len(length) < 12  # the best kind of several counts
+            if self._taking:
                 file.piece_length, file.kind, file.pieces = int(length), attributes.get("type", "").lower(), []
 
     def handle_text(self, text: str) -> None:
@@ -162,7 +164,8 @@ class _Reader:
         elif path == ["hash"] and kind == "sha-1":
             file.whole = text
         elif path == ["pieces", "hash"]:
-            file.pieces.append(text)
+            if self._taking:
+                file.pieces.append(text)
         elif path == ["url"]:
             file.add(file.urls, self._attributes.get("priority", ""), text)
         elif path == ["metaurl"] and self._attributes.get("mediatype", "").lower() == "torrent":

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from btfast._bencode import decode
 from btfast.metainfo import fields
+from btfast.metainfo.files import elements_of
 from btfast.metainfo.torrent import MAX_TOKENS, Torrent
 
 
@@ -49,7 +50,8 @@ class WebFiles:
         path: list[bytes] | None = None
         listed = self._names().get(b"files")
         if isinstance(listed, list) and len(listed) == len(self._torrent.files):
-            path = fields.preferred(listed[file], b"path", list)
+            entry = listed[file] if isinstance(listed[file], dict) else {}
+            path = elements_of(entry.get(b"path.utf-8")) or elements_of(entry.get(b"path"))
         elements = path or [element.encode() for element in self._torrent.files[file].path]
         return "/".join(quote(element, safe="") for element in elements if element not in (b"", b".", b".."))
 

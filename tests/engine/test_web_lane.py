@@ -9,6 +9,9 @@ from engine_parts import until
 from scripted_http import Server, response
 from web_lanes import PIECE, Ground
 
+from btfast.engine.web_answers import retry_after
+from btfast.wire.http import Head
+
 
 def file_of(target: str) -> int:
     return int(target.rpartition("/f")[2])
@@ -98,3 +101,18 @@ async def test_a_long_beginning_that_is_here_already_is_no_silence_unless_it_dri
         assert ground.thrown_away < 20 * step
     lane.close()
     ground.hosts.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "date", "seconds"),
+    [
+        (b"7", b"", 7.0),
+        (b"Sat, 01 Feb 2020 10:00:09 GMT", b"Sat, 01 Feb 2020 10:00:00 GMT", 9.0),
+        (b"Sat, 01 Feb 2020 10:00:09 GMT", b"", None),
+        (b"Sat, 01 Feb 99999999999999999999 10:00:09 GMT", b"Sat, 01 Feb 2020 10:00:00 GMT", None),
+        (b"Sat, 01 Feb 2020 10:00:09 +99999999999999", b"Sat, 01 Feb 2020 10:00:00 GMT", None),
+        (b"soon", b"", None),
+    ],
+)
+def test_how_long_a_server_asks_for_patience(value: bytes, date: bytes, seconds: float | None) -> None:
+    assert retry_after(Head(503, b"", {b"retry-after": value, b"date": date}, 0, keeps=True)) == seconds

@@ -49,6 +49,17 @@ def test_a_torrent_is_made_of_the_hashes_of_pieces() -> None:
     assert torrent.pieces == bytes.fromhex(DIGEST) * 2
 
 
+@pytest.mark.parametrize("kinds", [("sha-1", "sha-256"), ("sha-256", "sha-1", "sha-512"), ("sha-1", "sha-1")])
+def test_hashes_of_another_kind_are_not_taken_for_more_of_the_first(kinds: tuple[str, ...]) -> None:
+    digests = {"sha-1": DIGEST, "sha-256": "0" * 64, "sha-512": "0" * 128}
+    pieces = "".join(
+        f'<pieces type="{kind}" length="100">{f"<hash>{digests[kind]}</hash>" * 2}</pieces>' for kind in kinds
+    )
+    found = Metalink.parse(one(f"<size>150</size>{pieces}"), what="m")
+    assert found.torrent is not None
+    assert Torrent.parse(found.torrent).pieces == bytes.fromhex(DIGEST) * 2
+
+
 def test_a_name_that_would_lead_elsewhere_does_not() -> None:
     for name in ("../../etc/passwd", "/etc/passwd", "..", "a\\passwd"):
         found = Metalink.parse(one(f'<size>1</size><hash type="sha-1">{DIGEST}</hash>', name=name), what="m")

@@ -45,6 +45,14 @@ def test_nothing_in_a_path_leads_up() -> None:
     assert WebFiles(torrent(files=[[b"..", b".", b"", b"x"]])).url("http://h/a/", 0) == "http://h/a/some%20name/x"
 
 
+@pytest.mark.parametrize("twin", [[5], [], [b"x", 5], b"x", {}, 7])
+def test_a_path_that_is_none_counts_for_nothing_beside_a_good_one(twin: object) -> None:
+    entry = {b"length": 1, b"path": [b"good"], b"path.utf-8": twin}
+    info = {b"name": b"n", b"piece length": 16384, b"pieces": bytes(20), b"files": [entry]}
+    made = Torrent.parse(encode({b"info": info}))
+    assert WebFiles(made).url("http://h/", 0) == "http://h/n/good"
+
+
 @given(st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=4))
 def test_any_name_comes_back_from_its_url(path: list[bytes]) -> None:
     url = WebFiles(torrent(name=b"n", files=[path])).url("http://h", 0)
