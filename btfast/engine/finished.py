@@ -16,8 +16,8 @@ def metadata_of(number: int, torrent: Torrent, selection: Selection) -> Metadata
     """The event that tells of the torrent behind item `number`."""
     return Metadata(
         id=number, name=torrent.name, info_hash=torrent.info_hash.hex(), size=torrent.total_length,
-        files=len(torrent.files), pieces=torrent.piece_count, piece_length=torrent.piece_length, private=torrent.private,
-        wanted_files=len(selection.files), wanted_size=selection.total,
+        files=sum(not file.pad for file in torrent.files), pieces=torrent.piece_count, piece_length=torrent.piece_length,
+        private=torrent.private, wanted_files=len(selection.files), wanted_size=selection.total,
     )  # fmt: skip
 
 
