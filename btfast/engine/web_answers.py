@@ -236,6 +236,8 @@ class Verdicts:
 
     def _remember(self, seed: WebSeed, ask: Ask, head: Head) -> None:
         seed.validators.setdefault(ask.file, head.validator)
+        if ask.file not in seed.modified:
+            seed.newly_dated.append(ask.file)
         seed.modified[ask.file] = head.headers.get(b"last-modified", b"")[:64]
 
     def _lose(self, seed: WebSeed, ask: Ask, why: str) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from btfast.discovery.announce import printable, tracker_name
@@ -55,9 +56,9 @@ class WebSeeds:
         self._rates: dict[int, Rate] = {}
         self._guilty: dict[int, int] = {}
         self._told: set[int] = set()  # seeds that were reported as connected
-        self._mentioned: dict[int, set[int]] = {}  # files of seeds whose loss was told
+        self._mentioned: Counter[int] = Counter()  # losses of files that were told, by seed
+        self._dropped: set[int] = set()  # seeds whose end was told
         self._starving = False
-        self._dated: set[int] = set()  # files whose Last-Modified was looked at
         self.mtimes: dict[int, int] = {}  # of files that have none in the torrent, too: see finishing
         self._closed = False
         self._began = now
@@ -238,10 +239,10 @@ class WebSeeds:
             self._told.add(seed.number)
             self._report(seed, "connected", "")
         seed.handle_progress(length)
-        for file in () if seed.modified.keys() <= self._dated else seed.modified.keys() - self._dated:
-            self._dated.add(file)
-            if (when := http_date(seed.modified[file])) is not None:
-                self.mtimes.setdefault(file, int(when))
+        while seed.newly_dated:
+            file = seed.newly_dated.pop()
+            if file not in self.mtimes and (when := http_date(seed.modified[file])) is not None:
+                self.mtimes[file] = int(when)
         self._rates[seed.number].add(now, length)
         self.last_payload = now
         self.received += length
@@ -265,21 +266,21 @@ class WebSeeds:
 
     def changed(self, seed: WebSeed) -> None:
         """It has lost files, or is gone: whoever reads the warnings hears of it once."""
-        mentioned = self._mentioned.setdefault(seed.number, set())
         if seed.hopelessly_wrong:
             seed.drop("sends other data than the torrent means")
         for file in seed.changed:
             self.warn(f"web seed {name_of(seed)}: {self._torrent.file_path(file)}: has changed there since an earlier run")
         seed.changed.clear()
-        for file, why in {**seed.lacking, **seed.stale}.items():
-            if file not in mentioned:
-                mentioned.add(file)
-                if len(mentioned) <= 5:
-                    self.warn(f"web seed {name_of(seed)}: {self._torrent.file_path(file)}: {why}")
-                elif len(mentioned) == 6:
-                    self.warn(f"web seed {name_of(seed)}: more files are missing or other ones there")
-        if seed.gone and -1 not in mentioned:
-            mentioned.add(-1)
+        lost, seed.newly_lost = seed.newly_lost, []
+        for file in lost:
+            self._mentioned[seed.number] += 1
+            if self._mentioned[seed.number] <= 5:
+                why = seed.lacking.get(file) or seed.stale[file]
+                self.warn(f"web seed {name_of(seed)}: {self._torrent.file_path(file)}: {why}")
+            elif self._mentioned[seed.number] == 6:
+                self.warn(f"web seed {name_of(seed)}: more files are missing or other ones there")
+        if seed.gone and seed.number not in self._dropped:
+            self._dropped.add(seed.number)
             self.warn(f"web seed {name_of(seed)}: {seed.gone}: not used any more")
             self._end(seed, "disconnected", seed.gone)
 
@@ -307,7 +308,7 @@ class WebSeeds:
         """
         if len(senders) != 1 or (seed := self._seeds.get(senders[0])) is None:
             return False
-        for file in seed.handle_wrong(index, self._newer(seed)):
+        for file in seed.handle_wrong(index, self._newer(seed, index)):
             seed.handle_stale(file, "differs there from what the torrent means")
         if seed.hopelessly_wrong or seed.have.none():
             seed.drop("sends other data than the torrent means")
@@ -325,11 +326,13 @@ class WebSeeds:
             self.changed(seed)
         return True
 
-    def _newer(self, seed: WebSeed) -> set[int]:
+    def _newer(self, seed: WebSeed, index: int) -> set[int]:
+        """Of the files of a piece those that the server has changed since the torrent was made."""
         made = self._torrent.creation_date
         if made is None:
             return set()
-        return {file for file, when in seed.modified.items() if (then := http_date(when)) is not None and then > made}
+        files = [file for file, _, _ in self._torrent.geometry.piece_spans(index) if file in seed.modified]
+        return {file for file in files if (then := http_date(seed.modified[file])) is not None and then > made}
 
     # the end
 

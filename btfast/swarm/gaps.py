@@ -69,19 +69,15 @@ class Gaps:
         gaps = runs_of_mask(wanted, self._pieces)
         if late and self._rng.random() < SMALLEST_SHARE:
             for first, count in sorted(gaps, key=lambda gap: gap[1]):
-                inside = candidates & self._span(first, count)
+                inside = candidates & self._rarity.span(first, count)
                 if inside:
                     return self._pieces - inside.bit_length()
         rare = self._rarity.nearly_rarest(candidates, max(0, isqrt(peers) - 1))
         for first, count in sorted(gaps, key=lambda gap: -gap[1]):
-            inside = rare & self._span(first, count)
+            inside = rare & self._rarity.span(first, count)
             if inside:
                 last = self._pieces - 1 - ((inside & -inside).bit_length() - 1)
                 begin = max(first + count // 2, last - extent + 1)
-                run = rare & self._span(begin, last - begin + 1)
+                run = rare & self._rarity.span(begin, last - begin + 1)
                 return self._pieces - run.bit_length()
         return -1
-
-    def _span(self, first: int, count: int) -> int:
-        """The mask of these pieces."""
-        return ((1 << count) - 1) << (self._pieces - first - count)

@@ -104,21 +104,20 @@ class Picker:
             self._rarity.join(bit)
         return self._pieces.state(index) in (WANTED, RECEIVING)
 
-    def peer_lacks(self, peer: int, index: int) -> None:
-        """lt_donthave from a peer (BEP 54). What is asked of it stays asked."""
+    def peer_lacks(self, peer: int, index: int, count: int = 1) -> None:
+        """A peer has lost pieces, `count` of them from `index` on (BEP 54, or a web seed). What is asked of it stays asked."""
         me = self._peers[peer]
-        if not me.have[index]:
+        if not any([me.have.clear(piece) for piece in range(index, index + count)]):
             return
-        me.have.clear(index)
         if me.mask is None:
             self._seeds -= 1
             me.mask = mask_of(me.have)
             self._rarity.join(me.mask)
         else:
-            bit = self._rarity.bit(index)
-            me.mask ^= bit
-            self._rarity.leave(bit)
-        if me.own is not None and me.own.index == index:
+            bits = self._rarity.span(index, count) & me.mask
+            me.mask ^= bits
+            self._rarity.leave(bits)
+        if me.own is not None and index <= me.own.index < index + count:
             self._disown(me)
 
     def peer_suggests(self, peer: int, index: int) -> None:

@@ -56,6 +56,10 @@ class Rarity:
         """The mask of one piece."""
         return 1 << (self._top - index)
 
+    def span(self, first: int, count: int) -> int:
+        """The mask of `count` pieces from `first` on."""
+        return ((1 << count) - 1) << (self._top + 1 - first - count)
+
     def join(self, mask: int) -> None:
         """One more peer has the pieces of `mask`."""
         planes = self._planes

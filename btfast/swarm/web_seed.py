@@ -28,7 +28,7 @@ WRONG_FILES = 3  # wrong files, and none right, before the whole seed is given u
 class Lacks(Protocol):
     """The picker, as far as it is told what a seed has."""
 
-    def peer_lacks(self, peer: int, index: int) -> None: ...
+    def peer_lacks(self, peer: int, index: int, count: int = 1) -> None: ...
 
 
 class Place(NamedTuple):
@@ -53,12 +53,14 @@ class WebSeed:
         self.have = Bitfield.full(geometry.piece_count)
         self.lacking: dict[int, str] = {}  # files that it does not have, and why
         self.stale: dict[int, str] = {}  # files that it has in another version, and how that shows
+        self.newly_lost: list[int] = []  # files of both; whoever tells of them clears it
         self.moved: dict[int, Place] = {}  # where files were redirected to
         self.base = Place(url)  # below which files are, as the last redirect showed
         self.validators: dict[int, bytes] = {}  # what If-Range says of files
         self.remembered: set[int] = set()  # files whose validator is of an earlier run
         self.changed: set[int] = set()  # files that are other ones than in an earlier run; whoever tells it clears it
         self.modified: dict[int, bytes] = {}  # Last-Modified of files
+        self.newly_dated: list[int] = []  # files of it; whoever looks at them clears it
         self.ranges = True  # it answers requests for a part with that part
         self.pipelines = False  # it answers requests that are sent before the last answer has come
         self._closes = False  # it was seen to close connections under such requests
@@ -143,11 +145,10 @@ class WebSeed:
         if file in self.lacking or file in self.stale:
             return
         losses[file] = why
-        for index in self._geometry.file_pieces(file):
-            if self.have[index]:
-                self._picker.peer_lacks(self.number, index)
-                if self.have[index]:  # nobody has told the picker of it yet, or any more
-                    self.have.clear(index)
+        self.newly_lost.append(file)
+        pieces = self._geometry.file_pieces(file)
+        if any(self.have[index] for index in pieces):
+            self._picker.peer_lacks(self.number, pieces.start, len(pieces))
         if self.have.none():
             self.drop(why)
 

@@ -72,7 +72,7 @@ class Ground:
 
     # the picker of the seed
 
-    def peer_lacks(self, peer: int, index: int) -> None: ...
+    def peer_lacks(self, peer: int, index: int, count: int = 1) -> None: ...
 
     # web_lane.Owner
 

@@ -210,6 +210,21 @@ def test_a_peer_that_gets_the_last_piece_becomes_a_seed_and_may_lose_one_again()
     assert [swarm.picker.availability(index) for index in range(4)] == [0, 0, 0, 0]
 
 
+def test_several_pieces_are_lost_at_once_by_a_seed_and_by_who_lacks_some_of_them_already() -> None:
+    swarm = Swarm(8, sequential=True)
+    swarm.seed(1)
+    swarm.partial(2, 0, 3, 4, 7)
+    assert swarm.picker.pick(2, 1) == [BlockRun(0, 0, 1)]
+    for peer in (1, 2):
+        swarm.picker.peer_lacks(peer, 0, 4)
+        swarm.picker.peer_lacks(peer, 0, 4)
+    assert [swarm.picker.availability(index) for index in range(8)] == [0, 0, 0, 0, 2, 1, 1, 2]
+    assert swarm.picker.pick(2, 1) == [BlockRun(4, 0, 1)]  # not on with what it has lost
+    swarm.picker.peer_left(1)
+    swarm.picker.peer_left(2)
+    assert not any(swarm.picker.availability(index) for index in range(8))
+
+
 def test_endgame_takes_from_the_end_of_the_slowest_queue() -> None:
     swarm = Swarm(4, sequential=True)
     for peer in (1, 2, 3):

@@ -105,7 +105,9 @@ class PickerMachine(RuleBasedStateMachine):
             if has:
                 self.picker.peer_has(peer, index)
             else:
-                self.picker.peer_lacks(peer, index)
+                count = data.draw(st.integers(1, self.geometry.piece_count - index))
+                self.picker.peer_lacks(peer, index, count)
+                assert not any(self.peers[peer][lost] for lost in range(index, index + count))
             assert self.peers[peer][index] == has
 
     @rule(target=asked, data=st.data(), blocks=st.integers(1, 20))

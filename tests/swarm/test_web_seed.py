@@ -15,10 +15,9 @@ class Told:
         self.seed: WebSeed
         self.lacks: list[int] = []
 
-    def peer_lacks(self, peer: int, index: int) -> None:
+    def peer_lacks(self, peer: int, index: int, count: int = 1) -> None:
         assert peer == 5
-        self.lacks.append(index)
-        self.seed.have.clear(index)
+        self.lacks.extend(lost for lost in range(index, index + count) if self.seed.have.clear(lost))
 
 
 def seed(*lengths: int) -> tuple[WebSeed, Told]:
@@ -92,6 +91,7 @@ def test_a_file_that_is_not_there_takes_its_pieces_along_and_the_last_one_the_se
     one.handle_missing(2, "HTTP 404")
     assert told.lacks == [0, 1, 2, 3]
     assert one.gone == "HTTP 404"
+    assert one.newly_lost == [0, 1, 2]
 
 
 def test_one_wrong_piece_may_be_chance_and_two_are_another_file() -> None:

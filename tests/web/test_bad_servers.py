@@ -269,3 +269,13 @@ def test_nor_may_a_local_server_that_it_names_be_led_to_such_a_query(tmp_path: P
         done = run(tmp_path, *get(torrent, "--peer-timeout", "3"))
         assert "a torrent may not name it" in done.error(3)
         assert {request.target for request in server.requests} == {"/good"}
+
+
+def test_of_many_missing_files_the_first_are_named_once_each(tmp_path: Path) -> None:
+    made = make({"fine": 65_536 * 2, **{f"gone {n}": 65_536 for n in range(9)}}, name="mirror")
+    with WebServer({"/mirror/fine": made.contents()["mirror/fine"]}) as server:
+        done = run(tmp_path, *get(made.save(tmp_path), "--web-seed", server.url, "--peer-timeout", "3"))
+    assert "HTTP 404" in done.error(3)
+    named = [warning for warning in done.warnings if "mirror/gone" in warning]
+    assert len(named) == len(set(named)) == 5
+    assert sum("more files are missing" in warning for warning in done.warnings) == 1
