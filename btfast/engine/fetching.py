@@ -77,6 +77,7 @@ class Fetching:
         self._arena_full = False  # the last pick wanted a slot and got none
         self._parts = 1  # downloaders that divide the pieces, we among them
         self._freed = False  # blocks that were asked for are free again: idle peers may take them
+        self.dropped: set[int] = set()  # pieces begun in vain: what was kept of them is forgotten by who keeps it
         self.web: WebSide | None = None
         self.hashes: HashExchange | None = None
         self.pieces = pieces
@@ -350,6 +351,7 @@ class Fetching:
         sent = self.picker.senders(index)
         self.wasted += self._geometry.piece_size(index)
         self.picker.piece_failed(index)
+        self.dropped.add(index)
         self._freed = True
         guilty = self._suspects.failed(index, sent, fingerprints)
         self._owner.handle_bad_piece(index, sorted({peer for peer, _ in sent}), guilty)
@@ -432,6 +434,7 @@ class Fetching:
 
     def _drop_abandoned(self) -> None:
         for index in self.picker.poll_abandoned():
+            self.dropped.add(index)
             if self._large is not None:
                 self._large.drop(index)
             else:

@@ -50,10 +50,10 @@ class PartialPieces:
             if arena.used > arena.size // ARENA_SHARE:
                 return
             if self._fetching.large:
-                good = await self._context.workers.read_blocks(self._number, -1, partial)
+                good = await self._context.workers.read_blocks(self._number, None, partial)
                 self._resumed(partial, good, None)
             elif (slot := self._fetching.slot_for(index)) is not None:
-                good = await self._context.workers.read_blocks(self._number, slot.offset, partial)
+                good = await self._context.workers.read_blocks(self._number, slot, partial)
                 self._resumed(partial, good, slot)
 
     def _resumed(self, partial: PartialPiece, good: int, slot: Slot | None) -> None:
@@ -75,7 +75,14 @@ class PartialPieces:
         self._parts = list(self._fetching.written_parts())  # soon nobody knows them any more
         return [*self._save(1), *(index for index, _ in self._parts)]
 
+    def _forget_dropped(self) -> None:
+        """What was kept of pieces that were begun in vain is not theirs when they are begun anew."""
+        for index in self._fetching.dropped:
+            self._written.pop(index, None)
+        self._fetching.dropped.clear()
+
     def _save(self, least: int) -> list[int]:
+        self._forget_dropped()
         given: list[int] = []
         for index, received, slot in self._fetching.unfinished():
             written = self._written.setdefault(index, {})
@@ -102,6 +109,7 @@ class PartialPieces:
 
     def kept(self) -> list[PartialPiece]:
         """What is on its way to be durable."""
+        self._forget_dropped()
         under_way = self._fetching.picker.under_way
         for index in [index for index in self._written if index not in under_way]:
             del self._written[index]
@@ -124,8 +132,9 @@ async def resume(partial: PartialPieces, found: list[PartialPiece], done: asynci
     if not found:
         return
     task = asyncio.ensure_future(partial.resume(found))
-    await asyncio.wait((task, done), return_when=asyncio.FIRST_COMPLETED)
-    if not task.done():
+    try:
+        await asyncio.wait((task, done), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+    finally:
         task.cancel()
-    else:
-        task.result()

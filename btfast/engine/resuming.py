@@ -11,6 +11,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from errno import ENOENT
 from typing import Protocol
 
 import msgspec
@@ -124,8 +125,8 @@ class Resuming:
 
     async def _record(self, due: list[TorrentRecord]) -> None:
         ended, self._ended = self._ended[:AT_ONCE], self._ended[AT_ONCE:]
-        rows = ended + [self._row(record) for record in due]
         try:
+            rows = ended + [self._row(record) for record in due]
             answer = await self._context.workers.record(self._path, rows)
         finally:
             self._flushing = None
@@ -152,7 +153,7 @@ class Resuming:
             for file, errno in failed.get(record.number, ()):
                 if record.handle_failed(file, errno):
                     self._handle_failed(record.number, file, errno)
-            if record.number in failed:
+            if any(errno != ENOENT for _, errno in failed.get(record.number, ())):  # else the row was recorded
                 record.repeat()
 
     async def settle(self) -> None:

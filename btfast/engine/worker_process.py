@@ -50,6 +50,7 @@ class WorkerProcess(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._figures: psutil.Process | None = None
         self.orders: list[messages.Question] = []  # not yet answered
+        self.lent: dict[int, Slot] = {}  # of each question of them that it reads something for: where to
         self.process = started.process
         self._socket = started.control
         self._jobs, self._completions = started.jobs, started.completions

@@ -54,6 +54,8 @@ class Workers:
         self._open_jobs: collections.Counter[int] = collections.Counter()  # of each torrent: gathered, waiting or given
         self._closing: set[int] = set()
         self._pieces: list[Job] = []  # gathered, not yet given out
+        self._saving: collections.Counter[tuple[int, int]] = collections.Counter()  # torrent, piece: saves not answered
+        self._held: dict[tuple[int, int], list[Job]] = {}  # whole pieces that wait for those
         self._waiting: collections.deque[Job] = collections.deque()  # no worker had room
         self._timer: asyncio.TimerHandle | None = None
         self._number = 0
@@ -147,11 +149,18 @@ class Workers:
         assert isinstance(answer, messages.Recorded)
         return answer
 
-    async def read_blocks(self, torrent: int, offset: int, partial: messages.PartialPiece) -> int:
-        """Reads blocks of a piece back to `offset` of the arena, -1: nowhere; the mask of those that are the same."""
+    async def read_blocks(self, torrent: int, slot: Slot | None, partial: messages.PartialPiece) -> int:
+        """Reads blocks of a piece back to its slot, None: nowhere; the mask of those that are the same.
+
+        The slot stays until the worker has answered or is dead, also when nobody waits for that any more.
+        """
         worker = self.workers[torrent % len(self.workers)]
         self._introduce(worker, torrent)
-        answer = await self._ask(worker, messages.ReadBlocks(next(self._questions), torrent, offset, partial))
+        offset = slot.offset if slot is not None else -1
+        question = messages.ReadBlocks(next(self._questions), torrent, offset, partial)
+        if slot is not None:
+            worker.lent[question.question] = slot
+        answer = await self._ask(worker, question)
         assert isinstance(answer, messages.BlocksRead)
         return int.from_bytes(answer.blocks, "little")
 
@@ -167,6 +176,8 @@ class Workers:
             self._answers.pop(key, None)
 
     def _answered(self, worker: WorkerProcess, answer: messages.Answer) -> None:
+        if isinstance(answer, messages.BlocksRead):
+            worker.lent.pop(answer.question, None)
         if isinstance(answer, messages.Problem):
             self._handle_problem(answer)
         elif (key := messages.question_of(answer)) is not None:
@@ -188,10 +199,21 @@ class Workers:
         return self._arena.allocate(length, lead, first)
 
     def write_piece(self, torrent: int, index: int, slot: Slot, digest: bytes) -> None:
-        """Hash the slot's bytes and, if they match, write them."""
+        """Hash the slot's bytes and, if they match, write them.
+
+        Blocks of the piece that are being saved are waited for: another worker could write them over what is verified, or
+        beside a file that has its final name.
+        """
         self._open_jobs[torrent] += 1
         self._backlog += slot.length
-        self._pieces.append(Job(messages.WRITE_PIECE, torrent, index, slot, digest))
+        job = Job(messages.WRITE_PIECE, torrent, index, slot, digest)
+        if self._saving[torrent, index]:
+            self._held.setdefault((torrent, index), []).append(job)
+        else:
+            self._gather(job)
+
+    def _gather(self, job: Job) -> None:
+        self._pieces.append(job)
         if len(self._pieces) >= LANES:
             self.flush()
         elif self._timer is None:
@@ -208,8 +230,17 @@ class Workers:
         """Write `length` bytes of a piece, from `begin` on, as they are in its slot."""
         self._open_jobs[torrent] += 1
         self._backlog += slot.length
+        self._saving[torrent, index] += 1
         where = begin.to_bytes(8, "big") + length.to_bytes(8, "big")
         self._give(self._idlest(), [Job(messages.SAVE_BLOCKS, torrent, index, slot, where)])
+
+    def _saved(self, job: Job) -> None:
+        key = job.torrent, job.piece
+        self._saving[key] -= 1
+        if self._saving[key] <= 0:
+            del self._saving[key]
+            for held in self._held.pop(key, ()):
+                self._gather(held)
 
     def again(self, job: Job) -> None:
         """A job that was answered is given out once more."""
@@ -264,8 +295,11 @@ class Workers:
             if job.slot is not None:
                 worker.job_bytes -= job.slot.length
                 self._backlog -= job.slot.length
+            if job.kind == messages.SAVE_BLOCKS:
+                self._saved(job)
             self._handle_completed(job, status, detail)
-            self._open_jobs[job.torrent] -= 1
+            if self._open_jobs[job.torrent] > 0:  # after a fatal error nothing counts
+                self._open_jobs[job.torrent] -= 1
             if job.torrent in self._closing and not self._open_jobs[job.torrent]:
                 self._close_now(job.torrent)
         while self._waiting and worker.room:
@@ -291,6 +325,9 @@ class Workers:
         for question in worker.orders:
             self._introduce(fresh, messages.torrent_of(question))
             fresh.order(question)
+            if isinstance(question, messages.ReadBlocks) and question.question in worker.lent:
+                fresh.lent[question.question] = worker.lent[question.question]
+        worker.lent.clear()
         for job in worker.jobs.values():
             if job.attempt + 1 >= ATTEMPTS:
                 self._give_up(f"{ATTEMPTS} died over piece {job.piece} of torrent {job.torrent}: giving up")

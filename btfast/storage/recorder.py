@@ -10,7 +10,7 @@ import contextlib
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from errno import EIO
+from errno import EIO, ENOENT
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -129,7 +129,10 @@ class Recorder:
                             identity = identity_of(directories.look(row.directory, file.path), file.name)
                     except OSError as error:
                         failed.append((row.torrent, file.file, error.errno or EIO))
-                        fine = False
+                        if error.errno == ENOENT:  # removed or renamed: nothing is claimed for it, and all for the others
+                            seen.append((file, NO_FILE))
+                        else:
+                            fine = False
                     else:
                         seen.append((file, identity))
                 if fine:
@@ -204,7 +207,7 @@ class _Directories:
             with contextlib.suppress(OSError):
                 self._fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         if self._fd is None:
-            raise FileNotFoundError(directory)
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), directory)
         return os.stat(path, dir_fd=self._fd, follow_symlinks=False)
 
     def device(self, directory: str) -> int:

@@ -26,9 +26,12 @@ from btfast.storage.messages import (
     GOOD,
     MISMATCH,
     OK,
+    SAVE_BLOCKS,
+    WRITE_PIECE,
     CheckPieces,
     FileSeen,
     OpenTorrent,
+    PartialPiece,
     Problem,
     Row,
     Wanted,
@@ -228,6 +231,45 @@ async def test_a_stopped_worker_is_ended_by_force(pool: Pool) -> None:
     pool.workers.close()
     await pool.workers.reap()
     assert not any(process.is_running() for process in processes)
+
+
+async def test_a_whole_piece_is_written_after_blocks_of_it_that_are_being_saved(pool: Pool) -> None:
+    for pid in pool.workers.pids:
+        os.kill(pid, signal.SIGSTOP)
+    wrong = pool.arena.allocate(PIECE)
+    assert wrong is not None
+    wrong.write(0, bytes(PIECE))
+    pool.workers.save_blocks(0, 3, wrong, 0, PIECE // 2)
+    pool.workers.save_blocks(0, 3, wrong, PIECE // 2, PIECE // 2)
+    pool.write(3)
+    pool.write(4)
+    pool.workers.flush()
+    for pid in pool.workers.pids[1:]:
+        os.kill(pid, signal.SIGCONT)
+    os.kill(pool.workers.pids[0], signal.SIGKILL)  # its save is given out again
+    await until(lambda: len(pool.completed) == 4)
+    assert [job.kind for job, status, _ in pool.completed if job.piece == 3 and status == OK] == [
+        SAVE_BLOCKS, SAVE_BLOCKS, WRITE_PIECE,
+    ]  # fmt: skip
+    assert not pool.workers.busy
+    assert (pool.folder / "data.part").read_bytes()[3 * PIECE : 5 * PIECE] == DATA[3 * PIECE : 5 * PIECE]
+
+
+async def test_memory_that_a_worker_may_read_to_stays_until_it_has_answered_or_is_dead(pool: Pool) -> None:
+    blocks = PartialPiece(0, b"\x01", bytes(8))
+    worker = pool.workers.workers[0]
+    for kill in (False, True):
+        slot = pool.arena.allocate(PIECE)
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        reading = asyncio.ensure_future(pool.workers.read_blocks(0, slot, blocks))
+        await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait((reading,))
+        del slot, reading
+        assert pool.arena.used > 0
+        os.kill(worker.process.pid, signal.SIGKILL if kill else signal.SIGCONT)
+        await until(lambda: pool.arena.used == 0)
+    assert pool.workers.workers[0] is not worker
 
 
 async def test_a_closed_torrent_waits_for_its_jobs(pool: Pool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from errno import ELOOP, ENOENT
 from pathlib import Path
 
 import msgspec
@@ -144,11 +145,27 @@ def test_a_file_that_is_being_written_is_not_recognised_later(desk: Desk) -> Non
 
 def test_what_cannot_be_made_durable_is_not_recorded(desk: Desk) -> None:
     desk.record(A, B)
-    answer = desk.record(FileSeen(1, "gone.part", UNFINISHED, True), have=b"\xff")
-    assert [(torrent, file) for torrent, file, _ in answer.failed] == [(0, 1)]
+    (desk.folder / "link.part").symlink_to("a")
+    answer = desk.record(FileSeen(1, "link.part", UNFINISHED, True), have=b"\xff")
+    assert answer.failed == [(0, 1, ELOOP)]
     known = desk.recall()
     assert known is not None
     assert known.have == b"\xc0"
+
+
+@pytest.mark.parametrize("gone", [FileSeen(0, "a", FINAL, False), FileSeen(0, "a.part", UNFINISHED, True)])
+def test_of_a_file_that_has_gone_nothing_is_claimed_and_all_of_the_others(desk: Desk, gone: FileSeen) -> None:
+    desk.record(A)
+    (desk.folder / "a").unlink()
+    assert desk.record(gone, B, have=b"\x40", uploaded=9).failed == [(0, 0, ENOENT)]
+    known = desk.recall()
+    assert known is not None
+    assert (known.names, known.have, known.uploaded) == (bytes([ABSENT, UNFINISHED]), b"\x40", 9)
+
+
+def test_of_a_directory_that_has_gone_nothing_is_claimed(desk: Desk) -> None:
+    desk.folder.rename(desk.folder.with_name("moved"))
+    assert {errno for _, _, errno in desk.record(A, B).failed} == {ENOENT}
 
 
 def test_many_files_are_made_durable_at_once(desk: Desk) -> None:
