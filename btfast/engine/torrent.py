@@ -206,10 +206,13 @@ class ActiveTorrent:
         MetadataServing(torrent, self._extended)
         self._state = "downloading"
         starting = asyncio.ensure_future(self._prepare(self._found))
-        await asyncio.wait((starting, self._done), return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
+        try:
+            await asyncio.wait((starting, self._done), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                return  # a file could not be renamed: self._done has the reason
+            starting.result()
+        finally:
             starting.cancel()
-            return  # a file could not be renamed: self._done has the reason
         await resume(self._partial, self._known.partial if self._known is not None else [], self._done)
         self._check_done()
         if self._done.done() and not self._add.seed and not context.settings.seeds:
@@ -274,20 +277,27 @@ class ActiveTorrent:
                 self._fetching.close()
                 self._serving.close()
             self._figures()  # who answered
-            finding, self._finding = self._finding, None
-            if finding is not None:
-                await finding.stop()
-            resolved, self._resolved = self._resolved, None
-            if resolved is not None:
-                await resolved.leave()
-            if not self._pieces.complete or self._finishing.left:
-                await self._context.workers.settle(self.number)
-            self._context.resuming.ended(self._record)
-            if not self._record.complete:
-                await self._context.resuming.settle()
+            await asyncio.gather(self._say_goodbye(), self._settle())  # slow trackers must not keep the record from the disk
         finally:
+            self._context.resuming.ended(self._record)
             self._context.workers.close_torrent(self.number)
             self._release_place()
+
+    async def _say_goodbye(self) -> None:
+        finding, self._finding = self._finding, None
+        if finding is not None:
+            await finding.stop()
+        resolved, self._resolved = self._resolved, None
+        if resolved is not None:
+            await resolved.leave()
+
+    async def _settle(self) -> None:
+        """What came is written, and recorded."""
+        if not self._pieces.complete or self._finishing.left:
+            await self._context.workers.settle(self.number)
+        self._context.resuming.ended(self._record)
+        if not self._record.complete:
+            await self._context.resuming.settle()
 
     def fail(self, error: Error) -> None:
         if not self._done.done():
