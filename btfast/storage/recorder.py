@@ -259,13 +259,28 @@ def _compare(entry: Entry, wanted: Wanted, directories: _Directories) -> Known |
         have=entry.have,
         names=bytes(names),
         complete=whole,
-        elsewhere=not anything and device != 0 and directories.device(wanted.directory) != device,
+        elsewhere=not anything and _names_disk(device) and directories.device(wanted.directory) != device
+        and _is_empty(wanted.directory),
         partial=partial,
         uploaded=entry.uploaded,
         downloaded=entry.downloaded,
         peers=entry.peers,
         trackers=entry.trackers.splitlines(),
     )
+
+
+def _names_disk(device: int) -> bool:
+    """Whether the number is a disk's own. File systems without one (tmpfs, overlay, btrfs, NFS) get another at each mount."""
+    return os.major(device) != 0
+
+
+def _is_empty(directory: str) -> bool:
+    """Whether it could be the place where a disk is to be mounted: nothing is in it, or it is not there at all."""
+    try:
+        with os.scandir(directory) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return True
 
 
 def _entry(row: Row, seen: list[tuple[FileSeen, Identity]], old: Entry | None) -> Entry:

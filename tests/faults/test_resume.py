@@ -7,11 +7,17 @@ import shutil
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.commands import Outcome, get, run, running
 from support.disks import small_disk
 from support.scripted_peer import ScriptedPeer
 from support.torrents import Made, assert_arrived, make
+
+from btfast.engine.recording import key_of
+from btfast.metainfo.torrent import Torrent
+from btfast.storage.identity import Identities
+from btfast.storage.resume_store import ResumeStore
 
 TREE = make({"a.bin": 1_000_000, "sub/b.bin": 1_000_001, "sub/c.bin": 1_000_002, "empty": 0}, name="tree")
 SINGLE = make(3_000_001)
@@ -149,13 +155,33 @@ def test_the_same_torrent_in_two_places(tmp_path: Path, done: Path) -> None:
 
 def test_a_disk_that_is_not_mounted_is_not_filled_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with small_disk(out, "size=16m"):
-        assert complete(fetch(tmp_path, TREE)) == len(TREE.data)
-    line = fetch(tmp_path, TREE).error(6)
+    assert complete(fetch(tmp_path, TREE, "--state", "state")) == len(TREE.data)
+    shutil.rmtree(out)
+    out.mkdir()
+    _say_that_it_was_on(os.makedev(7, 200), tmp_path / "state" / "resume.db", out)
+    line = again(tmp_path).error(6)
     assert f"{out}: what was fetched into it is on another disk" in line
     assert list(out.iterdir()) == []
-    assert complete(fetch(tmp_path, TREE, "--check")) == len(TREE.data)
-    assert complete(alone(tmp_path, TREE)) == 0
+    assert complete(again(tmp_path, "--check")) == len(TREE.data)
+    assert complete(alone(tmp_path, TREE, "--state", "state")) == 0
+
+
+def test_a_file_system_that_is_another_at_each_mount_is_not_missed(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "out", "size=16m"):
+        assert complete(fetch(tmp_path, TREE)) == len(TREE.data)
+    assert complete(fetch(tmp_path, TREE)) == len(TREE.data)
+
+
+def _say_that_it_was_on(device: int, path: Path, place: Path) -> None:
+    """As if what the store knows in that place had been found on another disk."""
+    store = ResumeStore(str(path))
+    (entry,) = store.load([(key_of(Torrent.parse(TREE.torrent)), str(place))])
+    assert entry is not None
+    files = Identities(len(entry.files) // 40, entry.files)
+    for number in range(len(files)):
+        files[number] = files[number]._replace(device=device)
+    store.save([msgspec.structs.replace(entry, files=files.to_bytes())])
+    store.close()
 
 
 def test_a_damaged_database_costs_a_look_at_the_files(tmp_path: Path, done: Path) -> None:

@@ -219,6 +219,36 @@ def test_a_store_that_cannot_be_written_is_told(desk: Desk, tmp_path: Path) -> N
     assert desk.recall() is None
 
 
+@pytest.mark.parametrize(
+    ("device", "left", "elsewhere"),
+    [
+        (os.makedev(7, 200), [], True),
+        (os.makedev(7, 200), None, True),
+        (os.makedev(7, 200), ["other"], False),
+        (os.makedev(0, 200), [], False),
+    ],
+)
+def test_what_was_on_another_disk(desk: Desk, device: int, left: list[str] | None, *, elsewhere: bool) -> None:
+    desk.record(A, B)
+    store = ResumeStore(desk.store)
+    (entry,) = store.load([(KEY, str(desk.folder))])
+    assert entry is not None
+    files = Identities(2, entry.files)
+    for number in range(2):
+        files[number] = files[number]._replace(device=device)
+    store.save([msgspec.structs.replace(entry, files=files.to_bytes())])
+    store.close()
+    for name in ("a", "b.part"):
+        (desk.folder / name).unlink()
+    for name in left or []:
+        (desk.folder / name).touch()
+    if left is None:
+        desk.folder.rmdir()
+    known = desk.recall()
+    assert known is not None
+    assert known.elsewhere is elsewhere
+
+
 def test_identities_are_bytes_and_back() -> None:
     some = Identities(3)
     some[1] = some[0]._replace(name=FINAL, device=1 << 63, inode=2**64 - 1, size=5, mtime_ns=-7)
