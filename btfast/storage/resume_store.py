@@ -61,6 +61,19 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return digest.intdigest() - (1 << 63)  # SQLite's integers are signed
 
 
+def _use_wal(database: sqlite3.Connection) -> None:
+    """The switch refuses at once where another connection switches or writes: BUSY is waited for by a transaction."""
+    for last in (False, False, False, True):
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if last or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+        database.execute("BEGIN EXCLUSIVE")
+        database.execute("COMMIT")
+
+
 class ResumeStore:
     """`path`: of the database, made with its directory by the first `save`. `messages` collects what the user should hear.
 
@@ -176,7 +189,7 @@ class ResumeStore:
                 return self._open(make=make)
             # A commit need not reach the disk at once: what it claims has, and to lose the newest claims costs nothing
             # but hashing.
-            database.execute("PRAGMA journal_mode = WAL")
+            _use_wal(database)
             database.execute("PRAGMA synchronous = NORMAL")
             if version < VERSION:
                 database.execute("BEGIN IMMEDIATE")
