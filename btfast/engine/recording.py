@@ -54,6 +54,7 @@ class TorrentRecord:
         self._changed = changed
         self._seen: dict[int, tuple[int, bool]] = {}  # of files that changed: name, and whether to make them durable
         self._last: dict[int, tuple[int, bool]] = {}  # those of the row that was made last
+        self._checked: dict[int, int] = {}  # of files as a check has found them: their st_mtime_ns before it
         self._final: set[int] = set()
         self._unsure: set[int] = set()  # files of which bytes were lost on their way to the disk
         self._unfinished = UNFINISHED if layout.suffix else FINAL
@@ -75,11 +76,13 @@ class TorrentRecord:
         except RemoteError:
             return []
 
-    def begin(self, final: set[int], trusted: set[int], found: set[int]) -> None:
+    def begin(self, final: set[int], trusted: set[int], found: set[int], times: dict[int, int]) -> None:
         """What a look at the disk has brought. `found`: files that are there, `final` of them under their final names.
 
-        `trusted`: those that are as they were recorded. The others may still be on their way to the disk.
+        `trusted`: those that are as they were recorded. The others may still be on their way to the disk. `times`: st_mtime_ns
+        that they had before the look: one that somebody else has changed since is not claimed.
         """
+        self._checked = times
         self._final = set(final)
         for file in found - trusted:
             self._seen[file] = (FINAL if file in final else self._unfinished, True)
@@ -95,20 +98,25 @@ class TorrentRecord:
         layout = self._layout
         for file in layout.geometry.piece_files(index):
             if file not in layout.pads and file not in self._final and layout.wants(file):
-                self._seen[file] = (self._unfinished, True)
+                self._set(file, self._unfinished, sync=True)
         self._changed(self)
 
     def handle_finished(self, file: int) -> None:
         """It is durable under its final name."""
         self._final.add(file)
-        self._seen[file] = (FINAL, False)
+        self._set(file, FINAL, sync=False)
         self._changed(self)
 
     def handle_demoted(self, file: int) -> None:
         """It has lost its final name."""
         self._final.discard(file)
-        self._seen[file] = (self._unfinished, True)
+        self._set(file, self._unfinished, sync=True)
         self._changed(self)
+
+    def _set(self, file: int, name: int, *, sync: bool) -> None:
+        """We have changed it ourselves."""
+        self._seen[file] = (name, sync)
+        self._checked.pop(file, None)
 
     def handle_failed(self, file: int, errno: int) -> bool:
         """It could not be made durable. False where it has only moved meanwhile; else nothing in it is claimed any more."""
@@ -153,7 +161,7 @@ class TorrentRecord:
             torrent=self.number, key=self._key, directory=layout.directory, count=len(layout.paths),
             complete=self.complete and have.all(), have=have.to_bytes(),
             files=[
-                FileSeen(file, self._path(file, name), name, sync, busy and sync)
+                FileSeen(file, self._path(file, name), name, sync, busy and sync, self._checked.get(file))
                 for file, (name, sync) in sorted(self._last.items())
             ],
             partial=self.partial(), uploaded=figures.uploaded + (before.uploaded if before is not None else 0),

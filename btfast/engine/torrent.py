@@ -171,7 +171,7 @@ class ActiveTorrent:
                 "wrong: only complete data can be served",
                 bad=bad,
             )
-        self._record.begin(found.named, found.unchanged, found.there)
+        self._record.begin(found.named, found.unchanged, found.there, found.times)
 
     async def _reuse(self) -> None:
         reused = await self._context.reusing.take(self.torrent, self._layout, self._selection.files)

@@ -157,7 +157,7 @@ def survey(layout: Layout, *, writing: bool = True) -> Surveyed:
 
     An empty unfinished file beside a final one is removed: nothing is in it, and it would be read in place of the other.
     """
-    found = Surveyed(torrent=layout.torrent, unfinished=[], final=[], free=0, allocated=0, wrong_size=[])
+    found = Surveyed(torrent=layout.torrent, unfinished=[], final=[], free=0, allocated=0, wrong_size=[], times={})
     try:
         root = _open_destination(layout.directory, make=writing)
         try:
@@ -241,15 +241,18 @@ def _survey_file(layout: Layout, file: int, parent: int, found: Surveyed, writin
     unfinished = _look(layout, file, parent, layout.suffix)
     if unfinished is not None and (unfinished.st_size or not layout.suffix):
         found.unfinished.append(file)
+        found.times[file] = unfinished.st_mtime_ns
         return unfinished.st_blocks * 512 * layout.wants(file)
     final = _look(layout, file, parent, "") if layout.suffix else None
     if final is not None:
         if unfinished is not None and writing:
             os.unlink(layout.paths[file][-1] + layout.suffix, dir_fd=parent)
+        found.times[file] = final.st_mtime_ns
         (found.final if final.st_size == layout.lengths[file] else found.wrong_size).append(file)
         return final.st_blocks * 512 * layout.wants(file)
     if unfinished is not None and not layout.lengths[file]:
         found.unfinished.append(file)
+        found.times[file] = unfinished.st_mtime_ns
     return 0
 
 

@@ -85,8 +85,8 @@ class CheckPieces(msgspec.Struct, frozen=True, tag="check"):
 class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
     """`unfinished` and `final`: numbers of the files that are there under either name; `error`: why it cannot work here.
 
-    `wrong_size`: those that have their final names and cannot be complete, whatever is in them. `parts`: whether there is a
-    parts file.
+    `wrong_size`: those that have their final names and cannot be complete, whatever is in them. `times`: st_mtime_ns of all of
+    them. `parts`: whether there is a parts file.
     """
 
     torrent: int
@@ -95,6 +95,7 @@ class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
     free: int  # bytes that the file system has left
     allocated: int  # bytes that the wanted files found, and the parts file, occupy already
     wrong_size: list[int] = []
+    times: dict[int, int] = {}
     parts: bool = False
     error: str = ""
     errno: int = 0
@@ -188,7 +189,7 @@ class FileSeen(msgspec.Struct, frozen=True, array_like=True):
     """File number `file` is at `path` now, which is its name `name` (identity.py); `sync`: bytes of it may not be durable.
 
     `moving`: more is being written to it, which the row does not claim: its time is not recorded, so that a run which
-    follows on a crash looks at all of it.
+    follows on a crash looks at all of it. `mtime_ns`: of the file whose content was checked, where that is what the row claims.
     """
 
     file: int
@@ -196,6 +197,7 @@ class FileSeen(msgspec.Struct, frozen=True, array_like=True):
     name: int
     sync: bool
     moving: bool = False
+    mtime_ns: int | None = None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

@@ -223,10 +223,12 @@ class _Directories:
 
 
 def _try(directories: _Directories, directory: str, file: FileSeen) -> Identity:
-    """NO_FILE when it is not there: making it durable will say why."""
+    """NO_FILE when it is not there: making it durable will say why; or where it has changed since it was checked."""
     try:
         identity = identity_of(directories.look(directory, file.path), file.name)
     except OSError:
+        return NO_FILE
+    if file.mtime_ns is not None and identity.mtime_ns != file.mtime_ns:
         return NO_FILE
     return identity._replace(mtime_ns=-1) if file.moving else identity
 

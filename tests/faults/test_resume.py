@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import msgspec
@@ -12,12 +13,13 @@ import pytest
 from support.commands import Outcome, get, run, running
 from support.disks import small_disk
 from support.scripted_peer import ScriptedPeer
+from support.scripted_tracker import Exchange, ScriptedTracker
 from support.torrents import Made, assert_arrived, make
 
 from btfast.engine.recording import key_of
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.identity import Identities
-from btfast.storage.resume_store import ResumeStore
+from btfast.storage.resume_store import Entry, ResumeStore
 
 TREE = make({"a.bin": 1_000_000, "sub/b.bin": 1_000_001, "sub/c.bin": 1_000_002, "empty": 0}, name="tree")
 SINGLE = make(3_000_001)
@@ -139,6 +141,35 @@ def test_an_interrupted_download_goes_on_without_hashing(tmp_path: Path) -> None
     assert (tmp_path / "out" / "data.bin").read_bytes()[first:][:5] == b"wrong"
 
 
+def test_the_record_does_not_wait_for_trackers(tmp_path: Path) -> None:
+    recorded: list[bool] = []
+
+    def answer(exchange: Exchange) -> None:
+        if exchange.query.get("event") == "stopped":
+            deadline = time.monotonic() + 1.5  # less than it waits for us
+            while not (entry := _entry(tmp_path, made)) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            recorded.append(entry is not None)
+        exchange.peers(peer.address)
+
+    with ScriptedTracker(answer) as tracker:
+        made = make(3_000_001, announce=[[tracker.url]])
+        with ScriptedPeer(made, rate=1_500_000) as peer:
+            words = get(made.save(tmp_path), "--state", "state", trackers=True)
+            with running(tmp_path, *words) as command:
+                command.until(lambda: peer.blocks_sent > 60, "some pieces are there")
+                command.signal(signal.SIGINT)
+                assert command.end().one("failed")["done"] > 0
+    assert recorded == [True]
+
+
+def _entry(root: Path, made: Made) -> Entry | None:
+    store = ResumeStore(str(root / "state" / "resume.db"))
+    (entry,) = store.load([(key_of(Torrent.parse(made.torrent)), str(root / "out"))])
+    store.close()
+    return entry
+
+
 def test_a_seed_need_not_hash_again(tmp_path: Path, done: Path) -> None:
     spoil(done / "tree" / "a.bin")
     words = ["seed", "--json", "--bind", "127.0.0.1", "--port", "0", "--no-trackers", "--no-dht", "--seed-time", "0.1"]
@@ -158,7 +189,7 @@ def test_a_disk_that_is_not_mounted_is_not_filled_again(tmp_path: Path) -> None:
     assert complete(fetch(tmp_path, TREE, "--state", "state")) == len(TREE.data)
     shutil.rmtree(out)
     out.mkdir()
-    _say_that_it_was_on(os.makedev(7, 200), tmp_path / "state" / "resume.db", out)
+    _say_that_it_was_on(os.makedev(7, 200), tmp_path)
     line = again(tmp_path).error(6)
     assert f"{out}: what was fetched into it is on another disk" in line
     assert list(out.iterdir()) == []
@@ -172,11 +203,11 @@ def test_a_file_system_that_is_another_at_each_mount_is_not_missed(tmp_path: Pat
     assert complete(fetch(tmp_path, TREE)) == len(TREE.data)
 
 
-def _say_that_it_was_on(device: int, path: Path, place: Path) -> None:
+def _say_that_it_was_on(device: int, path: Path) -> None:
     """As if what the store knows in that place had been found on another disk."""
-    store = ResumeStore(str(path))
-    (entry,) = store.load([(key_of(Torrent.parse(TREE.torrent)), str(place))])
+    entry = _entry(path, TREE)
     assert entry is not None
+    store = ResumeStore(str(path / "state" / "resume.db"))
     files = Identities(len(entry.files) // 40, entry.files)
     for number in range(len(files)):
         files[number] = files[number]._replace(device=device)

@@ -143,6 +143,18 @@ def test_a_file_that_is_being_written_is_not_recognised_later(desk: Desk) -> Non
     assert known.names == bytes([FINAL, ABSENT])
 
 
+def test_a_file_that_changed_since_it_was_checked_is_not_recognised_later(desk: Desk) -> None:
+    checked = (desk.folder / "b.part").stat().st_mtime_ns
+    desk.record(A, msgspec.structs.replace(B, mtime_ns=checked))
+    known = desk.recall()
+    assert known is not None
+    assert known.names == bytes([FINAL, UNFINISHED])
+    desk.record(A, msgspec.structs.replace(B, mtime_ns=checked - 1))
+    known = desk.recall()
+    assert known is not None
+    assert known.names == bytes([FINAL, ABSENT])
+
+
 def test_what_cannot_be_made_durable_is_not_recorded(desk: Desk) -> None:
     desk.record(A, B)
     (desk.folder / "link.part").symlink_to("a")
