@@ -6,7 +6,7 @@ BEP 3, 6, 10, 21. Decisions about data are taken in fetching and serving.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from btfast._bitfield import Bitfield
 from btfast._peer_stream import BLOCK_EVENT, CLOSED_EVENT, HANDSHAKE_EVENT, REQUESTS_EVENT
@@ -15,7 +15,6 @@ from btfast.engine.context import Context
 from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
 from btfast.engine.greeting import read_handshake, still_welcome
-from btfast.engine.hash_exchange import HashExchange
 from btfast.engine.serving import Serving
 from btfast.engine.swarm_names import SwarmNames
 from btfast.metainfo.geometry import BLOCK
@@ -29,6 +28,9 @@ from btfast.wire.extensions import (
     encode_dont_have,
     encode_upload_only,
 )
+
+if TYPE_CHECKING:  # it is loaded when a torrent has a v2 half
+    from btfast.engine.hash_exchange import HashExchange
 
 ADOPTED_HAVES = 100_000  # pieces that are told one by one to a peer that was greeted before we knew of them
 

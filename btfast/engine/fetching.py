@@ -6,12 +6,11 @@ Wires the picker (which blocks), the pipelines (how many), the streams (where th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from btfast._arena import Slot
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
-from btfast.engine.hash_exchange import HashExchange
 from btfast.engine.large_pieces import LargePieces, fingerprints, is_large, lead_of
 from btfast.engine.padding import padding_of
 from btfast.metainfo.geometry import BLOCK
@@ -23,6 +22,9 @@ from btfast.swarm.picker import Picker
 from btfast.swarm.pieces import Pieces
 from btfast.swarm.rates import Rate
 from btfast.swarm.suspects import BadBlocks
+
+if TYPE_CHECKING:  # it is loaded when a torrent has a v2 half
+    from btfast.engine.hash_exchange import HashExchange
 
 MOST_REJECTS = 2000  # blocks in a row from a peer that has unchoked us; Transmission rejects some hundreds at most
 SNUBBED_TOO_LONG = 60.0  # seconds without a block from a peer that has unchoked us and is asked

@@ -6,22 +6,22 @@ Only connections on which both sides have said the v2 hash speak of hashes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
-from btfast.engine.hash_serving import HashServing
 from btfast.errors import Error, RemoteError, VerificationError
 from btfast.metainfo import merkle
 from btfast.metainfo.hash_range import HashRange
 from btfast.metainfo.torrent import Torrent
-from btfast.storage.layout import Layout
 from btfast.swarm.bad_leaves import BadLeaves
 from btfast.swarm.blocks import BlockRun
 from btfast.swarm.hash_requests import HashRequests
 from btfast.swarm.piece_layers import PieceLayers
-from btfast.swarm.pieces import Pieces
 from btfast.wire.messages import encode_hash_reject, encode_hash_request
+
+if TYPE_CHECKING:  # it is loaded where there is something to give
+    from btfast.engine.hash_serving import HashServing
 
 HYBRID_PATIENCE = 2.0  # seconds that a hybrid waits for the hashes of its v2 half; then its v1 half has to be enough
 
@@ -185,16 +185,6 @@ class HashExchange:
     def close(self) -> None:
         if self._serving is not None:
             self._serving.close()
-
-
-def open_exchange(
-    context: Context, torrent: Torrent, layout: Layout, pieces: Pieces, peers: Peers, learned: Callable[[bytes], None],
-    guilty: Callable[[list[int]], None], failed: Callable[[Error], None],
-) -> HashExchange | None:  # fmt: skip
-    """A torrent of v1 alone has none."""
-    if torrent.info_hash_v2 is None:
-        return None
-    return HashExchange(context, torrent, peers, learned, failed, guilty, HashServing(context, torrent, layout, pieces))
 
 
 def cannot_lead(torrent: Torrent, root: bytes) -> VerificationError:

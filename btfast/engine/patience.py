@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from btfast.engine.context import Context
-from btfast.engine.hash_exchange import HashExchange
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.swarms import Swarms
 from btfast.errors import Error, IncompleteError, VerificationError
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # it is loaded when a torrent has web seeds
+if TYPE_CHECKING:  # they are loaded when a torrent has a v2 half, or web seeds
+    from btfast.engine.hash_exchange import HashExchange
     from btfast.engine.web_seeds import WebSeeds
 
 CHOKED = 3  # times as long: in a busy swarm a place in somebody's queue is worth waiting for

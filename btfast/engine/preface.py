@@ -7,14 +7,13 @@ the torrent's Conversation, which takes their connections over.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from btfast._peer_stream import CLOSED_EVENT, HANDSHAKE_EVENT
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.extended import Extended
 from btfast.engine.greeting import read_handshake, still_welcome
-from btfast.engine.hash_exchange import HashExchange
 from btfast.engine.heard import BITFIELD_LIMIT, Heard
 from btfast.engine.swarm_names import SwarmNames
 from btfast.errors import RemoteError
@@ -22,6 +21,9 @@ from btfast.swarm.metadata import LAST_WINDOW, MetadataFetch
 from btfast.wire import ids, messages
 from btfast.wire.extensions import ExtendedHandshake, decode_dont_have
 from btfast.wire.ut_metadata import DATA, REJECT, REQUEST, MetadataMessage, decode_metadata, encode_metadata
+
+if TYPE_CHECKING:  # it is loaded when a torrent has a v2 half
+    from btfast.engine.hash_exchange import HashExchange
 
 EXTENSION = "ut_metadata"
 RTORRENT = b"-lt"  # a second request while the first answer is on its way, and it reads nothing more

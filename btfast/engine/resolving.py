@@ -17,7 +17,6 @@ from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.dialing import Dialer
 from btfast.engine.exchange import PeerExchange
-from btfast.engine.hash_exchange import HashExchange
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.preface import Preface
 from btfast.engine.swarm_names import SwarmNames
@@ -107,6 +106,8 @@ class Resolving:
         def failed(error: Error) -> None:
             if not whole.done():
                 whole.set_exception(error)
+
+        from btfast.engine.hash_exchange import HashExchange
 
         exchange = HashExchange(self._context, torrent, self.peers, learned, failed)
         self.preface.hashes = exchange

@@ -6,11 +6,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from btfast.events import Event, Warning
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
-from btfast.storage.reuse import LocalFiles, Reused, take_files
+
+if TYPE_CHECKING:  # it is loaded when there may be something to take
+    from btfast.storage.reuse import LocalFiles
 
 MAX_PROBLEMS = 10  # that are told of a scan
 MAX_ROOTS = 200_000  # complete files that are remembered
@@ -23,8 +26,7 @@ class Reusing:
     def __init__(self, emit: Callable[[Event], None], directories: Sequence[str]) -> None:
         self._emit = emit
         self._directories = directories
-        self._local = LocalFiles()
-        self._scanning: asyncio.Task[None] | None = None
+        self._scanning: asyncio.Task[LocalFiles] | None = None
         self._complete: dict[bytes, str] = {}  # where a file is, by the root of its tree
 
     def remember(self, torrent: Torrent, layout: Layout, files: Sequence[int]) -> None:
@@ -34,24 +36,29 @@ class Reusing:
             if file.pieces_root is not None and file.length >= WORTHWHILE and len(self._complete) < MAX_ROOTS:
                 self._complete.setdefault(file.pieces_root, layout.path(number))
 
-    async def take(self, torrent: Torrent, layout: Layout, wanted: Sequence[int]) -> Reused:
-        """Copies what is found of these files to where they belong; problems have been told as warnings."""
+    async def take(self, torrent: Torrent, layout: Layout, wanted: Sequence[int]) -> int:
+        """Copies what is found of these files to where they belong; problems have been told as warnings. Returns bytes."""
+        if not self._complete and not self._directories:
+            return 0
+        from btfast.storage.reuse import LocalFiles
+
         same = LocalFiles()
         for number in wanted:
             file = torrent.files[number]
             path = self._complete.get(file.pieces_root) if file.pieces_root is not None else None
             if path is not None and path != layout.path(number):
                 same.add(path, file.length)
-        reused = await self._take(torrent, layout, same, wanted) if len(same) else Reused([], 0, [])
+        reused = await self._take(torrent, layout, same, wanted) if len(same) else 0
         if not self._directories:
             return reused
         if self._scanning is None:
             self._scanning = asyncio.get_running_loop().create_task(self._scan())
-        await asyncio.shield(self._scanning)
-        more = await self._take(torrent, layout, self._local, wanted)
-        return Reused(reused.files + more.files, reused.bytes + more.bytes, reused.problems + more.problems)
+        found = await asyncio.shield(self._scanning)
+        return reused + await self._take(torrent, layout, found, wanted)
 
-    async def _take(self, torrent: Torrent, layout: Layout, local: LocalFiles, wanted: Sequence[int]) -> Reused:
+    async def _take(self, torrent: Torrent, layout: Layout, local: LocalFiles, wanted: Sequence[int]) -> int:
+        from btfast.storage.reuse import take_files
+
         stop = threading.Event()
         copying = asyncio.ensure_future(asyncio.to_thread(take_files, torrent, layout, local, wanted, stop.is_set))
         try:
@@ -61,11 +68,15 @@ class Reusing:
             await asyncio.wait([copying])  # nobody may write there once the place is free for others
             raise
         self._tell(reused.problems)
-        return reused
+        return reused.bytes
 
-    async def _scan(self) -> None:
+    async def _scan(self) -> LocalFiles:
+        from btfast.storage.reuse import LocalFiles
+
+        found = LocalFiles()
         for directory in self._directories:
-            self._tell(await asyncio.to_thread(self._local.scan, directory))
+            self._tell(await asyncio.to_thread(found.scan, directory))
+        return found
 
     def _tell(self, problems: Sequence[str]) -> None:
         for problem in problems[:MAX_PROBLEMS]:

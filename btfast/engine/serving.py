@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from btfast._bitfield import Bitfield
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
-from btfast.engine.revealing import Revealing
 from btfast.engine.served_files import zeros
-from btfast.engine.suggesting import Suggesting
 from btfast.metainfo.geometry import BLOCK, Geometry
 from btfast.storage.layout import Layout
 from btfast.swarm.pieces import Pieces
 from btfast.swarm.rates import Rate
 from btfast.wire.extensions import OUR_REQQ
 from btfast.wire.messages import MAX_BLOCK
+
+if TYPE_CHECKING:  # they are loaded when a seed chooses what its peers hear of
+    from btfast.engine.revealing import Revealing
+    from btfast.engine.suggesting import Suggesting
 
 FEW = 8  # files that a run of blocks may lie in
 AHEAD = 4 << 20  # bytes of a piece that are read from the disk before they are asked for

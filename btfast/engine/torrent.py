@@ -21,7 +21,7 @@ from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
 from btfast.engine.finished import introduce
 from btfast.engine.finishing import Finishing
-from btfast.engine.hash_exchange import open_exchange
+from btfast.engine.hash_opening import open_exchange
 from btfast.engine.limits import Stopwatch
 from btfast.engine.metadata_serving import MetadataServing
 from btfast.engine.opening import Found, hold_place, survey_and_check
@@ -31,10 +31,9 @@ from btfast.engine.peer_events import PeerEvents
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.placing import order_of
 from btfast.engine.recording import MOST_PEERS, Figures, TorrentRecord
-from btfast.engine.revealing import Revealing
+from btfast.engine.seeding_plans import open_plans
 from btfast.engine.selected import Selected
 from btfast.engine.serving import Serving
-from btfast.engine.suggesting import MOST_PIECES, Suggesting
 from btfast.engine.swarm_names import SwarmNames
 from btfast.engine.swarms import Swarms
 from btfast.engine.taking_over import take_over
@@ -174,8 +173,7 @@ class ActiveTorrent:
         self._record.begin(found.named, found.unchanged, found.there, found.times)
 
     async def _reuse(self) -> None:
-        reused = await self._context.reusing.take(self.torrent, self._layout, self._selection.files)
-        self._reused = reused.bytes
+        self._reused = await self._context.reusing.take(self.torrent, self._layout, self._selection.files)
 
     async def _start(self) -> None:
         context, torrent = self._context, self.torrent
@@ -184,11 +182,7 @@ class ActiveTorrent:
         self._partial = PartialPieces(context, self.number, torrent.geometry, self._fetching)
         self._record.partial = self._partial.kept
         self.disk.fetching, self.disk.partial = self._fetching, self._partial
-        revealing = suggesting = None
-        if context.settings.super_seed and self._add.seed:
-            revealing = Revealing(context, torrent.piece_count, self._peers.connections)
-        elif self._add.seed and torrent.piece_count <= MOST_PIECES:
-            suggesting = Suggesting(context, torrent.geometry, self._peers.connections)
+        revealing, suggesting = open_plans(context, torrent, self._peers.connections, seed=self._add.seed)
         self._serving = Serving(context, self._layout, torrent.geometry, self._pieces, revealing=revealing, suggesting=suggesting)
         self._unchoking = Unchoking(context, self._peers.connections, suggesting)
         self._extended = Extended(context, lambda: self._pieces.complete and self._serving.revealing is None)

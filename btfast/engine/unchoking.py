@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
-from btfast.engine.suggesting import Suggesting
 from btfast.swarm.choker import ROUND, SNUBBED, Choker, PeerStats
 from btfast.swarm.rates import Rate
+
+if TYPE_CHECKING:  # it is loaded when a torrent is seeded
+    from btfast.engine.suggesting import Suggesting
 
 
 class Unchoking:

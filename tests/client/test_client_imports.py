@@ -41,6 +41,14 @@ def test_the_network_process_is_started_before_anything_heavy_is_loaded() -> Non
     assert not loaded & {"asyncio", "uvloop", "aiohttp", "msgspec", "ssl", "rich", "tomllib", "btfast._bencode"}
 
 
+def test_the_network_process_loads_what_few_torrents_need_only_for_them() -> None:
+    loaded = modules_after("import btfast.engine.engine")
+    assert "btfast.engine.torrent" in loaded
+    seldom = {"engine.hash_exchange", "engine.hash_serving", "engine.suggesting", "engine.revealing", "storage.reuse"}
+    assert not loaded & {f"btfast.{name}" for name in (*seldom, "engine.web_seeds", "engine.resolving")}
+    assert not loaded & {f"btfast.swarm.{name}" for name in ("hash_requests", "piece_layers", "bad_leaves", "spreading")}
+
+
 @pytest.mark.parametrize("name", sorted(set(btfast.__all__)))
 def test_every_exported_name_loads(name: str) -> None:
     assert getattr(btfast, name) is not None
