@@ -13,6 +13,7 @@ from support.commands import get, run
 from support.metadata_peers import MetadataPeer
 from support.scripted_peer import ScriptedPeer
 from support.torrents import Made, assert_arrived, make
+from support.v2_torrents import make_v2
 from support.web_server import Request, WebServer
 
 from btfast._bencode import decode, encode
@@ -199,6 +200,19 @@ def test_a_server_without_ranges_sends_whole_files_and_they_are_used(tmp_path: P
     assert done.code == 0, done.err
     assert {path: (tmp_path / "out" / path).read_bytes() for path in SINGLE.files} == SINGLE.contents()
     assert {path: (tmp_path / "out" / path).read_bytes() for path in FOLDER.files} == FOLDER.contents()
+
+
+@pytest.mark.parametrize("hybrid", [False, True], ids=["v2", "hybrid"])
+def test_files_of_a_v2_torrent_come_whole_from_a_server_without_ranges(hybrid: bool, tmp_path: Path) -> None:
+    made = make_v2({"a": 3_000_001, "b": 70_000, "c/d": 5, "e": 2_000_000}, name="many", hybrid=hybrid)
+
+    def bend(request: Request) -> bool:
+        return request.path in server.files and request.reply(request.content)
+
+    with WebServer(served(made), bend) as server:
+        done = run(tmp_path, *get(made.save(tmp_path), "--web-seed", f"{server.url}/"))
+    assert done.code == 0, done.err
+    assert_arrived(made, tmp_path / "out")
 
 
 def test_chunked_answers_and_answers_that_end_with_the_connection_are_right_answers(tmp_path: Path) -> None:
