@@ -86,8 +86,11 @@ async def test_libtorrent_has_metadata_hashes_and_data_from_us(tmp_path: Path, k
 async def test_libtorrent_has_the_layers_that_its_torrent_file_lacks_from_us(
     tmp_path: Path, kind: str, seeder: Session
 ) -> None:
-    """Of a file of 513 pieces and more it asks for a single hash, too."""
-    files = {"long": 16384 * 513 - 7, "short": 16384 * 3}
+    """Of a file of 513 pieces and more it asks for a single hash, too.
+
+    One file with a layer: of a second one it sometimes forgets to ask for the layer (2.1.1, seen in its own requests).
+    """
+    files = {"long": 16384 * 513 - 7, "short": 16384}
     whole, bare = (
         make_v2(files, name="n", piece_length=16384, hybrid=kind == "hybrid", layers=layers) for layers in (True, False)
     )
