@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import BLOCK, Geometry
-from btfast.swarm.blocks import NOBODY, NOTHING_NEW, BlockRun, OpenPiece, PeerWork, Received, SlotSource, runs_of
+from btfast.swarm.blocks import NOTHING_NEW, BlockRun, OpenPiece, PeerWork, Received, SlotSource, runs_of
 from btfast.swarm.choice import Choice
 from btfast.swarm.endgame import SOLO_PATIENCE, STALLED, Pace, take_over
+from btfast.swarm.open_pieces import OpenPieces
 from btfast.swarm.pieces import RECEIVING, WANTED, Pieces
 from btfast.swarm.rarity import Rarity, Rng, mask_of
 from btfast.swarm.trust import Trust
@@ -60,10 +61,7 @@ class Picker:
         self._peers: dict[int, PeerWork] = {}
         self._web: set[int] = set()  # those of the peers that are web seeds
         self._seeds = 0
-        self._open: dict[int, OpenPiece] = {}  # RECEIVING and HASHING pieces
-        self._free: dict[int, OpenPiece] = {}  # open pieces with free blocks, oldest first
-        self._loose: dict[int, OpenPiece] = {}  # those of them without an owner
-        self._locked: set[int] = set()  # open pieces with blocks for which there is no room yet
+        self._open = OpenPieces(self._peers)
         self._trust = Trust(self._peers, self._rarity, rng)
         self._choice = Choice(geometry, pieces, self._rarity, self._trust, rng, sequential=sequential)
         self._abandoned: list[int] = []
@@ -118,7 +116,7 @@ class Picker:
             me.mask ^= bits
             self._rarity.leave(bits)
         if me.own is not None and index <= me.own.index < index + count:
-            self._disown(me)
+            self._open.disown(me)
 
     def peer_suggests(self, peer: int, index: int) -> None:
         """SUGGEST from a peer (BEP 6)."""
@@ -145,7 +143,7 @@ class Picker:
         if counts(WANTED) and self._rarity.wanted & me.mask:
             return True
         have = me.have
-        return any(have[index] and piece.received != piece.full for index, piece in self._open.items())
+        return any(have[index] and piece.received != piece.full for index, piece in self._open.all.items())
 
     def outstanding(self, peer: int) -> int:
         """Blocks asked of a peer and not received or returned yet."""
@@ -161,7 +159,7 @@ class Picker:
     def endgame(self) -> bool:
         """Every wanted block is received or asked for, and some are not received."""
         count = self._pieces.count
-        return not self._free and not self._locked and count(WANTED) == 0 and count(RECEIVING) > 0
+        return not self._open.free and not self._open.locked and count(WANTED) == 0 and count(RECEIVING) > 0
 
     def pick(self, peer: int, blocks: int) -> list[BlockRun]:
         """At most `blocks` blocks to ask of a peer, as few and long runs as possible; they count as asked from here on.
@@ -177,7 +175,7 @@ class Picker:
                 piece = self._next_piece(me)
                 if piece is None:
                     break
-            blocks -= self._take(me, piece, blocks, runs)
+            blocks -= self._open.take(me, piece, blocks, runs)
             piece = None
         if not runs and blocks > 0:
             if self.endgame:
@@ -201,11 +199,11 @@ class Picker:
         piece = me.own or self._loose_for(me) if at < 0 else None
         index = at
         if at >= 0:
-            self._disown(me)
+            self._open.disown(me)
         elif piece is None:
             index = self._choice.range_for(me, alone=len(self._peers) == len(self._web))
         while left > 0:
-            if piece is None and index in self._loose and at < 0:
+            if piece is None and index in self._open.loose and at < 0:
                 piece = self._loose_for(me, index)
             if piece is None:
                 if not self._choice.may_follow(me, index):
@@ -214,7 +212,7 @@ class Picker:
                 if not room:
                     break
                 piece = self._opened(me, index, room)
-            left -= self._take(me, piece, left, runs)
+            left -= self._open.take(me, piece, left, runs)
             if piece.locked:
                 break
             index, piece = piece.index + 1, None
@@ -223,14 +221,14 @@ class Picker:
     def received(self, peer: int, run: BlockRun) -> Received:
         """Blocks that arrived, asked for or not. Whole pieces turn HASHING."""
         index, first, count = run
-        piece = self._open.get(index)
+        piece = self._open.all.get(index)
         if piece is None or piece.received == piece.full:
             return NOTHING_NEW
         bits = ((1 << count) - 1) << first
         me = self._peers.get(peer)
         hit = piece.holders.get(peer, 0) & bits
         if me is not None and hit:
-            self._unhold(me, piece, hit, count if hit == bits else hit.bit_count())
+            self._open.unhold(me, piece, hit, count if hit == bits else hit.bit_count())
         cancel: list[tuple[int, BlockRun]] = []
         new = count
         if hit != bits or piece.doubled:
@@ -238,7 +236,7 @@ class Picker:
             new = fresh.bit_count()
             if not new:
                 return NOTHING_NEW
-            self._claim(piece, fresh, cancel)
+            self._open.claim(piece, fresh, cancel)
             piece.received |= fresh
             piece.sent.extend((peer, run.first, run.count) for run in runs_of(index, fresh))
         else:
@@ -258,7 +256,7 @@ class Picker:
 
     def returned(self, peer: int, run: BlockRun) -> int:
         """Blocks that the peer will not send (choke, reject, timeout, given back) can be picked again; how many."""
-        piece = self._open.get(run.index)
+        piece = self._open.all.get(run.index)
         me = self._peers.get(peer)
         if piece is None or me is None:
             return 0
@@ -266,10 +264,10 @@ class Picker:
         if not hit:
             return 0
         count = hit.bit_count()
-        self._unhold(me, piece, hit, count)
-        self._release(piece, hit)
+        self._open.unhold(me, piece, hit, count)
+        self._open.release(piece, hit)
         if me.own is piece:
-            self._disown(me)  # it has more than it can do: whoever asks next may go on here
+            self._open.disown(me)  # it has more than it can do: whoever asks next may go on here
         return count
 
     def returned_all(self, peer: int) -> list[BlockRun]:
@@ -279,9 +277,9 @@ class Picker:
         for piece in list(me.open.values()):
             hit = piece.holders[peer]
             runs.extend(runs_of(piece.index, hit))
-            self._unhold(me, piece, hit, hit.bit_count())
-            self._release(piece, hit)
-        self._disown(me)
+            self._open.unhold(me, piece, hit, hit.bit_count())
+            self._open.release(piece, hit)
+        self._open.disown(me)
         return runs
 
     # Pieces
@@ -289,45 +287,36 @@ class Picker:
     @property
     def under_way(self) -> dict[int, int]:
         """Open pieces that are not whole: masks of the blocks that came."""
-        return {index: piece.received for index, piece in self._open.items() if 0 != piece.received != piece.full}
+        return {index: piece.received for index, piece in self._open.all.items() if 0 != piece.received != piece.full}
 
     def resumed(self, piece: OpenPiece) -> None:
         """A WANTED piece of which an earlier run has received blocks, which are in their places."""
         self._pieces.open(piece.index)
         self._rarity.taken(piece.index)
-        self._open[piece.index] = piece
+        self._open.add(piece)
         if piece.received == piece.full:
             self._pieces.whole(piece.index)
-        if piece.locked:
-            self._locked.add(piece.index)
-        if piece.free:
-            self._free[piece.index] = self._loose[piece.index] = piece
 
     def unlock(self, index: int, room: int) -> None:
         """There is memory for the first `room` blocks of an open piece now (or was: they may have come already)."""
-        piece = self._open[index]
-        more = piece.locked & ((1 << room) - 1)
-        piece.locked ^= more
-        if not piece.locked:
-            self._locked.discard(index)
-        self._set_free(piece, more)
+        self._open.unlock(index, room)
 
     def senders(self, index: int) -> list[tuple[int, BlockRun]]:
         """Who sent which blocks of an open piece."""
-        piece = self._open.get(index)
+        piece = self._open.all.get(index)
         return [(peer, BlockRun(index, first, count)) for peer, first, count in piece.sent] if piece else []
 
     def piece_failed(self, index: int) -> None:
         """The hash of a whole piece was wrong: HASHING back to WANTED. The caller frees its slot."""
         self._pieces.failed(index)
-        piece = self._open.pop(index)
+        piece = self._open.all.pop(index)
         self._trust.failed(index, (peer for peer, _, _ in piece.sent))
         self._rarity.back(index)
 
     def piece_done(self, index: int) -> None:
         """A piece is verified and written: HASHING or WRITING to HAVE."""
         self._pieces.written(index)
-        del self._open[index]
+        del self._open.all[index]
         self._trust.done(index)
 
     def poll_abandoned(self) -> list[int]:
@@ -356,12 +345,10 @@ class Picker:
 
     def _loose_for(self, me: PeerWork, index: int = -1) -> OpenPiece | None:
         """An open piece without an owner, for a peer to go on with: the best, or this one."""
-        loose = self._loose
+        loose = self._open.loose
         piece = (self._choice.loose_for(me, loose) if loose else None) if index < 0 else self._choice.fit(me, loose[index])
         if piece is not None:
-            del loose[piece.index]
-            piece.owner = me.number
-            me.own = piece
+            self._open.own(me, piece)
         return piece
 
     def _opened(self, me: PeerWork, index: int, room: int) -> OpenPiece:
@@ -369,15 +356,13 @@ class Picker:
         self._choice.opened(me, index)
         blocks = self._geometry.block_count(index)
         piece = OpenPiece(index, blocks, me.number, room=room, solo=index in self._trust)
-        if piece.locked:
-            self._locked.add(index)
-        self._open[index] = self._free[index] = piece
+        self._open.add(piece)
         me.own = piece
         return piece
 
     def _shared(self, me: PeerWork, have: Bitfield | None) -> OpenPiece | None:
         """Free blocks of a piece that another peer owns."""
-        for piece in self._free.values():
+        for piece in self._open.free.values():
             if (have is not None and not have[piece.index]) or not self._trust.allows(me, piece.index):
                 continue
             if not piece.solo:
@@ -400,7 +385,7 @@ class Picker:
     def _starve(self) -> None:
         """A peer has pieces that we want but there is no slot: gives up an open piece that nobody is fetching."""
         self._starved += 1
-        for piece in self._loose.values():
+        for piece in self._open.loose.values():
             if piece.holders:
                 continue
             if not piece.received or self._starved > STARVED_LIMIT or not self.availability(piece.index):
@@ -408,8 +393,7 @@ class Picker:
                 return
 
     def _abandon(self, index: int) -> None:
-        del self._loose[index], self._free[index], self._open[index]
-        self._locked.discard(index)
+        self._open.abandon(index)
         self._pieces.abandon(index)
         self._rarity.back(index)
         self._abandoned.append(index)
@@ -417,83 +401,5 @@ class Picker:
 
     def abandon_idle(self) -> None:
         """Memory is short elsewhere: gives up the open pieces of which nothing is asked; see poll_abandoned."""
-        for index in [index for index, piece in self._loose.items() if not piece.holders]:
+        for index in [index for index, piece in self._open.loose.items() if not piece.holders]:
             self._abandon(index)
-
-    def _take(self, me: PeerWork, piece: OpenPiece, blocks: int, runs: list[BlockRun]) -> int:
-        free = piece.free
-        index = piece.index
-        before = blocks
-        taken = 0
-        while free and blocks:
-            first = (free & -free).bit_length() - 1
-            rest = free >> first
-            count = min((~rest & (rest + 1)).bit_length() - 1, blocks)
-            bits = ((1 << count) - 1) << first
-            runs.append(BlockRun(index, first, count))
-            free ^= bits
-            taken |= bits
-            blocks -= count
-        piece.free = free
-        if not free:
-            self._drained(piece)
-        number = me.number
-        piece.holders[number] = piece.holders.get(number, 0) | taken
-        me.open[index] = piece
-        me.outstanding += before - blocks
-        return before - blocks
-
-    # Bookkeeping
-
-    def _unhold(self, me: PeerWork, piece: OpenPiece, bits: int, count: int) -> None:
-        left = piece.holders[me.number] ^ bits
-        if left:
-            piece.holders[me.number] = left
-        else:
-            del piece.holders[me.number]
-            del me.open[piece.index]
-        me.outstanding -= count
-        piece.levels = None
-
-    def _release(self, piece: OpenPiece, bits: int) -> None:
-        """Blocks that one holder gave up become free unless another has them."""
-        if piece.doubled:
-            for mask in piece.holders.values():
-                bits &= ~mask
-        self._set_free(piece, bits)
-
-    def _set_free(self, piece: OpenPiece, bits: int) -> None:
-        if not bits:
-            return
-        if not piece.free:
-            self._free[piece.index] = piece
-            self._loose[piece.index] = piece
-        piece.free |= bits
-
-    def _claim(self, piece: OpenPiece, fresh: int, cancel: list[tuple[int, BlockRun]]) -> None:
-        """Blocks that came are neither free nor asked of anybody any more."""
-        if piece.free & fresh:
-            piece.free &= ~fresh
-            if not piece.free:
-                self._drained(piece)
-        for number, mask in list(piece.holders.items()):
-            both = mask & fresh
-            if both:
-                self._unhold(self._peers[number], piece, both, both.bit_count())
-                cancel.extend((number, run) for run in runs_of(piece.index, both))
-
-    def _drained(self, piece: OpenPiece) -> None:
-        index = piece.index
-        del self._free[index]
-        if piece.owner == NOBODY:
-            self._loose.pop(index, None)
-        else:
-            self._peers[piece.owner].own = None
-            piece.owner = NOBODY
-
-    def _disown(self, me: PeerWork) -> None:
-        piece = me.own
-        if piece is not None:
-            me.own = None
-            piece.owner = NOBODY
-            self._loose[piece.index] = piece

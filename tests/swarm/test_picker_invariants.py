@@ -60,13 +60,13 @@ class PickerMachine(RuleBasedStateMachine):
             self.slots.remove(index)
 
     def take(self, peer: int, run: BlockRun) -> None:
-        before = self.picker._open[run.index].received if run.index in self.picker._open else None
+        before = self.picker._open.all[run.index].received if run.index in self.picker._open.all else None
         counts = {number: self.picker.outstanding(number) for number in self.peers}
         result = self.picker.received(peer, run)
         if before is None:
             assert result.new == 0
         else:
-            piece = self.picker._open[run.index]
+            piece = self.picker._open.all[run.index]
             assert result.new == (mask_of_run(run) & piece.full & ~before).bit_count()
             assert piece.received == before | (mask_of_run(run) & piece.full)
         for other, cancelled in result.cancel:
@@ -115,9 +115,9 @@ class PickerMachine(RuleBasedStateMachine):
         if not self.peers:
             return multiple()
         peer = data.draw(st.sampled_from(sorted(self.peers)))
-        received = {index: piece.received for index, piece in self.picker._open.items()}
-        taken = {index: piece.received | sum_of(piece.holders.values()) for index, piece in self.picker._open.items()}
-        mine = {index: piece.holders.get(peer, 0) for index, piece in self.picker._open.items()}
+        received = {index: piece.received for index, piece in self.picker._open.all.items()}
+        taken = {index: piece.received | sum_of(piece.holders.values()) for index, piece in self.picker._open.all.items()}
+        mine = {index: piece.holders.get(peer, 0) for index, piece in self.picker._open.all.items()}
         endgame = self.picker.endgame
         interesting = self.picker.interesting(peer)
         runs = self.picker.pick(peer, blocks)
@@ -178,8 +178,8 @@ class PickerMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), room=st.integers(1, 9))
     def finds_room(self, data: st.DataObject, room: int) -> None:
-        if self.picker._open:
-            self.picker.unlock(data.draw(st.sampled_from(sorted(self.picker._open))), room)
+        if self.picker._open.all:
+            self.picker.unlock(data.draw(st.sampled_from(sorted(self.picker._open.all))), room)
 
     @rule(data=st.data())
     def choose_files(self, data: st.DataObject) -> None:
@@ -193,7 +193,7 @@ class PickerMachine(RuleBasedStateMachine):
             return
         picker = self.picker
         outstanding = dict.fromkeys(self.peers, 0)
-        for index, piece in picker._open.items():
+        for index, piece in picker._open.all.items():
             held = sum_of(piece.holders.values())
             assert piece.received & (held | piece.free) == 0
             assert piece.free & held == 0
@@ -205,19 +205,19 @@ class PickerMachine(RuleBasedStateMachine):
                 assert mask
                 outstanding[peer] += mask.bit_count()
                 assert picker._peers[peer].open[index] is piece
-            assert (index in picker._free) == (piece.free != 0)
-            assert (index in picker._loose) == (piece.free != 0 and piece.owner == NOBODY)
+            assert (index in picker._open.free) == (piece.free != 0)
+            assert (index in picker._open.loose) == (piece.free != 0 and piece.owner == NOBODY)
             if piece.owner != NOBODY:
                 assert piece.free
                 assert picker._peers[piece.owner].own is piece
             whole = piece.received == piece.full
             assert self.pieces.state(index) == (HASHING if whole else RECEIVING)
-        assert set(picker._free) <= set(picker._open)
-        assert set(picker._loose) <= set(picker._free)
-        assert set(picker._open) == self.slots
-        assert picker._locked == {index for index, piece in picker._open.items() if piece.locked}
-        assert not picker.endgame or not picker._locked
-        assert len(picker._open) == self.pieces.count(RECEIVING) + self.pieces.count(HASHING)
+        assert set(picker._open.free) <= set(picker._open.all)
+        assert set(picker._open.loose) <= set(picker._open.free)
+        assert set(picker._open.all) == self.slots
+        assert picker._open.locked == {index for index, piece in picker._open.all.items() if piece.locked}
+        assert not picker.endgame or not picker._open.locked
+        assert len(picker._open.all) == self.pieces.count(RECEIVING) + self.pieces.count(HASHING)
         for peer, count in outstanding.items():
             assert picker.outstanding(peer) == count
             own = picker._peers[peer].own
@@ -256,7 +256,7 @@ class PickerMachine(RuleBasedStateMachine):
             assert rounds < 2000, "the seed gets nothing and the torrent is not complete"
             while self.hashing:
                 self.hashed(True)
-            for index in sorted(self.picker._locked):
+            for index in sorted(self.picker._open.locked):
                 self.picker.unlock(index, self.geometry.block_count(index))
             runs = self.picker.pick(seed, 7)
             self.poll()
