@@ -274,7 +274,7 @@ class Conversation:
         peer.peer_choking = True
         peer.choked_at = now
         if peer.have is not None:
-            self._fetching.handle_choked(peer, now)
+            self._fetching.asked.handle_choked(peer)
 
     def _unchoke(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
         peer.peer_choking = False
@@ -305,7 +305,7 @@ class Conversation:
         if not peer.fast:
             peer.close("it uses the fast extension, which was not negotiated")
         elif peer.have is not None:
-            self._fetching.handle_reject(peer, event[1], event[2], event[3])
+            self._fetching.asked.handle_reject(peer, event[1], event[2], event[3])
 
     def _aside(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
         self._fetching.handle_aside(peer, event[1], event[2], event[3], now)

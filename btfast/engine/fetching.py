@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from btfast._arena import Slot
+from btfast.engine.asked_blocks import AskedBlocks
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.large_pieces import LargePieces, fingerprints, is_large, lead_of
@@ -25,10 +26,6 @@ from btfast.swarm.suspects import BadBlocks
 
 if TYPE_CHECKING:  # it is loaded when a torrent has a v2 half
     from btfast.engine.hash_exchange import HashExchange
-
-MOST_REJECTS = 2000  # blocks in a row from a peer that has unchoked us; Transmission rejects some hundreds at most
-SNUBBED_TOO_LONG = 60.0  # seconds without a block from a peer that has unchoked us and is asked
-REJECT_PATIENCE = 10.0  # seconds that a peer with the fast extension has to reject what it will not send after a choke
 
 
 class Owner(Protocol):
@@ -78,7 +75,6 @@ class Fetching:
         self._unverifiable = not torrent.hashes.complete  # nothing is fetched that cannot be verified
         self._arena_full = False  # the last pick wanted a slot and got none
         self._parts = 1  # downloaders that divide the pieces, we among them
-        self._freed = False  # blocks that were asked for are free again: idle peers may take them
         self.dropped: set[int] = set()  # pieces begun in vain: what was kept of them is forgotten by who keeps it
         self.web: WebSide | None = None
         self.hashes: HashExchange | None = None
@@ -87,6 +83,7 @@ class Fetching:
             self._geometry, pieces, context.rng, self, sequential=selection.sequential, levels=selection.piece_levels,
             pace=self._pace, rescue=True,
         )  # fmt: skip
+        self.asked = AskedBlocks(context, self.picker)
         self.rate = Rate(now)
         self.downloaded = 0  # payload that was asked for and came
         self.wasted = 0  # of it, what was not needed or wrong
@@ -199,11 +196,6 @@ class Fetching:
     def _retry(self, peer: PeerConnection) -> bool:
         return self.fill(peer, self._context.loop.time())
 
-    def _take_back(self, peer: PeerConnection, run: BlockRun, *, tell: bool) -> None:
-        """The peer need not send this run any more."""
-        removed = peer.stream.cancel(run.index, run.first * BLOCK, run.count * BLOCK, tell=tell)
-        peer.pipeline.handle_returned(-(-removed // BLOCK))
-
     # blocks
 
     def handle_run(self, peer: PeerConnection, index: int, begin: int, length: int, now: float) -> None:
@@ -228,8 +220,8 @@ class Fetching:
         run = BlockRun(index, begin // BLOCK, count)
         received = self.picker.received(number, run)
         self._count(length, count - received.new, now)
-        if received.cancel:
-            self._cancel(received.cancel)
+        for other, asked in received.cancel:
+            self._cancel(other, asked)
         if received.new:
             if data is not None:
                 slot = next(self._large.places(run)).slot if self._large is not None else self._slots[index]
@@ -242,14 +234,14 @@ class Fetching:
         if known:
             self.wasted += known * BLOCK
 
-    def _cancel(self, others: list[tuple[int, BlockRun]]) -> None:
-        for number, run in others:
-            other = self._peers.get(number)
-            if other is not None:
-                self._take_back(other, run, tell=True)
-                other.flush()
-            elif self.web is not None:
-                self.web.take_back(number, run)
+    def _cancel(self, number: int, run: BlockRun) -> None:
+        """Another than this peer or web seed has sent it."""
+        peer = self._peers.get(number)
+        if peer is not None:
+            self.asked.take_back(peer, run)
+            peer.flush()
+        elif self.web is not None:
+            self.web.take_back(number, run)
 
     # web seeds
 
@@ -276,12 +268,12 @@ class Fetching:
 
     def handle_web_left(self, number: int) -> None:
         """A web seed sends nothing more."""
-        self._freed = True
+        self.asked.freed = True
         self.picker.peer_left(number)
 
     def handle_returned(self, number: int, runs: list[BlockRun]) -> None:
         """A web seed will not send these."""
-        self._freed = True
+        self.asked.freed = True
         for run in runs:
             self.picker.returned(number, run)
 
@@ -326,7 +318,7 @@ class Fetching:
     def unlock(self, index: int, room: int) -> None:
         """There is memory for further blocks of an open piece."""
         self.picker.unlock(index, room)
-        self._freed = True
+        self.asked.freed = True
 
     def handle_read_back(self, index: int, state: int, fingerprints: list[int]) -> None:
         """A piece that was written part by part was hashed."""
@@ -354,47 +346,15 @@ class Fetching:
         self.wasted += self._geometry.piece_size(index)
         self.picker.piece_failed(index)
         self.dropped.add(index)
-        self._freed = True
+        self.asked.freed = True
         guilty = self._suspects.failed(index, sent, fingerprints)
         self._owner.handle_bad_piece(index, sorted({peer for peer, _ in sent}), guilty)
 
     # peers
 
-    def handle_choked(self, peer: PeerConnection, now: float) -> None:
-        """Without the fast extension a choke drops every request; with it each is rejected."""
-        if not peer.fast:
-            self.give_up_requests(peer)
-
-    def give_up_requests(self, peer: PeerConnection, *, tell: bool = False) -> None:
-        """What was asked of the peer may be asked of others."""
-        if tell:
-            for index, begin, length in peer.stream.open_runs():
-                peer.stream.cancel(index, begin, length)
-        peer.stream.drop_requests()
-        self._freed = True
-        self.picker.returned_all(peer.number)
-        peer.pipeline.handle_returned(peer.pipeline.outstanding)
-
-    def handle_reject(self, peer: PeerConnection, index: int, begin: int, length: int) -> None:
-        if begin % BLOCK or length > BLOCK:
-            return  # nothing that we ever ask for
-        removed = peer.stream.cancel(index, begin, length, tell=False)
-        if not removed:
-            return
-        self._freed = True
-        blocks = -(-removed // BLOCK)
-        if peer.peer_choking:
-            peer.pipeline.handle_returned(blocks)
-        else:
-            peer.pipeline.handle_rejected(blocks)
-            peer.rejects += blocks
-        self.picker.returned(peer.number, BlockRun(index, begin // BLOCK, blocks))
-        if peer.rejects > MOST_REJECTS:
-            peer.close("it rejects all that it is asked for")
-
     def peer_left(self, peer: PeerConnection) -> None:
         peer.stream.drop_requests()
-        self._freed = True
+        self.asked.freed = True
         self.picker.peer_left(peer.number)
         self._context.starved.pop(peer, None)
 
@@ -407,18 +367,10 @@ class Fetching:
             if peer.have is None or not peer.greeted:
                 continue
             if peer.pipeline.outstanding:
-                if peer.peer_choking:
-                    if now - peer.choked_at > REJECT_PATIENCE:
-                        self.give_up_requests(peer)
-                elif peer.pipeline.snubbed(now):
-                    if now - max(peer.last_payload, peer.unchoked_at) > SNUBBED_TOO_LONG:
-                        peer.close("it leaves requests unanswered")
-                        continue
-                    self.give_up_requests(peer, tell=True)
-                else:
-                    self._give_surplus_back(peer, now)
-            self.fill(peer, now)
-            peer.flush()
+                self.asked.review(peer, now)
+            if not peer.closed:
+                self.fill(peer, now)
+                peer.flush()
 
     def _share(self) -> None:
         """Divides the pieces among the downloaders that are connected: they know one another by their peer ids."""
@@ -450,29 +402,15 @@ class Fetching:
         if self._large is not None:
             self._large.grow()
         scarce = self.picker.endgame or bool(self._context.starved)
-        if self.pieces.complete or not (scarce or self._freed):
+        if self.pieces.complete or not (scarce or self.asked.freed):
             return
-        self._freed = False
+        self.asked.freed = False
         for peer in list(self._peers.values()):
             if peer.have is not None and not peer.peer_choking and not peer.closed:
                 if scarce and peer.pipeline.outstanding:
-                    self._give_surplus_back(peer, now)
+                    self.asked.give_surplus_back(peer, now)
                 self.fill(peer, now)
                 peer.flush()
-
-    def _give_surplus_back(self, peer: PeerConnection, now: float) -> None:
-        surplus = peer.pipeline.surplus(now, tight=bool(self._context.starved))
-        if surplus <= 0:
-            return
-        for index, begin, length in reversed(peer.stream.open_runs()):
-            blocks = min(surplus, -(-length // BLOCK))
-            first = -(-(begin + length) // BLOCK) - blocks
-            run = BlockRun(index, first, blocks)
-            self._take_back(peer, run, tell=True)
-            self.picker.returned(peer.number, run)
-            surplus -= blocks
-            if surplus <= 0:
-                return
 
     def pause(self) -> None:
         """No more requests: the torrent is ending, or the disk takes nothing."""
@@ -481,7 +419,7 @@ class Fetching:
     def go_on(self) -> None:
         """After a pause: the next `nudge` asks again."""
         self._paused = False
-        self._freed = True
+        self.asked.freed = True
 
     def close(self) -> None:
         self._slots.clear()

@@ -56,7 +56,6 @@ if TYPE_CHECKING:  # it is loaded when the first magnet link comes
     from btfast.engine.web_seeds import WebSeeds
 
 
-
 class ActiveTorrent:
     """`number` names it to the workers; `run` returns when it is done.
 
