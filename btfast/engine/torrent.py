@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from btfast._bitfield import Bitfield
 from btfast.discovery.announce import AnnounceRequest
+from btfast.engine.account import Account
 from btfast.engine.blaming import Blaming
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
@@ -41,7 +42,7 @@ from btfast.engine.telling import Telling
 from btfast.engine.unchoking import Unchoking
 from btfast.engine.web_opening import begin_accepting, open_web_seeds
 from btfast.errors import Error, VerificationError
-from btfast.events import Complete, FileDone, Peer, Progress, Warning
+from btfast.events import Complete, FileDone, Peer, Warning
 from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
@@ -89,6 +90,7 @@ class ActiveTorrent:
         self._web: WebSeeds | None = None
         self._accepting: asyncio.Task[list[str]] | None = None
         self._exchange: PeerExchange | None = None
+        self._account = Account(context, add, torrent, self._selected, self._peers.connections)
         self._early = EarlyPeers()
         self._finishing = Finishing(context, self._layout, geometry, torrent.files, self._file_finished)
         self._known = known
@@ -130,7 +132,8 @@ class ActiveTorrent:
                 await self._selected.tidy()
             self._release_place()
             context.reusing.remember(torrent, self._layout, self._selection.files)
-            verdict, seconds = self._watch.verdict(self._downloaded, self._from_web), self._watch.seconds
+            account = self._account
+            verdict, seconds = self._watch.verdict(account.downloaded, account.from_web), self._watch.seconds
             if (self._add.seed or context.settings.seeds) and not self._accepted:  # stale files are not what peers ask for
                 await self._serve()
             await self._farewell()
@@ -139,8 +142,8 @@ class ActiveTorrent:
         return Complete(
             id=self._add.id, source=self._add.source, name=torrent.name, info_hash=torrent.info_hash.hex(),
             directory=self._add.directory, files=[*self._finishing.names, *self._accepted], bytes=self._selected.total,
-            downloaded=self._downloaded, uploaded=self._uploaded, wasted=self._wasted, reused=self._reused, seconds=seconds,
-            rate=self._downloaded / seconds, limited_by=verdict,
+            downloaded=account.downloaded, uploaded=account.uploaded, wasted=account.wasted, reused=self._reused, seconds=seconds,
+            rate=account.downloaded / seconds, limited_by=verdict,
         )  # fmt: skip
 
     async def _farewell(self) -> None:
@@ -183,6 +186,7 @@ class ActiveTorrent:
         self.disk.fetching, self.disk.partial = self._fetching, self._partial
         revealing, suggesting = open_plans(context, torrent, self._peers.connections, seed=self._add.seed)
         self._serving = Serving(context, self._layout, torrent.geometry, self._pieces, revealing=revealing, suggesting=suggesting)
+        self._account.fetching, self._account.serving = self._fetching, self._serving
         self._unchoking = Unchoking(context, self._peers.connections, suggesting)
         self._extended = Extended(context, lambda: self._pieces.complete and self._serving.revealing is None)
         if context.settings.pex and not torrent.private:
@@ -219,11 +223,12 @@ class ActiveTorrent:
             together=bool(self._add.magnet) and not torrent.private, nodes=torrent.nodes,
             first=self._record.trackers,
         )  # fmt: skip
-        self._web = self._blaming.web = open_web_seeds(context, self._add, torrent, self._fetching, self._lines[1])
-        if self._web is not None:
-            self._web.mtimes = self._finishing.mtimes
-            self._web.fill(context.loop.time())
-        self._patience = Patience(context, torrent.name, self._peers, self._finding, self._web, hashes)
+        web = self._web = open_web_seeds(context, self._add, torrent, self._fetching, self._lines[1])
+        self._account.web = self._blaming.web = web
+        if web is not None:
+            web.mtimes = self._finishing.mtimes
+            web.fill(context.loop.time())
+        self._patience = Patience(context, torrent.name, self._peers, self._finding, web, hashes)
         self._early.release(self._peers, context.loop.time())
         if not self._pieces.complete:
             self._peers.add(self._record.peers(), Source.EARLIER)
@@ -251,7 +256,7 @@ class ActiveTorrent:
         assert self._seeding_since is not None
         if settings.seed_time is not None and self._context.loop.time() - self._seeding_since >= settings.seed_time:
             return True
-        return settings.seed_ratio is not None and self._uploaded >= settings.seed_ratio * self._selected.total
+        return settings.seed_ratio is not None and self._account.uploaded >= settings.seed_ratio * self._selected.total
 
     async def _leave(self, reason: str) -> None:
         """Says goodbye to peers, trackers and workers; may be called again, and is safe to cancel."""
@@ -357,12 +362,7 @@ class ActiveTorrent:
         return self.torrent.private
 
     def announce_request(self, event: str | None) -> AnnounceRequest:
-        return AnnounceRequest(
-            info_hash=self.torrent.info_hash, peer_id=self._context.peer_id, port=self._context.port, left=self._selected.missing,
-            uploaded=self._uploaded, downloaded=self._downloaded,
-            event=self._selected.announce_event(event), numwant=0 if event == "stopped" else 200,
-            key=self._context.key, encryption=self._context.settings.encryption,
-        )  # fmt: skip
+        return self._account.announce_request(event)
 
     def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:
         self._peers.add(addresses, source)
@@ -380,31 +380,13 @@ class ActiveTorrent:
             self._answered = self._finding.answered()
         none = self.torrent.private or self._record.complete
         peers = [] if none else self._peers.known.proved(MOST_PEERS)
-        return Figures(uploaded=self._uploaded, downloaded=self._downloaded, peers=peers, trackers=self._answered)
-
-    @property
-    def _downloaded(self) -> int:
-        return self._fetching.downloaded if self._fetching is not None else 0
-
-    @property
-    def _wasted(self) -> int:
-        return self._fetching.wasted if self._fetching is not None else 0
+        return Figures(uploaded=self._account.uploaded, downloaded=self._account.downloaded, peers=peers, trackers=self._answered)
 
     @property
     def _accepted(self) -> list[str]:
         """Files that were taken as they are."""
         accepting = self._accepting
         return accepting.result() if accepting is not None and accepting.done() and not accepting.cancelled() else []
-
-    @property
-    def _from_web(self) -> int:
-        return self._web.received if self._web is not None else 0
-
-    @property
-    def _uploaded(self) -> int:
-        if self._fetching is None:
-            return 0
-        return self._serving.uploaded(list(self._peers.connections.values()))
 
     @property
     def done_bytes(self) -> int:
@@ -436,7 +418,7 @@ class ActiveTorrent:
     def tick(self, now: float) -> None:
         """Once a second."""
         if self._fetching is None:
-            self._progress(0.0, 0.0)
+            self._progress()
             return
         peers = list(self._peers.connections.values())
         self._conversation.tick(peers, now)
@@ -475,14 +457,5 @@ class ActiveTorrent:
             )
         return self._accepting is not None
 
-    def _progress(self, down: float, up: float) -> None:
-        peers = self._peers.connections.values()
-        self._context.emit(
-            Progress(
-                id=self._add.id, state="paused" if self.disk.paused else self._state,
-                done=self.done_bytes, total=self._selected.total,
-                rate_down=down, rate_up=up, peers=sum(peer.greeted for peer in peers),
-                seeds=sum(peer.is_seed for peer in peers), eta=self._selected.eta(down),
-                uploaded=self._uploaded, web_seeds=self._web.active if self._web is not None else 0,
-            )
-        )  # fmt: skip
+    def _progress(self, down: float = 0.0, up: float = 0.0) -> None:
+        self._context.emit(self._account.progress("paused" if self.disk.paused else self._state, down, up))
