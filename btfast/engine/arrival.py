@@ -80,8 +80,6 @@ class Arrival:
 
     def _secure(self) -> None:
         """Its turn for a key exchange has come."""
-        if self._ended:
-            return
         try:
             more = self.socket.recv(CHUNK)
         except (BlockingIOError, InterruptedError):
@@ -120,7 +118,9 @@ class Arrival:
         self._ended = True
         if self._securing is not None:
             self._securing.close()
-        elif not self._turning:
+        elif self._turning:
+            self._house.turns.forget(self._secure)
+        else:
             self._context.loop.remove_reader(self.socket.fileno())
 
     def close(self, why: str) -> None:

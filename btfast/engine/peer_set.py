@@ -188,10 +188,17 @@ class PeerSet:
         address = peer.reached_at
         if peer.outgoing or address is None or self._listening.get(peer.number) == address:
             return
+        now = self._context.loop.time()
+        self._leave_listening(peer, now)  # it says another port now: it is connected at one place only
         if may_name(Source.INCOMING, reach_of(peer.address.host), address):
-            self.known.add(address, Source.INCOMING, self._context.loop.time())
+            self.known.add(address, Source.INCOMING, now)
             if self.known.connected(address):
                 self._listening[peer.number] = address
+
+    def _leave_listening(self, peer: PeerConnection, now: float) -> None:
+        listening = self._listening.pop(peer.number, None)
+        if listening is not None:
+            self.known.disconnected(listening, now, useful=peer.stream.payload > 0, seed=peer.is_seed or peer.upload_only)
 
     def _priority(self, address: PeerAddress) -> int:
         """BEP 40's, once we know what our own address is."""
@@ -202,9 +209,7 @@ class PeerSet:
         """A connection has ended."""
         self.connections.pop(peer.number, None)
         now = self._context.loop.time()
-        listening = self._listening.pop(peer.number, None)
-        if listening is not None:
-            self.known.disconnected(listening, now, useful=peer.stream.payload > 0, seed=peer.is_seed or peer.upload_only)
+        self._leave_listening(peer, now)
         if peer.outgoing:
             if not peer.greeted:
                 self._dialer.answered(peer.address, None)

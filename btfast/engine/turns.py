@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 KEYS_PER_SECOND = 250.0  # key exchanges: about 0.8 ms each, so a fifth of a core
@@ -16,16 +15,20 @@ class KeyTurns:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: dict[Callable[[], None], None] = {}  # in the order in which they came
         self._credit = KEYS_AT_ONCE
         self._at = loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
     def ask(self, who: Callable[[], None]) -> None:
-        """Calls `who` when it is its turn, perhaps at once. The caller bounds how many wait, and `who` may have gone."""
-        self._waiting.append(who)
+        """Calls `who` when it is its turn, perhaps at once. The caller bounds how many wait."""
+        self._waiting[who] = None
         if self._timer is None:
             self._serve()
+
+    def forget(self, who: Callable[[], None]) -> None:
+        """It wants no turn any more: nobody waits behind those who have gone."""
+        self._waiting.pop(who, None)
 
     def _serve(self) -> None:
         now = self._loop.time()
@@ -33,7 +36,9 @@ class KeyTurns:
         self._at = now
         while self._waiting and self._credit >= 1:
             self._credit -= 1
-            self._waiting.popleft()()
+            who = next(iter(self._waiting))
+            del self._waiting[who]
+            who()
         self._timer = self._loop.call_later(TURN, self._serve) if self._waiting else None
 
     def close(self) -> None:

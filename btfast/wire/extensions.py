@@ -97,9 +97,9 @@ def decode_extended_handshake(data: bytes) -> ExtendedHandshake:
 
 
 def merge_names(known: Mapping[str, int], said: Mapping[str, int]) -> dict[str, int]:
-    """The extension ids after another handshake: additive, 0 removes a name (BEP 10)."""
+    """The extension ids after another handshake: additive, 0 removes a name (BEP 10). Only of names that we speak."""
     merged = {**known, **said}
-    return {name: number for name, number in merged.items() if number}
+    return {name: number for name, number in merged.items() if number and name in OUR_IDS}
 
 
 def encode_upload_only(upload_only: bool) -> bytes:

@@ -265,6 +265,23 @@ async def test_key_exchanges_are_rationed_and_given_in_turn(monkeypatch: pytest.
     assert len(served) == 200 + turns_module.KEYS_AT_ONCE
 
 
+async def test_those_who_have_gone_hold_no_turn(listen: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns_module, "KEYS_PER_SECOND", 0.0)
+    house = listen()
+    served: list[str] = []
+    for _ in range(int(turns_module.KEYS_AT_ONCE)):
+        house.turns.ask(lambda: served.append("first"))
+    crowd = [connect(house.port) for _ in range(8)]
+    for sock in crowd:
+        sock.send(random.Random(3).randbytes(96))
+    await until(lambda: len(house.turns._waiting) == 8)
+    house.tick(asyncio.get_running_loop().time() + 60)
+    assert len(house.gone) == 8
+    assert not house.turns._waiting
+    for sock in crowd:
+        sock.close()
+
+
 async def test_a_crowd_from_one_host_gives_way_to_another_host(
     listen: MakeHouse, torrents: ByHash[Torrent], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,17 @@ async def test_who_wants_nothing_goes_before_who_waits_for_a_turn() -> None:
         assert idle.closed
 
 
+async def test_who_says_another_port_over_and_over_is_connected_at_one_place_only() -> None:
+    with Swarm(max_peers=3) as swarm:
+        peer = swarm.comes("8.8.8.8")
+        for port in (50001, 50002, 50003):
+            peer.listen_port = port
+            swarm.set.introduced(peer)
+            assert swarm.set.known.connected_count == 1
+        peer.close("over")
+        assert swarm.set.known.connected_count == 0
+
+
 async def test_a_connection_after_the_end_is_closed() -> None:
     with Swarm(max_peers=3) as swarm:
         swarm.set.close("over")

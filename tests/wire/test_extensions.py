@@ -79,7 +79,11 @@ def test_a_hostile_client_name_is_cut_and_made_printable() -> None:
 
 
 def test_names_add_up_and_zero_removes() -> None:
-    assert merge_names({"a": 1, "b": 2}, {"a": 0, "c": 3}) == {"b": 2, "c": 3}
+    assert merge_names({"ut_pex": 1, "ut_metadata": 2}, {"ut_pex": 0, "lt_donthave": 3}) == {"ut_metadata": 2, "lt_donthave": 3}
+
+
+def test_names_that_we_do_not_speak_are_not_kept() -> None:
+    assert merge_names({"ut_pex": 1}, {f"name {number}": 9 for number in range(256)}) == {"ut_pex": 1}
 
 
 def test_small_bodies() -> None:
