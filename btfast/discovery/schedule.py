@@ -192,6 +192,10 @@ class TrackerSchedule:
         retry_in = error.facts.get("retry_in")
         self._failed(self._landed(url)[0], now, str(error), FIRST_REST, retry_in if isinstance(retry_in, float) else None)
 
+    def handle_unsent(self, url: str) -> None:
+        """An announce was given up before anything of it was sent."""
+        self._landed(url)
+
     def handle_completed(self, now: float) -> None:
         """The last piece was verified in this session: those who heard `started` before hear `completed` at once."""
         if not self._complete:

@@ -9,15 +9,17 @@ from typing import Protocol
 import msgspec
 
 from btfast.discovery.announce import AnnounceRequest, AnnounceResponse, tracker_name
-from btfast.discovery.schedule import IMPATIENCE, Announce, TrackerSchedule
+from btfast.discovery.schedule import Announce, TrackerSchedule
 from btfast.engine.context import Context
 from btfast.engine.resolve import literal
+from btfast.engine.together import end, together
 from btfast.errors import Error, RemoteError
 from btfast.metainfo.addresses import PeerAddress
 from btfast.metainfo.reach import Reach, reach_of
 from btfast.swarm.peers import Source
 from btfast.swarm.source_policy import allowed
 
+SHORTEST_WAIT = 0.01  # seconds between two looks at the schedule
 STOPPED_PATIENCE = 2.0  # seconds that a `stopped` may take
 NAME_SECONDS = 10.0  # to look a peer's host name up
 ADDRESSES_A_NAME = 2
@@ -39,105 +41,86 @@ class Owner(Protocol):
     def handle_tracker_warning(self, message: str) -> None: ...
 
 
+class _Flight:
+    """An announce, and whether anything of it may have been sent."""
+
+    __slots__ = ("announce", "begun")
+
+    def __init__(self, announce: Announce) -> None:
+        self.announce = announce
+        self.begun = False
+
+
 class Announcing:
     """Runs until `stop`.
 
-    One task announces; while it waits for a tracker that is slow to answer, helpers ask the others that the schedule
-    names meanwhile.
+    An announce under way has a task of its own; between them there is none, only a timer for the next. While a tracker
+    is slow to answer, the others that the schedule names meanwhile are asked.
     """
 
     def __init__(self, context: Context, schedule: TrackerSchedule, owner: Owner) -> None:
         self._context = context
         self._schedule = schedule
         self._owner = owner
-        self._wake = asyncio.Event()
-        self._under_way: dict[asyncio.Task[None], Announce] = {}
+        self._under_way: dict[asyncio.Task[None], _Flight] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._ending = False
         self._warned: set[str] = set()
         self._naming: asyncio.Task[None] | None = None
-        self._helpers: set[asyncio.Task[None]] = set()
         self.last_error: str | None = None
+        self.without_trackers = not len(schedule)  # there is nobody to ask
         for url in schedule.ignored:
             name = tracker_name(url)
             if context.trackers.first_mention(name):
                 self._warn(f"tracker {name}: only http, https and udp trackers can be asked: it is left out")
-        self._task = context.loop.create_task(self._run()) if len(schedule) else None
-        if self._task is not None:
-            self._task.add_done_callback(self._ended)
-
-    @property
-    def without_trackers(self) -> bool:
-        """There is nobody to ask."""
-        return self._task is None
+        self._advance()
 
     def completed(self) -> None:
         self._schedule.handle_completed(self._context.loop.time())
-        self._stir()
+        self._advance()
 
     def found_complete(self) -> None:
         self._schedule.handle_found_complete()
 
     def want_peers(self) -> None:
         self._schedule.handle_want_peers(self._context.loop.time())
-        self._stir()
+        self._advance()
 
-    def _stir(self) -> None:
-        self._wake.set()
-        if self._under_way:
-            self._help()
-
-    async def _run(self) -> None:
-        loop = self._context.loop
-        while not self._ending:
-            announce = self._schedule.poll_announce(loop.time())
-            if announce is not None:
-                await self._make(announce)
-                continue
-            deadline = self._schedule.next_deadline()
-            self._wake.clear()
-            try:
-                async with asyncio.timeout(None if deadline is None else max(0.01, deadline - loop.time())):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-
-    def _help(self) -> None:
-        """Those who announce wait for answers: whatever else is due meanwhile has a task of its own."""
-        if self._ending or self._task is None:
+    def _advance(self) -> None:
+        """Makes the announces that are due, and comes back when the next one is."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._ending or self.without_trackers:
             return
-        deadline = self._schedule.next_deadline()
-        if deadline is not None and deadline <= self._context.loop.time():
-            task = self._context.loop.create_task(self._run_helper())
-            self._helpers.add(task)
+        loop = self._context.loop
+        now = loop.time()
+        while (announce := self._schedule.poll_announce(now)) is not None:
+            flight = _Flight(announce)
+            task = loop.create_task(self._make(flight))
+            self._under_way[task] = flight
             task.add_done_callback(self._ended)
+        deadline = self._schedule.next_deadline()
+        if deadline is not None:
+            self._timer = loop.call_later(max(SHORTEST_WAIT, deadline - now), self._advance)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A bug is at once to be seen, and not when the task is forgotten."""
-        self._helpers.discard(task)
+        del self._under_way[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             self._context.loop.call_exception_handler({"message": "announcing broke", "exception": error, "task": task})
+        self._advance()
 
-    async def _run_helper(self) -> None:
-        loop = self._context.loop
-        while not self._ending and (announce := self._schedule.poll_announce(loop.time())) is not None:
-            await self._make(announce)
-        self._wake.set()
-
-    async def _make(self, announce: Announce) -> None:
+    async def _make(self, flight: _Flight) -> None:
         """Announces once and tells the schedule and the owner what came of it."""
-        loop, task = self._context.loop, asyncio.current_task()
-        assert task is not None
-        self._under_way[task] = announce
-        timer = loop.call_later(IMPATIENCE, self._help)
+        loop, announce = self._context.loop, flight.announce
+        flight.begun = True
         try:
             response = await self._announce(announce.url, announce.event)
         except Error as error:
             self._schedule.handle_failure(loop.time(), announce.url, error)
             self._warn(str(error))
             return
-        finally:
-            timer.cancel()
-            del self._under_way[task]
         self._schedule.handle_response(loop.time(), announce.url, response)
         if response.failure_reason is not None:
             self._warn(f"tracker says: {response.failure_reason}")
@@ -190,34 +173,36 @@ class Announcing:
 
     async def stop(self) -> None:
         """Ends the announces; those who heard `started` are told `stopped`, and before it `completed` where that is owed."""
-        if self._task is None:
-            return
         self._ending = True
-        tasks = {self._task, *self._helpers}
+        if self._timer is not None:
+            self._timer.cancel()
+        under_way = dict(self._under_way)
         try:
             async with asyncio.timeout(STOPPED_PATIENCE):
-                await self._say_farewell(tasks)
+                await self._say_farewell(under_way)
         except TimeoutError:
             pass  # the tracker forgets us by itself
-        if self._naming is not None:
-            tasks.add(self._naming)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end([*under_way, *([self._naming] if self._naming is not None else ())])
 
-    async def _say_farewell(self, tasks: set[asyncio.Task[None]]) -> None:
+    async def _say_farewell(self, under_way: dict[asyncio.Task[None], _Flight]) -> None:
         # A tracker that may have heard `completed` must not hear it again: its answer is waited for.
-        awaited = {task for task in tasks if task in self._under_way and self._under_way[task].event == "completed"}
-        for task in tasks - awaited:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        urls = self._schedule.poll_stopped()
-        farewells = [self._farewell(url, self._schedule.owes_completed(url)) for url in urls]
-        await asyncio.gather(*farewells, return_exceptions=True)
+        awaited = [task for task, flight in under_way.items() if flight.announce.event == "completed"]
+        await end([task for task in under_way if task not in awaited])
+        if awaited:
+            await asyncio.gather(*awaited, return_exceptions=True)
+        for flight in under_way.values():
+            if not flight.begun:
+                self._schedule.handle_unsent(flight.announce.url)
+        await together([self._farewell(url, self._schedule.owes_completed(url)) for url in self._schedule.poll_stopped()])
 
     async def _farewell(self, url: str, completed: bool) -> None:
-        for event in ("completed", "stopped") if completed else ("stopped",):
-            await self._announce(url, event)
+        try:
+            for event in ("completed", "stopped") if completed else ("stopped",):
+                await self._announce(url, event)
+        except Error:
+            pass  # it forgets us by itself
+        except Exception as error:  # noqa: BLE001 - a bug is to be seen, and must not take back that all is complete
+            self._context.loop.call_exception_handler({"message": "announcing broke", "exception": error})
 
     async def _announce(self, url: str, event: str | None) -> AnnounceResponse:
         request = self._owner.announce_request(event)

@@ -16,6 +16,7 @@ from btfast.engine.context import Context
 from btfast.engine.dht_finding import DhtFinding
 from btfast.engine.lsd_finding import LsdFinding
 from btfast.engine.resolve import literal
+from btfast.engine.together import together
 from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.peers import Source
@@ -155,7 +156,9 @@ class Finding:
         for task in self._named:
             task.cancel()
         self._lsd.stop()
-        await asyncio.gather(*[announcing.stop() for announcing in self._announcing], *self._retiring)
+        await together([announcing.stop() for announcing in self._announcing])
+        if self._retiring:
+            await asyncio.gather(*self._retiring)
 
     # announcing.Owner
 

@@ -33,12 +33,11 @@ class Finishing:
         self._executable = {file for file, entry in enumerate(files) if entry.executable}
         self.left = 0  # files without their final name
 
-    async def start(self, have: Bitfield, final: set[int], wrong_size: set[int]) -> None:
+    def start(self, have: Bitfield, final: set[int], wrong_size: set[int]) -> None:
         """Given the pieces on disk and the files under final names: finishes and demotes what does not fit that.
 
-        `wrong_size`: files under final names that are too long or too short for them.
-
-        Returns when no incomplete file has its final name any more: before that, nothing may be written.
+        `wrong_size`: files under final names that are too long or too short for them. While `demoting`, nothing may be
+        written.
         """
         geometry, layout = self._geometry, self._layout
         complete = have.all()
@@ -60,6 +59,14 @@ class Finishing:
             elif missing == 0:
                 self._finish(file)
         self._make_links()
+
+    @property
+    def demoting(self) -> bool:
+        """Whether incomplete files still have their final names."""
+        return bool(self._demoting)
+
+    async def demoted(self) -> None:
+        """Returns when none has."""
         if self._demoting:
             await self._demoted.wait()
 

@@ -33,7 +33,7 @@ class Found(NamedTuple):
     file counts as `final`: nothing is to be done to it. `unchanged`: files that are as an earlier run has recorded them;
     `there`: all that are there, `named` of them under their final names. `times`: st_mtime_ns that files had before their
     pieces were hashed. `restore`: pieces that are right in the parts file
-    and that wanted files lack; not in `have`.
+    and that wanted files lack; not in `have`. `parts`: there is a parts file.
     """
 
     have: Bitfield
@@ -44,6 +44,7 @@ class Found(NamedTuple):
     named: set[int]
     times: dict[int, int]
     restore: list[int]
+    parts: bool
 
 
 def hold_place(layout: Layout) -> PlaceLock:
@@ -105,11 +106,11 @@ async def survey_and_check(
     named = {*found.final, *found.wrong_size, *(found.unfinished if not layout.suffix else ())}
     if writing:
         _must_fit(layout, selection, found, have)
-        return Found(have, set(found.final), set(found.wrong_size), unchanged, there, named, times, restore)
+        return Found(have, set(found.final), set(found.wrong_size), unchanged, there, named, times, restore, found.parts)
     for index in restore:  # the shares that wanted files lack are read there, too
         have.set(index)
         layout.in_parts.add(index)
-    return Found(have, set(range(len(layout.paths))), set(), unchanged, there, named, times, [])
+    return Found(have, set(range(len(layout.paths))), set(), unchanged, there, named, times, [], found.parts)
 
 
 def _unchanged(layout: Layout, found: Surveyed, known: Known | None) -> set[int]:

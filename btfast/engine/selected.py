@@ -30,6 +30,7 @@ class Selected:
         self._restored = asyncio.Event()
         self.missing = torrent.total_length
         self.left = selection.total
+        self.parts_there = True  # an earlier run may have left a parts file
 
     @property
     def total(self) -> int:
@@ -102,7 +103,7 @@ class Selected:
         proved by what it holds.
         """
         layout = self._layout
-        if not layout.has_parts or layout.partial:
+        if not self.parts_there or layout.partial:
             return
         try:
             await asyncio.to_thread(remove_parts, layout)

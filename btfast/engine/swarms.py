@@ -6,7 +6,6 @@ is found goes into one set of peers.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Container, Iterable, Sequence
 from typing import Protocol
 
@@ -16,6 +15,7 @@ from btfast.discovery.announce import AnnounceRequest
 from btfast.engine.context import Context
 from btfast.engine.finding import Finding
 from btfast.engine.swarm_names import SwarmNames
+from btfast.engine.together import together
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.peers import Source
 
@@ -124,4 +124,4 @@ class Swarms:
 
     async def stop(self) -> None:
         """Ends it all; trackers are told."""
-        await asyncio.gather(*[finding.stop() for finding in self._findings.values()])
+        await together([finding.stop() for finding in self._findings.values()])

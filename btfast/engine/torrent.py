@@ -105,6 +105,7 @@ class ActiveTorrent:
         self._seeding_since: float | None = None
         self._answered: list[str] = []  # trackers
         self._reused = 0  # bytes copied from other files of this machine
+        self._left = False  # all goodbyes have been said
 
     @property
     def name(self) -> str:
@@ -164,6 +165,7 @@ class ActiveTorrent:
         indexes = found.have.indices()
         self._pieces.found(indexes)
         self._selected.handle_found(indexes)
+        self._selected.parts_there = found.parts
         self._found = found
         if self._add.seed and not self._pieces.complete:
             bad = self._selected.lacks()
@@ -202,14 +204,10 @@ class ActiveTorrent:
         self._serving.handle_lost = self._piece_lost
         MetadataServing(torrent, self._extended)
         self._state = "downloading"
-        starting = asyncio.ensure_future(self._prepare(self._found))
-        try:
-            await asyncio.wait((starting, self._done), return_when=asyncio.FIRST_COMPLETED)
-            if not starting.done():
-                return  # a file could not be renamed: self._done has the reason
-            starting.result()
-        finally:
-            starting.cancel()
+        found = self._found
+        self._finishing.start(found.have, found.final, found.wrong_size)
+        if (self._finishing.demoting or found.restore) and not await self._prepare(found):
+            return
         await resume(self._partial, self._known.partial if self._known is not None else [], self._done)
         self._check_done()
         if self._done.done() and not self._add.seed and not context.settings.seeds:
@@ -233,9 +231,22 @@ class ActiveTorrent:
         if not self._pieces.complete:
             self._peers.add(self._record.peers(), Source.EARLIER)
 
-    async def _prepare(self, found: Found) -> None:
-        await self._finishing.start(found.have, found.final, found.wrong_size)
-        await self._selected.restore(found.restore)
+    async def _prepare(self, found: Found) -> bool:
+        """Returns when files may be written. False: a file could not be renamed, and self._done has the reason."""
+
+        async def prepare() -> None:
+            await self._finishing.demoted()
+            await self._selected.restore(found.restore)
+
+        preparing = asyncio.ensure_future(prepare())
+        try:
+            await asyncio.wait((preparing, self._done), return_when=asyncio.FIRST_COMPLETED)
+            if not preparing.done():
+                return False
+            preparing.result()
+        finally:
+            preparing.cancel()
+        return True
 
     def _release_place(self) -> None:
         place, self._place = self._place, None
@@ -260,6 +271,8 @@ class ActiveTorrent:
 
     async def _leave(self, reason: str) -> None:
         """Says goodbye to peers, trackers and workers; may be called again, and is safe to cancel."""
+        if self._left:
+            return
         try:
             if self._fetching is not None:
                 self._fetching.pause()
@@ -275,7 +288,12 @@ class ActiveTorrent:
                 self._fetching.close()
                 self._serving.close()
             self._figures()  # who answered
-            await asyncio.gather(self._say_goodbye(), self._settle())  # slow trackers must not keep the record from the disk
+            if self._settled:
+                self._context.resuming.ended(self._record)
+                await self._say_goodbye()
+            else:  # slow trackers must not keep the record from the disk
+                await asyncio.gather(self._say_goodbye(), self._settle())
+            self._left = True
         finally:
             self._context.resuming.ended(self._record)
             self._context.workers.close_torrent(self.number)
@@ -288,6 +306,11 @@ class ActiveTorrent:
         resolved, self._resolved = self._resolved, None
         if resolved is not None:
             await resolved.leave()
+
+    @property
+    def _settled(self) -> bool:
+        """What came is written, and may be recorded later with others: a run that is killed meanwhile loses nothing."""
+        return self._pieces.complete and not self._finishing.left and self._record.complete
 
     async def _settle(self) -> None:
         """What came is written, and recorded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from btfast.engine.placing import order_of
 from btfast.engine.selected import Selected
 from btfast.metainfo.selection import Selection, Wanted
 from btfast.metainfo.torrent import Torrent
+from btfast.storage.finish import survey
 from btfast.storage.layout import Layout
 from btfast.swarm.pieces import Pieces
 
@@ -53,3 +55,16 @@ def test_a_whole_torrent_is_no_partial_seed(tmp_path: Path) -> None:
         chosen.handle_verified(index)
     assert (chosen.left, chosen.missing, chosen.partial_seed, layout.in_parts) == (0, 0, False, set())
     assert chosen.announce_event(None) is None
+
+
+def test_a_parts_file_is_removed_where_one_was_seen_and_not_looked_for_elsewhere(tmp_path: Path) -> None:
+    chosen, _, layout = selected(tmp_path, Wanted())
+    parts = Path(layout.path(layout.parts_file))
+    parts.write_bytes(b"of an earlier choice of files")
+    chosen.parts_there = survey(layout).parts
+    asyncio.run(chosen.tidy())
+    assert not parts.exists()
+    chosen.parts_there = survey(layout).parts
+    parts.write_bytes(b"of somebody who came later")
+    asyncio.run(chosen.tidy())
+    assert parts.exists()

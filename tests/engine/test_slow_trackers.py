@@ -12,7 +12,6 @@ from engine_parts import small_context, until
 from btfast.discovery import schedule as schedules
 from btfast.discovery.announce import AnnounceRequest, AnnounceResponse
 from btfast.discovery.schedule import TrackerSchedule
-from btfast.engine import announcing as announcings
 from btfast.engine.announcing import Announcing
 from btfast.metainfo.addresses import PeerAddress
 
@@ -63,8 +62,7 @@ class InOrder:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (schedules, announcings):
-        monkeypatch.setattr(module, "IMPATIENCE", 0.05)
+    monkeypatch.setattr(schedules, "IMPATIENCE", 0.05)
 
 
 def begin(trackers: Trackers, tiers: list[list[str]], *, private: bool = False) -> tuple[Announcing, Torrent]:
@@ -132,3 +130,20 @@ async def test_completed_just_before_the_end_is_still_told() -> None:
     announcing.completed()
     await announcing.stop()
     assert trackers.heard == [("slow", "started"), ("slow", "completed"), ("slow", "stopped")]
+
+
+async def test_who_has_not_heard_of_us_does_not_hear_that_we_leave() -> None:
+    trackers = Trackers([])
+    announcing, _ = begin(trackers, [[SLOW]])
+    await announcing.stop()
+    assert trackers.heard == []
+
+
+async def test_no_task_waits_between_announces() -> None:
+    trackers = Trackers([])
+    before = asyncio.all_tasks()
+    announcing, torrent = begin(trackers, [[SLOW], [OTHER]])
+    await until(lambda: torrent.answers, "the first has answered")
+    await until(lambda: asyncio.all_tasks() == before, "its announce has ended")
+    await announcing.stop()
+    assert [event for _, event in trackers.heard] == ["started", "stopped"]
