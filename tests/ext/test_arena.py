@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import itertools
 import mmap
@@ -19,6 +20,8 @@ from btfast._arena import Arena, Slot, shared_memory
 
 PAGE = 4096
 PAGES = 64
+HUGE = 2 << 20
+MADV_COLLAPSE = 25
 ROOT = Path(btfast.__file__).resolve().parents[1]  # the build under test, for children
 
 
@@ -43,6 +46,56 @@ def test_a_slot_is_zeroed_memory_congruent_to_its_file_offset() -> None:
         assert not memoryview(slot).readonly
         del slot
         assert arena.used == 0
+
+
+def huge_pages_are_given() -> bool:
+    """Whether this kernel makes huge pages for who asks: Linux 6.1 and later do, if it has any left."""
+    with mmap.mmap(-1, 2 * HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        memory[-start % HUGE] = 1
+        libc = ctypes.CDLL(None)
+        return libc.madvise(ctypes.c_void_p(start + -start % HUGE), ctypes.c_size_t(HUGE), MADV_COLLAPSE) == 0
+
+
+def huge_bytes(address: int) -> int:
+    """How much of the mapping at `address` this process sees in huge pages."""
+    _, _, rest = Path("/proc/self/smaps").read_text().partition(f"\n{address:x}-")
+    return int(rest.partition("ShmemPmdMapped:")[2].split()[0]) * 1024
+
+
+def address_of(arena: Arena) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(arena.view(0, 1)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives huge pages for the asking")
+def test_memory_comes_in_huge_pages_as_far_as_it_is_used() -> None:
+    if not huge_pages_are_given():
+        pytest.skip("this kernel has no huge page for us")
+    arena = Arena.create(3 * HUGE + HUGE // 2)
+    address = address_of(arena)
+    first = allocated(arena, 5000)
+    assert huge_bytes(address) == HUGE
+    second = allocated(arena, HUGE - 8 * PAGE)
+    assert huge_bytes(address) == HUGE
+    third = allocated(arena, HUGE)
+    assert huge_bytes(address) == 2 * HUGE
+    rest = allocated(arena, HUGE + HUGE // 4)  # what is left at the end is no huge page
+    assert huge_bytes(address) == 3 * HUGE
+    for slot in (first, second, third, rest):
+        assert bytes(slot) == bytes(slot.length)
+    other = Arena(arena.fd, arena.size)
+    assert bytes(other.view(HUGE, 1)) == bytes(1)
+    assert huge_bytes(address_of(other)) == HUGE
+
+
+@pytest.mark.parametrize("size", [PAGE, HUGE - PAGE, HUGE, HUGE + PAGE])
+def test_an_arena_of_any_size_can_be_filled(size: int) -> None:
+    arena = Arena.create(size)
+    slots = [allocated(arena, PAGE) for _ in range(size // PAGE)]
+    assert arena.allocate(1) is None
+    for slot in slots:
+        slot.write(0, b"x" * PAGE)
+    assert bytes(arena.view(0, size)) == b"x" * size
 
 
 def test_a_slot_and_a_view_are_the_same_memory_and_so_is_a_second_mapping() -> None:
