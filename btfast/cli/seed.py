@@ -18,11 +18,11 @@ def run(parsed: argparse.Namespace, options: Options) -> int:
 
     network = launch()
     try:
-        from btfast.cli.settings import settings_of
+        from btfast.cli.settings import settings_of, shows_details
         from btfast.engine.control import Configure, encode
 
         settings = settings_of(options)
-        network.send(encode(Configure(settings)))
+        network.send(encode(Configure(settings, details=shows_details(options))))
 
         from btfast.cli.run import Item, run_items
         from btfast.metainfo.addresses import parse_host_port

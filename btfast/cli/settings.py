@@ -9,6 +9,11 @@ from btfast.config import Settings
 from btfast.errors import InputError
 
 
+def shows_details(options: Options) -> bool:
+    """Whether anybody sees what becomes of single peers and files."""
+    return bool(options["json"] or options["verbose"] or options.text("log"))
+
+
 def settings_of(options: Options) -> Settings:
     """Settings from what was given. Raises InputError that names the option."""
     try:

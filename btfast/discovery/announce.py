@@ -98,6 +98,7 @@ def safe_url(url: str) -> str:
     return url
 
 
+@lru_cache(maxsize=1024)  # many torrents have the same few
 def tracker_name(url: str) -> str:
     """What to call a tracker in messages: scheme, host and port. Paths and queries hold passkeys, so they are left
     out.
@@ -107,12 +108,17 @@ def tracker_name(url: str) -> str:
     return f"{scheme}://{authority}"[:MAX_TEXT] if authority else "tracker"
 
 
+@lru_cache(maxsize=1024)
+def _announce_base(url: str) -> str:
+    """The URL up to the first key of an announce."""
+    base = safe_url(url).partition("#")[0]
+    return base + ("?" if "?" not in base else "" if base[-1] in "?&" else "&")
+
+
 def announce_url(base_url: str, request: AnnounceRequest) -> str:
     """The URL to GET for this announce; the query that the tracker's URL already has is kept in front (BEP 3)."""
-    base = safe_url(base_url).partition("#")[0]
-    joint = "?" if "?" not in base else "" if base[-1] in "?&" else "&"
     parts = [
-        f"{base}{joint}info_hash={quote(request.info_hash)}&peer_id={quote(request.peer_id)}&port={request.port}"
+        f"{_announce_base(base_url)}info_hash={quote(request.info_hash)}&peer_id={quote(request.peer_id)}&port={request.port}"
         f"&uploaded={request.uploaded}&downloaded={request.downloaded}&left={request.left}"
         f"&compact=1&no_peer_id=1&numwant={request.numwant}"
     ]
@@ -147,7 +153,8 @@ def parse_announce(body: bytes, *, tracker: str = "tracker", own_peer_id: bytes 
         )
     try:
         peers, hostnames = _peers(answer.get(b"peers", b""), own_peer_id)
-        peers += _compact(answer.get(b"peers6", b""), v6=True)
+        if b"peers6" in answer:
+            peers += _compact(answer[b"peers6"], v6=True)
     except RemoteError as error:
         raise RemoteError(f"{tracker}: bad list of peers: {_why(error)}", tracker=tracker) from None
     interval = _clamped(answer.get(b"interval"), DEFAULT_INTERVAL)
@@ -157,7 +164,7 @@ def parse_announce(body: bytes, *, tracker: str = "tracker", own_peer_id: bytes 
     return AnnounceResponse(
         interval=interval,
         min_interval=min(_clamped(least, interval), interval) if least else None,
-        peers=tuple(dict.fromkeys(peers)),
+        peers=tuple(dict.fromkeys(peers)) if len(peers) > 1 else tuple(peers),
         hostnames=tuple(hostnames),
         tracker_id=tracker_id if isinstance(tracker_id, bytes) and len(tracker_id) <= MAX_TRACKER_ID else None,
         warning_message=printable(answer.get(b"warning message")) or None,
@@ -322,6 +329,8 @@ def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str | None
 
 def _number(value: object) -> int | None:
     """A count that is not negative, given as an integer or, by sloppy trackers, as a string of digits."""
+    if value is None:
+        return None
     if isinstance(value, bytes) and _DIGITS.fullmatch(value):
         value = int(value)
     return value if isinstance(value, int) and 0 <= value < 1 << 63 else None

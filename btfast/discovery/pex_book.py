@@ -7,13 +7,12 @@ address has gone.
 
 from __future__ import annotations
 
-import ipaddress
 from heapq import heappop, heappush
 from typing import Final
 
 from btfast.discovery.pex import MINUTE, SEED, Added, encode_pex
 from btfast.metainfo.addresses import PeerAddress
-from btfast.metainfo.reach import Reach, reach_of
+from btfast.metainfo.reach import Reach, is_link_local, reach_of
 
 RECHECK: Final = 5.0  # seconds until a peer that nothing was new for is looked at again
 FIRST: Final = 200  # addresses in a peer's first message
@@ -56,7 +55,7 @@ class PexBook:
         slot = self._peers.get(number)
         if slot is None:
             reach = reach_of(address.host)
-            if address.port < LOWEST_PORT or reach is Reach.NOWHERE or ipaddress.ip_address(address.host).is_link_local:
+            if address.port < LOWEST_PORT or reach is Reach.NOWHERE or is_link_local(address.host):
                 return
             slot = self._slots.get(address)
             if slot is None:

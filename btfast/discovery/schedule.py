@@ -228,11 +228,9 @@ class TrackerSchedule:
 
     def _next(self, now: float) -> tuple[Tracker | None, float]:
         """The tracker whose turn is next, and when, not before `now`; (None, inf) when there is none."""
-        if self._stopped or not self._by_url or (self._flying and self._sequential):
+        if self._stopped or len(self._flying) == len(self._by_url) or (self._flying and self._sequential):
             return None, math.inf
         free = [tracker for tracker in self.trackers() if tracker not in self._flying]
-        if not free:
-            return None, math.inf
         if self._flying:
             now = max(now, IMPATIENCE + max(flight.since for flight in self._flying.values()))
         owing = [tracker for tracker in free if self._event(tracker) == "completed"]

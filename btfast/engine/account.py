@@ -54,12 +54,13 @@ class Account:
         return self.serving.uploaded(list(self._peers.values())) if self.serving is not None else 0
 
     def announce_request(self, event: str | None) -> AnnounceRequest:
-        """What a tracker is told."""
+        """What a tracker is told. Who leaves when all is there wants no peers any more."""
         context = self._context
+        leaves = event == "stopped" or (event == "completed" and not (self._add.seed or context.settings.seeds))
         return AnnounceRequest(
             info_hash=self._torrent.info_hash, peer_id=context.peer_id, port=context.port, left=self._selected.missing,
             uploaded=self.uploaded, downloaded=self.downloaded, event=self._selected.announce_event(event),
-            numwant=0 if event == "stopped" else 200, key=context.key, encryption=context.settings.encryption,
+            numwant=0 if leaves else 200, key=context.key, encryption=context.settings.encryption,
         )  # fmt: skip
 
     def progress(self, state: str, down: float, up: float) -> Progress:

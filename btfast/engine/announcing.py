@@ -133,7 +133,8 @@ class Announcing:
             self._warn(f"tracker warns: {response.warning_message}")
         if response.hostnames and self._naming is None:
             self._naming = loop.create_task(self._resolve(announce.url, response.hostnames))
-        self._owner.handle_peers(await self._allowed(announce.url, response.peers))
+        if response.peers:
+            self._owner.handle_peers(await self._allowed(announce.url, response.peers))
 
     async def _resolve(self, url: str, names: tuple[tuple[str, int], ...]) -> None:
         """Peers that a tracker gave by host name (BEP 3): one name after the other, and of one answer at a time."""

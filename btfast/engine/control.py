@@ -1,7 +1,7 @@
 """What passes between a caller and the network process: length-prefixed msgpack over a Unix stream socket.
 
 Caller to network process: Configure once, then Add, Remove, Stop. Network process to caller: Listening once, then events.
-Framing and types; the only socket is that of `read_settings`.
+Framing and types; the only socket is that of `read_configure`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from btfast.metainfo.selection import Wanted
 
 
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
-    """The first message: everything the network process needs to start."""
+    """The first message: everything the network process needs to start. `details`: the caller hears of single peers and files."""
 
     settings: Settings
+    details: bool = True
 
 
 class Add(msgspec.Struct, frozen=True, kw_only=True, tag="add"):
@@ -73,7 +74,7 @@ def encode(message: Command | Report) -> bytes:
     return frame(_encoder.encode(message))
 
 
-def read_settings(stream: socket.socket) -> Settings | None:
+def read_configure(stream: socket.socket) -> Configure | None:
     """Waits for Configure, the first message of a blocking `stream`, and reads not a byte more; None when it ends."""
     header = stream.recv(HEADER.size, socket.MSG_WAITALL)
     if len(header) < HEADER.size:
@@ -85,7 +86,7 @@ def read_settings(stream: socket.socket) -> Settings | None:
     command = decode_command(body)
     if not isinstance(command, Configure):
         raise InternalError(f"control stream: begins with {type(command).__name__} instead of Configure")
-    return command.settings
+    return command
 
 
 def decode_command(body: bytes) -> Command:

@@ -49,10 +49,14 @@ BACKLOG = 64 << 20  # bytes of reports that the caller has not read before nothi
 
 
 class Engine(asyncio.Protocol):
-    """Speaks with the caller over one stream; `finished` resolves when it is time to exit."""
+    """Speaks with the caller over one stream; `finished` resolves when it is time to exit.
 
-    def __init__(self, settings: Settings, arena: Arena, started: list[StartedWorker]) -> None:
+    Without `details` the caller does not hear of single peers and files.
+    """
+
+    def __init__(self, settings: Settings, arena: Arena, started: list[StartedWorker], *, details: bool = True) -> None:
         self._settings = settings
+        self._details = details
         self._arena = arena
         self._workers = started
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -100,6 +104,8 @@ class Engine(asyncio.Protocol):
 
     def _emit(self, event: events.Event) -> None:
         """Reports to the caller; what is reported in one turn of the loop leaves in one write."""
+        if not self._details and isinstance(event, (events.Peer, events.FileDone)):
+            return
         if isinstance(event, (events.Progress, events.Peer)) and self._transport.get_write_buffer_size() > BACKLOG:
             return
         if not self._reports:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 
 from btfast import __version__
-from btfast.engine.connection import PeerConnection, bare_host
+from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.errors import RemoteError
+from btfast.metainfo.addresses import host_text, packed_host
 from btfast.wire import ids
 from btfast.wire.extensions import (
     OUR_IDS,
@@ -61,7 +61,7 @@ class Extended:
             encode_extended_handshake(
                 m=self._names, client=f"btfast {__version__}", port=self._context.port or None,
                 metadata_size=self.metadata_size, upload_only=self._upload_only(),
-                yourip=ipaddress.ip_address(peer.address.host).packed,
+                yourip=packed_host(peer.address.host),
                 encryption=self._context.settings.encryption == "require",
             )
         )  # fmt: skip
@@ -100,7 +100,7 @@ class Extended:
         peer.upload_only = peer.upload_only or said.upload_only
         peer.prefers_encryption = said.encryption
         if said.yourip is not None:
-            self._context.external.handle_vote(peer.address.host, bare_host(str(ipaddress.ip_address(said.yourip))))
+            self._context.external.handle_vote(peer.address.host, host_text(said.yourip))
         if said.port:
             peer.listen_port = said.port
         if said.reqq or not peer.introduced:

@@ -153,6 +153,8 @@ class Fetching:
         """Tops the peer's requests up. False when it would take more but the arena is full."""
         if peer.peer_choking or not peer.am_interested or peer.closed or self._paused or self._unverifiable:
             return True
+        if self.picker.drained:
+            return True
         room = peer.pipeline.room(now)
         if room <= 0:
             return True
@@ -218,21 +220,18 @@ class Fetching:
         """Whole blocks from a peer or a web seed: where they belong already, or as `data`, one of them."""
         count = -(-length // BLOCK)
         run = BlockRun(index, begin // BLOCK, count)
-        received = self.picker.received(number, run)
-        self._count(length, count - received.new, now)
-        for other, asked in received.cancel:
+        new, whole, cancel = self.picker.received(number, run)
+        self.rate.add(now, length)
+        self.downloaded += length
+        self.wasted += (count - new) * BLOCK
+        for other, asked in cancel:
             self._cancel(other, asked)
-        if received.new:
+        if new:
             if data is not None:
                 slot = next(self._large.places(run)).slot if self._large is not None else self._slots[index]
                 slot.write(begin, data)
-            self._landed(run, received.whole)
-
-    def _count(self, length: int, known: int, now: float) -> None:
-        self.rate.add(now, length)
-        self.downloaded += length
-        if known:
-            self.wasted += known * BLOCK
+            if whole or self._large is not None:
+                self._landed(run, whole)
 
     def _cancel(self, number: int, run: BlockRun) -> None:
         """Another than this peer or web seed has sent it."""

@@ -38,7 +38,7 @@ def finished(emit: Callable[[Event], None], add: Add, torrent: Torrent) -> None:
     emit(
         Complete(
             id=add.id, source=add.source, name=torrent.name, info_hash=torrent.info_hash.hex(), directory=add.directory,
-            files=[str(torrent.file_path(file)) for file in selection.files], bytes=selection.total,
+            files=[torrent.path_text(file) for file in selection.files], bytes=selection.total,
             downloaded=0, uploaded=0, wasted=0, seconds=1e-6, rate=0.0,
             limited_by="nothing to do",
         )

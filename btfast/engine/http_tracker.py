@@ -112,6 +112,8 @@ async def _announce(
 ) -> AnnounceResponse:
     urgent = request.event is not None
     response = await client.fetch(full, what=name, limit=MAX_BODY, timeout=seconds, family=family, urgent=urgent)
+    if response.status == 200 and request.event == "stopped":
+        return AnnounceResponse()  # what is said to a goodbye interests nobody
     if response.status == 200:
         return parse_announce(response.body, tracker=name, own_peer_id=request.peer_id)
     if response.body.startswith(b"d"):

@@ -22,7 +22,7 @@ def order_of(number: int, add: Add, torrent: Torrent, selection: Selection, sett
     return OpenTorrent(
         torrent=number,
         directory=add.directory,
-        paths=[str(torrent.file_path(file)) for file in range(len(torrent.files))],
+        paths=[torrent.path_text(file) for file in range(len(torrent.files))],
         lengths=[file.length for file in torrent.files],
         pads=[number for number, file in enumerate(torrent.files) if file.pad],
         piece_length=torrent.piece_length,

@@ -72,7 +72,7 @@ class Resuming:
         future: asyncio.Future[Known | None] = loop.create_future()
         if not self._asked:
             loop.call_soon(self._ask)
-        paths = [torrent.name] if torrent.single_file else ["/".join((torrent.name, *file.path)) for file in torrent.files]
+        paths = [torrent.path_text(file) for file in range(len(torrent.files))]
         pads = [number for number, file in enumerate(torrent.files) if file.pad]
         self._asked.append((Wanted(key_of(torrent), directory, paths, pads, suffix), future))
         known = await future

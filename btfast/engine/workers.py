@@ -58,6 +58,7 @@ class Workers:
         self._held: dict[tuple[int, int], list[Job]] = {}  # whole pieces that wait for those
         self._waiting: collections.deque[Job] = collections.deque()  # no worker had room
         self._timer: asyncio.TimerHandle | None = None
+        self._to_wake: set[WorkerProcess] = set()  # once this turn of the loop is over: a wake-up costs more than a job
         self._number = 0
         self._backlog = 0  # bytes of pieces that are not answered
         self._progress = 0.0  # when a worker last answered
@@ -252,8 +253,7 @@ class Workers:
     def file_job(self, kind: int, torrent: int, index: int, digest: bytes = b"") -> None:
         """FINISH_FILE, DEMOTE_FILE or RESTORE_PIECE."""
         self._open_jobs[torrent] += 1
-        worker = self._idlest()
-        self._give(worker, [Job(kind, torrent, index, None, digest)])
+        self._give(self._idlest_that_knows(torrent), [Job(kind, torrent, index, None, digest)])
 
     def flush(self) -> None:
         """Gives the gathered pieces to the worker that has least to do."""
@@ -276,6 +276,19 @@ class Workers:
     def _idlest(self) -> WorkerProcess:
         return min(self.workers, key=lambda worker: (worker.job_bytes, len(worker.jobs)))
 
+    def _idlest_that_knows(self, torrent: int) -> WorkerProcess:
+        """Where it has little to do, the worker that has written the torrent's pieces and has its files open."""
+        idlest = self._idlest()
+        if torrent in idlest.torrents:
+            return idlest
+        near = [worker for worker in self.workers if torrent in worker.torrents and len(worker.jobs) <= LANES]
+        return min(near, key=lambda worker: worker.job_bytes, default=idlest)
+
+    def _wake_all(self) -> None:
+        for worker in self._to_wake:
+            worker.wake()
+        self._to_wake.clear()
+
     def _give(self, worker: WorkerProcess, jobs: list[Job]) -> None:
         for job in jobs:
             if worker.room == 0:
@@ -284,7 +297,9 @@ class Workers:
             self._introduce(worker, job.torrent)
             self._number += 1
             worker.give(self._number, job)
-        worker.wake()
+        if not self._to_wake:
+            self._loop.call_soon(self._wake_all)
+        self._to_wake.add(worker)
 
     def _completed(self, worker: WorkerProcess, done: list[tuple[int, int, int]]) -> None:
         self._progress = self._loop.time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import struct
 from collections.abc import Iterable
@@ -39,6 +40,18 @@ def decode_compact(data: bytes, *, v6: bool = False) -> list[PeerAddress]:
     return [PeerAddress(f"{a}.{b}.{c}.{d}", port) for a, b, c, d, port in _V4.iter_unpack(data) if port]
 
 
+@functools.lru_cache(maxsize=4096)
+def packed_host(host: str) -> bytes:
+    """The 4 or 16 bytes of a literal address. ValueError for anything else."""
+    return ipaddress.ip_address(host).packed
+
+
+@functools.lru_cache(maxsize=4096)
+def host_text(packed: bytes) -> str:
+    """The literal address that 4 or 16 bytes are; an IPv4 address mapped into IPv6 comes out as IPv4."""
+    return str(ipaddress.IPv4Address(packed)) if len(packed) == 4 else _v6_text(packed)
+
+
 def encode_compact(addresses: Iterable[PeerAddress]) -> tuple[bytes, bytes]:
     """The IPv4 entries (6 bytes each) and the IPv6 entries (18 bytes each) of `addresses`, in their order.
 
@@ -50,7 +63,7 @@ def encode_compact(addresses: Iterable[PeerAddress]) -> tuple[bytes, bytes]:
         if not 0 <= port <= 65535:
             raise InputError(f"port {port}: out of range: use 1 to 65535", port=port)
         try:
-            packed = ipaddress.ip_address(host).packed
+            packed = packed_host(host)
         except ValueError:
             raise InputError(f"address {host!r}: not a literal IP address: resolve it first", host=host) from None
         (v4 if len(packed) == 4 else v6).extend(packed + port.to_bytes(2, "big"))

@@ -153,6 +153,8 @@ class Geometry:
 
         Raises IndexError.
         """
+        if len(self._files) == 1 and 0 <= index <= self._last:
+            return range(self._files[0], self._files[0] + 1)
         begin = index * self.piece_length
         end = begin + self.piece_size(index)
         first = bisect_right(self._ends, begin)  # a piece never begins in a gap

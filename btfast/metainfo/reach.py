@@ -33,6 +33,12 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @functools.lru_cache(maxsize=8192)
+def is_link_local(host: str) -> bool:
+    """Whether a literal address means something on one link alone."""
+    return ipaddress.ip_address(host).is_link_local
+
+
+@functools.lru_cache(maxsize=8192)
 def reach_of(host: str) -> Reach:
     """The reach of a literal address, with or without a zone; an IPv4 address in IPv6 clothes counts as what it is."""
     address = ipaddress.ip_address(host.partition("%")[0])

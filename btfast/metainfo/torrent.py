@@ -210,6 +210,12 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
         """What piece `index` hashes to: 20 bytes of SHA-1 and 32 of its merkle tree, whichever are known. IndexError."""
         return self.hashes.digest(index)
 
+    def path_text(self, index: int) -> str:
+        """`file_path` as text, its elements joined by `/`. Raises IndexError."""
+        if self.single_file and index == 0:
+            return self.name
+        return "/".join((self.name, *self.files[index].path))
+
     def file_path(self, index: int) -> PurePosixPath:
         """Where file number `index` goes, relative to the output directory. Raises IndexError."""
         if not 0 <= index < len(self.files):

@@ -161,6 +161,11 @@ class Picker:
         count = self._pieces.count
         return not self._open.free and not self._open.locked and count(WANTED) == 0 and count(RECEIVING) > 0
 
+    @property
+    def drained(self) -> bool:
+        """The only peer has been asked for all that is wanted: until some of it comes back there is nothing to pick."""
+        return not self._open.free and len(self._peers) == 1 and self._pieces.count(WANTED) == 0
+
     def pick(self, peer: int, blocks: int) -> list[BlockRun]:
         """At most `blocks` blocks to ask of a peer, as few and long runs as possible; they count as asked from here on.
 

@@ -65,7 +65,9 @@ def encode_extended_handshake(
     if encryption:
         body["e"] = 1
     optional = {"p": port, "reqq": reqq, "metadata_size": metadata_size, "yourip": yourip, "ipv4": ipv4, "ipv6": ipv6}
-    body.update((key, value) for key, value in optional.items() if value is not None)
+    for key, value in optional.items():
+        if value is not None:
+            body[key] = value
     return encode_extended(ids.EXT_HANDSHAKE, encode(body))
 
 
@@ -142,7 +144,7 @@ def _text(value: object) -> str:
     if not isinstance(value, bytes):
         return ""
     text = value[:_MAX_TEXT].decode("utf-8", "replace")
-    return "".join(character for character in text if character.isprintable())
+    return text if text.isprintable() else "".join(character for character in text if character.isprintable())
 
 
 def _number(body: dict[bytes, object], key: bytes, low: int, high: int) -> int | None:

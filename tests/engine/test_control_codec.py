@@ -18,7 +18,7 @@ from btfast.frames import FRAME_LIMIT, Frames, frame
 from btfast.storage import messages
 
 COMMANDS: list[control.Command] = [
-    control.Configure(Settings(workers=3, memory="64MiB", bind="::1")),
+    control.Configure(Settings(workers=3, memory="64MiB", bind="::1"), details=False),
     control.Add(id=4, source="x.torrent", directory="/tmp/ü", data=bytes(range(256)), peers=[("::1", 5)], seed=True),
     control.Remove(4),
     control.Stop(),

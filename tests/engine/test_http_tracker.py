@@ -58,6 +58,17 @@ async def test_connections_are_kept_and_shared(server: Server, trackers: HttpTra
     assert server.connections == 1
 
 
+async def test_what_is_said_to_a_goodbye_is_not_read(server: Server, trackers: HttpTrackers) -> None:
+    async def handler(target: str, writer: asyncio.StreamWriter) -> bytes:
+        return response(b"farewell")
+
+    server.handler = handler
+    with pytest.raises(RemoteError, match="not an announce response"):
+        await trackers.announce(f"{server.url}/announce", REQUEST)
+    answer = await trackers.announce(f"{server.url}/announce", replace(REQUEST, event="stopped"))
+    assert answer.failure_reason is None
+
+
 async def test_500_torrents_use_at_most_64_connections(server: Server, trackers: HttpTrackers) -> None:
     most = 0
 

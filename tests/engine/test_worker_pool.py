@@ -300,3 +300,20 @@ async def test_a_record_is_made_although_the_worker_that_was_asked_dies(pool: Po
     known = (await pool.workers.recall(store, [Wanted(bytes(32), str(pool.folder), ["data"], [], ".part")])).known[0]
     assert known is not None
     assert known.complete
+
+
+async def test_a_file_is_finished_by_who_has_it_open_unless_others_have_less_to_do(tmp_path: Path) -> None:
+    pool = Pool(tmp_path, 2)
+    await pool.workers.start()
+    pool.workers.open_torrent(pool.order)
+    try:
+        other, knows = pool.workers.workers
+        knows.torrents.add(0)
+        knows.jobs |= {-number: Job(FINISH_FILE, 0, 0, None, b"") for number in range(1, 17)}
+        assert pool.workers._idlest_that_knows(0) is knows
+        knows.jobs[-17] = knows.jobs[-1]
+        assert pool.workers._idlest_that_knows(0) is other
+        knows.jobs.clear()
+    finally:
+        pool.workers.close()
+        await pool.workers.reap()

@@ -15,6 +15,8 @@ from btfast.metainfo.addresses import (
     decode_compact,
     encode_both,
     encode_compact,
+    host_text,
+    packed_host,
     parse_host_port,
 )
 
@@ -111,3 +113,17 @@ def test_addresses_of_both_families_in_one() -> None:
     for damaged in (encode_both(mixed)[:-1], b"\xff" * 30):
         with pytest.raises(RemoteError):
             decode_both(damaged)
+
+
+@calm
+@given(v4_addresses | v6_addresses)
+def test_a_host_comes_back_from_its_bytes(address: PeerAddress) -> None:
+    packed = packed_host(address.host)
+    assert len(packed) == (16 if ":" in address.host else 4)
+    assert host_text(packed) == address.host
+
+
+def test_an_ipv4_host_in_ipv6_clothes_is_one() -> None:
+    assert host_text(bytes(10) + b"\xff\xff\1\2\3\4") == "1.2.3.4"
+    with pytest.raises(ValueError, match="does not appear"):
+        packed_host("tracker.example")

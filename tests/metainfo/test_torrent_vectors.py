@@ -104,6 +104,7 @@ def test_shared_torrents_load_or_are_refused_as_their_manifest_says(path: Path, 
         assert "" not in file.path
     expected = PLACES.get(path.stem, ())
     assert tuple(str(torrent.file_path(index)) for index in range(len(expected))) == expected
+    assert tuple(torrent.path_text(index) for index in range(len(expected))) == expected
 
 
 @needs_shared

@@ -444,3 +444,22 @@ def test_locked_blocks_are_asked_for_once_there_is_room() -> None:
     assert swarm.picker.endgame
     swarm.picker.received(1, BlockRun(0, 6, 1))
     assert swarm.picker.received(2, BlockRun(0, 7, 1)).whole
+
+
+def test_drained_says_that_the_only_peer_has_nothing_to_be_asked_for() -> None:
+    swarm = Swarm(2, slots=1)
+    swarm.seed(1)
+    assert not swarm.picker.drained
+    (first,) = swarm.picker.pick(1, 100)
+    assert not swarm.picker.drained  # a piece waits for a slot
+    swarm.picker.received(1, first)
+    swarm.done(first.index)
+    (second,) = swarm.picker.pick(1, 100)
+    assert swarm.picker.drained
+    assert swarm.picker.pick(1, 100) == []
+    swarm.seed(2)
+    assert not swarm.picker.drained  # it may take blocks over
+    swarm.picker.peer_left(2)
+    swarm.picker.returned(1, second)
+    assert not swarm.picker.drained
+    assert swarm.picker.pick(1, 100) == [second]
