@@ -21,6 +21,7 @@ from btfast.engine.recording import TorrentRecord
 from btfast.engine.worker_process import Job
 from btfast.errors import Error, StorageError
 from btfast.events import Warning
+from btfast.storage.identity import unpack
 from btfast.storage.layout import Layout
 from btfast.storage.messages import (
     DEMOTE_FILE,
@@ -103,6 +104,7 @@ class DiskWork:
             why = os.strerror(errno)
             self._warn(f"{self._layout.path(job.piece)}: the link is left out: {why}: it may lead to what is not there")
         elif job.kind in (FINISH_FILE, MAKE_LINK):
+            self._record.handle_finished(job.piece, unpack(job.told) if job.told else None)
             self._finishing.handle_finished(job.piece)
         elif job.kind == DEMOTE_FILE:
             self._record.handle_demoted(job.piece)

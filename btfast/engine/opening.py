@@ -16,7 +16,7 @@ from btfast.errors import DestinationBusyError, StorageError
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.finish import make_directory, survey
-from btfast.storage.identity import FINAL, UNFINISHED
+from btfast.storage.identity import FINAL, UNFINISHED, Identities
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
 from btfast.storage.messages import GOOD, IN_PARTS, SPLIT, TO_RESTORE, CheckPieces, Known, Surveyed
@@ -31,8 +31,8 @@ class Found(NamedTuple):
 
     `wrong_size`: files with final names that are not theirs, whatever pieces are in them. Of what is only served, every
     file counts as `final`: nothing is to be done to it. `unchanged`: files that are as an earlier run has recorded them;
-    `there`: all that are there, `named` of them under their final names. `times`: st_mtime_ns that files had before their
-    pieces were hashed. `restore`: pieces that are right in the parts file
+    `there`: all that are there, `named` of them under their final names. `seen`: which files they were before their pieces
+    were hashed. `restore`: pieces that are right in the parts file
     and that wanted files lack; not in `have`. `parts`: there is a parts file.
     """
 
@@ -42,7 +42,7 @@ class Found(NamedTuple):
     unchanged: set[int]
     there: set[int]
     named: set[int]
-    times: dict[int, int]
+    seen: Identities
     restore: list[int]
     parts: bool
 
@@ -100,17 +100,16 @@ async def survey_and_check(
         raise StorageError(f"{layout.directory}: {found.error}: {what}", errno=found.errno, path=layout.directory)
     there = {*found.unfinished, *found.final, *found.wrong_size}
     unchanged = _unchanged(layout, found, known)
-    times = {file: time for file, time in found.times.items() if file not in unchanged}
     have = _trusted(layout, unchanged, known)
     restore = await _check(context, torrent, layout, _doubtful(layout, there - unchanged, have, parts=found.parts), have)
     named = {*found.final, *found.wrong_size, *(found.unfinished if not layout.suffix else ())}
     if writing:
         _must_fit(layout, selection, found, have)
-        return Found(have, set(found.final), set(found.wrong_size), unchanged, there, named, times, restore, found.parts)
+        return Found(have, set(found.final), set(found.wrong_size), unchanged, there, named, found.seen, restore, found.parts)
     for index in restore:  # the shares that wanted files lack are read there, too
         have.set(index)
         layout.in_parts.add(index)
-    return Found(have, set(range(len(layout.paths))), set(), unchanged, there, named, times, [], found.parts)
+    return Found(have, set(range(len(layout.paths))), set(), unchanged, there, named, found.seen, [], found.parts)
 
 
 def _unchanged(layout: Layout, found: Surveyed, known: Known | None) -> set[int]:

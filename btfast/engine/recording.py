@@ -10,7 +10,7 @@ from typing import NamedTuple
 from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress, decode_both, encode_both
 from btfast.metainfo.torrent import Torrent
-from btfast.storage.identity import ABSENT, FINAL, UNFINISHED
+from btfast.storage.identity import ABSENT, FINAL, UNFINISHED, Identities, Identity
 from btfast.storage.layout import Layout
 from btfast.storage.messages import FileSeen, Known, PartialPiece, Row
 from btfast.swarm.pieces import Pieces
@@ -34,6 +34,14 @@ class Figures(NamedTuple):
     trackers: list[str]
 
 
+class _Seen(NamedTuple):
+    """What is to be recorded of a file: its name; whether to make it durable; which it was, None: the one that is there then."""
+
+    name: int
+    sync: bool
+    identity: Identity | None = None
+
+
 class TorrentRecord:
     """`changed` is called when something is to be recorded; `figures()` gives what else is.
 
@@ -52,9 +60,8 @@ class TorrentRecord:
         self._known = known
         self._figures = figures
         self._changed = changed
-        self._seen: dict[int, tuple[int, bool]] = {}  # of files that changed: name, and whether to make them durable
-        self._last: dict[int, tuple[int, bool]] = {}  # those of the row that was made last
-        self._checked: dict[int, int] = {}  # of files as a check has found them: their st_mtime_ns before it
+        self._seen: dict[int, _Seen] = {}  # files that changed
+        self._last: dict[int, _Seen] = {}  # those of the row that was made last
         self._final: set[int] = set()
         self._unsure: set[int] = set()  # files of which bytes were lost on their way to the disk
         self._unfinished = UNFINISHED if layout.suffix else FINAL
@@ -76,20 +83,20 @@ class TorrentRecord:
         except RemoteError:
             return []
 
-    def begin(self, final: set[int], trusted: set[int], found: set[int], times: dict[int, int]) -> None:
+    def begin(self, final: set[int], trusted: set[int], found: set[int], identities: Identities) -> None:
         """What a look at the disk has brought. `found`: files that are there, `final` of them under their final names.
 
-        `trusted`: those that are as they were recorded. The others may still be on their way to the disk. `times`: st_mtime_ns
-        that they had before the look: one that somebody else has changed since is not claimed.
+        `trusted`: those that are as they were recorded. The others may still be on their way to the disk. `identities`: which
+        files they were before the look: of one that somebody else has changed since nothing is claimed.
         """
-        self._checked = times
         self._final = set(final)
         for file in found - trusted:
-            self._seen[file] = (FINAL if file in final else self._unfinished, True)
+            name = FINAL if file in final else self._unfinished
+            self._seen[file] = _Seen(name, True, identities[file]._replace(name=name))
         if self._known is not None:
             for file, name in enumerate(self._known.names):
                 if name == ABSENT and file not in found:
-                    self._seen[file] = (ABSENT, False)
+                    self._seen[file] = _Seen(ABSENT, False)
         if self._seen:
             self._changed(self)
 
@@ -98,25 +105,20 @@ class TorrentRecord:
         layout = self._layout
         for file in layout.geometry.piece_files(index):
             if file not in layout.pads and file not in self._final and layout.wants(file):
-                self._set(file, self._unfinished, sync=True)
+                self._seen[file] = _Seen(self._unfinished, True)
         self._changed(self)
 
-    def handle_finished(self, file: int) -> None:
-        """It is durable under its final name."""
+    def handle_finished(self, file: int, identity: Identity | None) -> None:
+        """It is durable under its final name. `identity`: as a worker has seen it then; None for a link."""
         self._final.add(file)
-        self._set(file, FINAL, sync=False)
+        self._seen[file] = _Seen(FINAL, False, identity)
         self._changed(self)
 
     def handle_demoted(self, file: int) -> None:
         """It has lost its final name."""
         self._final.discard(file)
-        self._set(file, self._unfinished, sync=True)
+        self._seen[file] = _Seen(self._unfinished, True)
         self._changed(self)
-
-    def _set(self, file: int, name: int, *, sync: bool) -> None:
-        """We have changed it ourselves."""
-        self._seen[file] = (name, sync)
-        self._checked.pop(file, None)
 
     def handle_failed(self, file: int, errno: int) -> bool:
         """It could not be made durable. False where it has only moved meanwhile; else nothing in it is claimed any more."""
@@ -145,7 +147,7 @@ class TorrentRecord:
         layout, figures = self._layout, self._figures()
         self._last, self._seen = self._seen, {}
         if busy and not self._ended:  # their times are recorded when they rest
-            self._seen = {file: (name, sync) for file, (name, sync) in self._last.items() if sync}
+            self._seen = {file: seen for file, seen in self._last.items() if seen.sync}
             self._changed(self)
         have = self._pieces.have
         if self._unsure or layout.in_parts:
@@ -153,7 +155,7 @@ class TorrentRecord:
             for index in layout.in_parts:
                 have.clear(index)
             for file in self._unsure:
-                self._last[file] = (ABSENT, False)
+                self._last[file] = _Seen(ABSENT, False)
                 for index in layout.geometry.file_pieces(file):
                     have.clear(index)
         before = self._known
@@ -161,8 +163,8 @@ class TorrentRecord:
             torrent=self.number, key=self._key, directory=layout.directory, count=len(layout.paths),
             complete=self.complete and have.all(), have=have.to_bytes(),
             files=[
-                FileSeen(file, self._path(file, name), name, sync, busy and sync, self._checked.get(file))
-                for file, (name, sync) in sorted(self._last.items())
+                FileSeen(file, self._path(file, seen.name), seen.name, seen.sync, busy and seen.sync, seen.identity)
+                for file, seen in sorted(self._last.items())
             ],
             partial=self.partial(), uploaded=figures.uploaded + (before.uploaded if before is not None else 0),
             downloaded=figures.downloaded + (before.downloaded if before is not None else 0),

@@ -174,7 +174,7 @@ class ActiveTorrent:
                 "wrong: only complete data can be served",
                 bad=bad,
             )
-        self._record.begin(found.named, found.unchanged, found.there, found.times)
+        self._record.begin(found.named, found.unchanged, found.there, found.seen)
 
     async def _reuse(self) -> None:
         self._reused = await self._context.reusing.take(self.torrent, self._layout, self._selection.files)
@@ -361,7 +361,6 @@ class ActiveTorrent:
             self._done.set_result(None)
 
     def _file_finished(self, file: int) -> None:
-        self._record.handle_finished(file)
         self._context.emit(FileDone(id=self._add.id, path=self._order.paths[file], size=self._order.lengths[file]))
 
     def handle_bad_piece(self, index: int, senders: list[int], guilty: list[int]) -> None:

@@ -25,6 +25,7 @@ class Job(NamedTuple):
     slot: Slot | None
     digest: bytes
     attempt: int = 0
+    told: bytes = b""  # by the worker's answer
 
 
 class WorkerProcess(asyncio.Protocol):
@@ -34,7 +35,7 @@ class WorkerProcess(asyncio.Protocol):
         self,
         started: StartedWorker,
         handle_answer: Callable[[WorkerProcess, messages.Answer], None],
-        handle_completions: Callable[[WorkerProcess, list[tuple[int, int, int]]], None],
+        handle_completions: Callable[[WorkerProcess, list[tuple[int, int, int, bytes]]], None],
         handle_death: Callable[[WorkerProcess], None],
     ) -> None:
         self._handle_answer = handle_answer
@@ -127,9 +128,9 @@ class WorkerProcess(asyncio.Protocol):
 
     def _completions_readable(self) -> None:
         self._completions.drain()
-        done: list[tuple[int, int, int]] = []
+        done: list[tuple[int, int, int, bytes]] = []
         while True:
-            done += [(record[1], record[7], record[8]) for record in self._completions.take()]
+            done += [(record[1], record[7], record[8], record[6]) for record in self._completions.take()]
             if self._completions.prepare_sleep():
                 break
         if done:

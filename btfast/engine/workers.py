@@ -301,9 +301,9 @@ class Workers:
             self._loop.call_soon(self._wake_all)
         self._to_wake.add(worker)
 
-    def _completed(self, worker: WorkerProcess, done: list[tuple[int, int, int]]) -> None:
+    def _completed(self, worker: WorkerProcess, done: list[tuple[int, int, int, bytes]]) -> None:
         self._progress = self._loop.time()
-        for number, status, detail in done:
+        for number, status, detail, told in done:
             job = worker.jobs.pop(number, None)
             if job is None:
                 continue
@@ -312,7 +312,7 @@ class Workers:
                 self._backlog -= job.slot.length
             if job.kind == messages.SAVE_BLOCKS:
                 self._saved(job)
-            self._handle_completed(job, status, detail)
+            self._handle_completed(job._replace(told=told) if told else job, status, detail)
             if self._open_jobs[job.torrent] > 0:  # after a fatal error nothing counts
                 self._open_jobs[job.torrent] -= 1
             if job.torrent in self._closing and not self._open_jobs[job.torrent]:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from btfast.storage.files import Files
+from btfast.storage.identity import FINAL, UNFINISHED, Identities, Identity, identity_of
 from btfast.storage.layout import Layout
 from btfast.storage.marks import Marks
 from btfast.storage.messages import Surveyed
@@ -24,16 +25,17 @@ def finish_files(
     wanted: Sequence[tuple[Layout, int]],
     repeated: Collection[int] = (),
     marks: Mapping[int, Marks] | None = None,
-) -> list[OSError | None]:
-    """All of these files is written: makes each durable, then gives it its final name. One outcome a file.
+) -> list[Identity | OSError]:
+    """All of these files is written: makes each durable, then gives it its final name.
 
-    A directory is made durable once, after the last of its files was renamed. `repeated`: places in `wanted` of files
-    that a worker was finishing when it died, which may have their final names already. `marks`: what those at these places
-    get besides.
+    One outcome a file: what was refused, or which file it was before its bytes were made durable, so that whoever changes
+    it later, or while that goes on, changes what is told here. A directory is made durable once, after the last of its
+    files was renamed. `repeated`: places in `wanted` of files that a worker was finishing when it died, which may have their
+    final names already. `marks`: what those at these places get besides.
     """
     marks = marks or {}
     _begin_write_out(files, wanted)
-    outcomes: list[OSError | None] = []
+    outcomes: list[Identity | OSError] = []
     parents: dict[tuple[str, ...], tuple[int, list[int]]] = {}
     for number, (layout, file) in enumerate(wanted):
         try:
@@ -43,12 +45,13 @@ def finish_files(
                 if key not in parents:
                     parents[key] = (layout.parent(file, create=False), [])
                 parent, renamed = parents[key]
-                _rename(layout, file, parent, written)
+                written = _rename(layout, file, parent, written)
                 renamed.append(number)
         except OSError as error:
             outcomes.append(error)
         else:
-            outcomes.append(None)
+            assert written is not None
+            outcomes.append(identity_of(written, FINAL))
     for parent, renamed in parents.values():
         try:
             os.fsync(parent)
@@ -60,17 +63,21 @@ def finish_files(
     return outcomes
 
 
-def _rename(layout: Layout, file: int, parent: int, written: os.stat_result | None) -> None:
-    """To the final name; `written`: which file it must be, or None when it has to have that name already."""
+def _rename(layout: Layout, file: int, parent: int, written: os.stat_result | None) -> os.stat_result:
+    """To the final name; `written`: which file it must be, or None when it has to have that name already.
+
+    Returns which it is.
+    """
     name = layout.paths[file][-1]
     if written is None:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode) or status.st_size != layout.lengths[file]:
             raise FileNotFoundError(errno.ENOENT, "another file stands in its place: it was replaced meanwhile")
-        return
+        return status
     if not os.path.samestat(os.stat(name + layout.suffix, dir_fd=parent, follow_symlinks=False), written):
         raise FileNotFoundError(errno.ENOENT, "another file stands in its place: it was replaced meanwhile")
     os.rename(name + layout.suffix, name, src_dir_fd=parent, dst_dir_fd=parent)
+    return written
 
 
 def _begin_write_out(files: Files, wanted: Sequence[tuple[Layout, int]]) -> None:
@@ -103,11 +110,11 @@ def _make_durable(
     status = os.fstat(fd)
     if status.st_size != layout.lengths[file]:
         os.ftruncate(fd, layout.lengths[file])
-    if marks is not None:
-        marks.put_on(fd)
+    (marks or Marks()).put_on(fd)
+    written = os.fstat(fd)
     sync_file(fd, marks=marks is not None or status.st_size != layout.lengths[file])
     files.forget(layout.torrent, file)
-    return status
+    return written
 
 
 def sync_file(fd: int, *, marks: bool = False) -> None:
@@ -157,7 +164,8 @@ def survey(layout: Layout, *, writing: bool = True) -> Surveyed:
 
     An empty unfinished file beside a final one is removed: nothing is in it, and it would be read in place of the other.
     """
-    found = Surveyed(torrent=layout.torrent, unfinished=[], final=[], free=0, allocated=0, wrong_size=[], times={})
+    seen = Identities(len(layout.paths))
+    found = Surveyed(torrent=layout.torrent, unfinished=[], final=[], free=0, allocated=0, wrong_size=[], seen=seen)
     try:
         root = _open_destination(layout.directory, make=writing)
         try:
@@ -241,18 +249,18 @@ def _survey_file(layout: Layout, file: int, parent: int, found: Surveyed, writin
     unfinished = _look(layout, file, parent, layout.suffix)
     if unfinished is not None and (unfinished.st_size or not layout.suffix):
         found.unfinished.append(file)
-        found.times[file] = unfinished.st_mtime_ns
+        found.seen[file] = identity_of(unfinished, UNFINISHED if layout.suffix else FINAL)
         return unfinished.st_blocks * 512 * layout.wants(file)
     final = _look(layout, file, parent, "") if layout.suffix else None
     if final is not None:
         if unfinished is not None and writing:
             os.unlink(layout.paths[file][-1] + layout.suffix, dir_fd=parent)
-        found.times[file] = final.st_mtime_ns
+        found.seen[file] = identity_of(final, FINAL)
         (found.final if final.st_size == layout.lengths[file] else found.wrong_size).append(file)
         return final.st_blocks * 512 * layout.wants(file)
     if unfinished is not None and not layout.lengths[file]:
         found.unfinished.append(file)
-        found.times[file] = unfinished.st_mtime_ns
+        found.seen[file] = identity_of(unfinished, UNFINISHED)
     return 0
 
 

@@ -6,6 +6,7 @@ Five 64-bit numbers a file, so that a hundred thousand of them are one short str
 from __future__ import annotations
 
 import os
+import struct
 from array import array
 from typing import NamedTuple
 
@@ -30,8 +31,26 @@ class Identity(NamedTuple):
 NO_FILE = Identity(ABSENT, 0, 0, 0, 0)
 
 
+_PACKED = struct.Struct("<5Q")
+
+
 def identity_of(status: os.stat_result, name: int) -> Identity:
     return Identity(name, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def pack(identity: Identity) -> bytes:
+    """As the answer to the job of finishing a file carries it."""
+    return _PACKED.pack(*(number & _MASK for number in identity))
+
+
+def unpack(data: bytes) -> Identity:
+    """What `pack` gave; struct.error for anything else."""
+    return _signed(*_PACKED.unpack(data))
+
+
+def _signed(name: int, device: int, inode: int, size: int, mtime: int) -> Identity:
+    """Times before 1970 are below 0."""
+    return Identity(name, device, inode, size, mtime if mtime >> 63 == 0 else mtime - (1 << 64))
 
 
 class Identities:
@@ -43,8 +62,7 @@ class Identities:
             raise ValueError(f"identities of {count} files: {len(data or b'')} bytes do not fit")
 
     def __getitem__(self, file: int) -> Identity:
-        name, device, inode, size, mtime = self._numbers[_FIELDS * file : _FIELDS * (file + 1)]
-        return Identity(name, device, inode, size, mtime if mtime >> 63 == 0 else mtime - (1 << 64))
+        return _signed(*self._numbers[_FIELDS * file : _FIELDS * (file + 1)])
 
     def __setitem__(self, file: int, identity: Identity) -> None:
         self._numbers[_FIELDS * file : _FIELDS * (file + 1)] = array("Q", [number & _MASK for number in identity])

@@ -12,7 +12,7 @@ _NO_TIME = -(2**63)
 
 
 class Marks(NamedTuple):
-    """`mtime`: seconds since 1970; None leaves the time at which it was written."""
+    """`mtime`: seconds since 1970; None leaves the time at which it was written, but for a nanosecond."""
 
     executable: bool = False
     mtime: int | None = None
@@ -31,11 +31,17 @@ class Marks(NamedTuple):
         return cls(executable, None if mtime == _NO_TIME else mtime)
 
     def put_on(self, fd: int) -> None:
-        """Does it; who may read the file may execute it. File systems that keep no modes or times are borne."""
+        """Does it; who may read the file may execute it. File systems that keep no modes or times are borne.
+
+        Older kernels count times in ticks of some milliseconds: a change in the tick of our last write would not be seen in
+        the time. So a file that was only written becomes one nanosecond older: no later write has that time.
+        """
         if self.executable:
             mode = os.fstat(fd).st_mode & 0o777
             with contextlib.suppress(OSError):
                 os.fchmod(fd, mode | (mode & 0o444) >> 2)
-        if self.mtime is not None:
-            with contextlib.suppress(OSError, OverflowError):
+        with contextlib.suppress(OSError, OverflowError):
+            if self.mtime is not None:
                 os.utime(fd, (self.mtime, self.mtime))
+            elif (status := os.fstat(fd)).st_mtime_ns == status.st_ctime_ns:  # else the tick is over
+                os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns - 1))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from btfast.frames import frame
+from btfast.storage.identity import Identities, Identity
 
 # Kinds of job records. `index` is a piece for the kinds that say so, and a file for FINISH_FILE, DEMOTE_FILE and MAKE_LINK.
 WRITE_PIECE = 1  # hash the payload at `offset`; write it where it belongs if it matches `digest`
-FINISH_FILE = 2  # every byte is written: make it durable and give it its final name, and the marks that `digest` packs
+FINISH_FILE = 2  # every byte is written: make it durable and give it its final name, and the marks that `digest` packs;
+# the `digest` of the answer says which file it was when it was durable (identity.py)
 DEMOTE_FILE = 3  # it has its final name but is not complete: back to the name of an unfinished file
 WRITE_PART = 4  # write the payload at `offset` into the piece as it is, from the byte that `digest` tells on
 RESTORE_PIECE = 5  # the parts file has it, with this `digest`: give the wanted files their shares of it
@@ -85,8 +87,8 @@ class CheckPieces(msgspec.Struct, frozen=True, tag="check"):
 class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
     """`unfinished` and `final`: numbers of the files that are there under either name; `error`: why it cannot work here.
 
-    `wrong_size`: those that have their final names and cannot be complete, whatever is in them. `times`: st_mtime_ns of all of
-    them. `parts`: whether there is a parts file.
+    `wrong_size`: those that have their final names and cannot be complete, whatever is in them. `seen`: which files all of
+    them are. `parts`: whether there is a parts file.
     """
 
     torrent: int
@@ -95,7 +97,7 @@ class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
     free: int  # bytes that the file system has left
     allocated: int  # bytes that the wanted files found, and the parts file, occupy already
     wrong_size: list[int] = []
-    times: dict[int, int] = {}
+    seen: Identities = msgspec.field(default_factory=lambda: Identities(0))
     parts: bool = False
     error: str = ""
     errno: int = 0
@@ -189,7 +191,8 @@ class FileSeen(msgspec.Struct, frozen=True, array_like=True):
     """File number `file` is at `path` now, which is its name `name` (identity.py); `sync`: bytes of it may not be durable.
 
     `moving`: more is being written to it, which the row does not claim: its time is not recorded, so that a run which
-    follows on a crash looks at all of it. `mtime_ns`: of the file whose content was checked, where that is what the row claims.
+    follows on a crash looks at all of it. `identity`: which file was checked or finished, where that is what the row claims;
+    None: the one that is there.
     """
 
     file: int
@@ -197,7 +200,7 @@ class FileSeen(msgspec.Struct, frozen=True, array_like=True):
     name: int
     sync: bool
     moving: bool = False
-    mtime_ns: int | None = None
+    identity: Identity | None = None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

@@ -59,7 +59,7 @@ class Recorder:
         if isinstance(order, Recall):
             self._recalls.append(order)
         else:
-            # A file that is not moving is looked at now: had it changed before it is durable, that would be in its time.
+            # Looked at before they are made durable: what changes meanwhile is not what is claimed.
             with _Directories() as directories:
                 looked = [
                     [_try(directories, row.directory, file) for file in row.files]
@@ -125,6 +125,8 @@ class Recorder:
                                 self._make_durable(row, file)
                                 yield
                             identity = before[number]
+                        elif file.identity is not None:
+                            identity = file.identity
                         else:
                             identity = identity_of(directories.look(row.directory, file.path), file.name)
                     except OSError as error:
@@ -223,13 +225,13 @@ class _Directories:
 
 
 def _try(directories: _Directories, directory: str, file: FileSeen) -> Identity:
-    """NO_FILE when it is not there: making it durable will say why; or where it has changed since it was checked."""
-    try:
-        identity = identity_of(directories.look(directory, file.path), file.name)
-    except OSError:
-        return NO_FILE
-    if file.mtime_ns is not None and identity.mtime_ns != file.mtime_ns:
-        return NO_FILE
+    """NO_FILE when it is not there: making it durable will say why."""
+    identity = file.identity
+    if identity is None:
+        try:
+            identity = identity_of(directories.look(directory, file.path), file.name)
+        except OSError:
+            return NO_FILE
     return identity._replace(mtime_ns=-1) if file.moving else identity
 
 

@@ -20,6 +20,7 @@ from btfast.frames import Frames
 from btfast.storage import finish, messages
 from btfast.storage.check import Checker
 from btfast.storage.files import Files, descriptor_budget
+from btfast.storage.identity import pack
 from btfast.storage.judging import SHA1, judge_pieces
 from btfast.storage.layout import Layout
 from btfast.storage.links import make_link
@@ -185,8 +186,11 @@ class Worker:
         repeated = [number for number, (job, _) in enumerate(known) if job[4]]
         marks = {number: Marks.unpack(job[6]) for number, (job, _) in enumerate(known) if job[6]}
         outcomes = finish.finish_files(self._files, [(layout, job[3]) for job, layout in known], repeated, marks)
-        for (job, layout), error in zip(known, outcomes, strict=True):
-            self._conclude(job, layout, error)
+        for (job, layout), outcome in zip(known, outcomes, strict=True):
+            if isinstance(outcome, OSError):
+                self._conclude(job, layout, outcome)
+            else:
+                self._complete(job, messages.OK, told=pack(outcome))
 
     def _demote_file(self, job: _Job) -> None:
         layout = self._known(job)
@@ -243,9 +247,9 @@ class Worker:
             )
         )
 
-    def _complete(self, job: _Job, status: int, detail: int = 0) -> None:
+    def _complete(self, job: _Job, status: int, detail: int = 0, told: bytes = b"") -> None:
         kind, number, torrent, index = job[:4]
-        if not self._completions.put(messages.DONE | kind, number, torrent, index, 0, 0, status=status, detail=detail):
+        if not self._completions.put(messages.DONE | kind, number, torrent, index, 0, 0, told, status, detail):
             raise RuntimeError("completion ring is full: more jobs were given out than it holds")
 
 

@@ -41,7 +41,7 @@ cdef enum:
     MOST = 1 << 24
     TAIL = 64  # offset of the producer's word
     SLEEPING = 128
-    DIGEST = 64  # room for the 52 bytes that verify a piece of a hybrid
+    DIGEST = 64  # room for the 52 bytes that verify a piece of a hybrid, or the 40 that say which file it is
     COMPLETION = 128  # kinds from here on answer a job
 
 cdef struct Record:
@@ -52,8 +52,9 @@ cdef struct Record:
     uint32_t length
     uint8_t kind
     uint8_t status
-    uint16_t detail  # a job: bytes of digest; a completion: what its kind says
+    uint16_t detail  # a completion: what its kind says
     uint8_t digest[DIGEST]
+    uint16_t size  # bytes of digest
 
 
 def ring_bytes(size_t capacity):
@@ -122,13 +123,13 @@ cdef class Ring:
             bytes digest not None=b"", uint8_t status=0, uint16_t detail=0):
         """Puts one record; False when the ring is full. Wakes nobody: call `wake` after the last one of a batch.
 
-        A job (`kind` below 128) may carry a `digest` of up to 64 bytes, a completion a `detail`; not both. ValueError,
+        It may carry a `digest` of up to 64 bytes; a completion (`kind` from 128 on) a `detail`, too. ValueError,
         OverflowError, also when the counters are damaged.
         """
         cdef uint64_t tail = btfast_load(self._tail())
         cdef Py_ssize_t size = len(digest)
-        if size > DIGEST or (size if kind >= COMPLETION else detail):
-            raise ValueError("a job carries a digest of at most 64 bytes, a completion a detail")
+        if size > DIGEST or (detail and kind < COMPLETION):
+            raise ValueError("a digest has at most 64 bytes, and a job carries no detail")
         if self._waiting(btfast_load(self._head()), tail) == self.capacity:
             return False
         cdef Record* record = self._record(tail)
@@ -139,7 +140,8 @@ cdef class Ring:
         record.length = length
         record.kind = kind
         record.status = status
-        record.detail = detail if kind >= COMPLETION else <uint16_t>size
+        record.detail = detail
+        record.size = <uint16_t>size
         memcpy(record.digest, <const char*>digest, size)
         btfast_store(self._tail(), tail + 1)
         return True
@@ -159,7 +161,7 @@ cdef class Ring:
     def take(self, size_t most=1024):
         """Up to `most` records: [(kind, job, torrent, index, offset, length, digest, status, detail)].
 
-        `detail` of a job is the length of its digest. ValueError when the counters are damaged.
+        ValueError when the counters are damaged.
         """
         cdef uint64_t head = btfast_load(self._head())
         cdef uint64_t tail = btfast_load(self._tail())
@@ -170,7 +172,7 @@ cdef class Ring:
             record = self._record(head)
             found.append((
                 record.kind, record.job, record.torrent, record.index, record.offset, record.length,
-                (<const char*>record.digest)[: min(record.detail, DIGEST)] if record.kind < COMPLETION else b"",
+                (<const char*>record.digest)[: min(record.size, DIGEST)],
                 record.status, record.detail,
             ))
             head += 1

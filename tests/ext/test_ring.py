@@ -70,13 +70,13 @@ def test_a_record_comes_out_as_it_went_in(memory: Memory) -> None:
     assert ring.put(*largest, bytes(range(64)), 255)
     assert ring.put(0, 0, 0, 0, 0, 0)
     assert ring.put(1, 2, 3, 4, 5, 6, b"d" * 20)
-    assert ring.put(128, 2, 3, 4, 5, 6, status=7, detail=65535)
+    assert ring.put(128, 2, 3, 4, 5, 6, b"d" * 40, status=7, detail=65535)
     assert len(ring) == 4
     assert ring.take() == [
-        (*largest, bytes(range(64)), 255, 64),
+        (*largest, bytes(range(64)), 255, 0),
         (0, 0, 0, 0, 0, 0, b"", 0, 0),
-        (1, 2, 3, 4, 5, 6, b"d" * 20, 0, 20),
-        (128, 2, 3, 4, 5, 6, b"", 7, 65535),
+        (1, 2, 3, 4, 5, 6, b"d" * 20, 0, 0),
+        (128, 2, 3, 4, 5, 6, b"d" * 40, 7, 65535),
     ]
     assert (len(ring), ring.take()) == (0, [])
 
@@ -86,7 +86,7 @@ def test_a_record_comes_out_as_it_went_in(memory: Memory) -> None:
     [
         ((1, 0, 0, 0, 0, 0, bytes(65)), {}, ValueError),
         ((1, 0, 0, 0, 0, 0), {"detail": 1}, ValueError),
-        ((128, 0, 0, 0, 0, 0, b"x"), {}, ValueError),
+        ((128, 0, 0, 0, 0, 0, bytes(65)), {}, ValueError),
         ((256, 0, 0, 0, 0, 0), {}, OverflowError),
         ((-1, 0, 0, 0, 0, 0), {}, OverflowError),
         ((1, 2**64, 0, 0, 0, 0), {}, OverflowError),
@@ -216,7 +216,7 @@ def test_a_record_that_lies_about_its_digest_reads_no_further(memory: Memory) ->
     ring, fd = memory.ring(8)
     ring.put(1, 0, 0, 0, 0, 0, b"d" * 20)
     with mmap.mmap(fd, ring_bytes(8)) as mapped:
-        mapped[4096 + 30 : 4096 + 32] = b"\xff\xff"
+        mapped[4096 + 96 : 4096 + 98] = b"\xff\xff"
     assert ring.take()[0][6] == b"d" * 20 + bytes(44)
 
 

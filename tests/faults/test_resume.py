@@ -124,6 +124,19 @@ def test_what_changed_is_noticed_and_only_that_is_hashed(tmp_path: Path, done: P
     assert complete(alone(tmp_path, TREE, "--state", "state")) == 0
 
 
+def test_what_another_program_changes_as_soon_as_a_file_is_finished_is_noticed(tmp_path: Path) -> None:
+    first = tmp_path / "out" / "tree" / "a.bin"
+    with ScriptedPeer(TREE, rate=5_000_000) as peer:
+        words = get(TREE.save(tmp_path), "--sequential", "--state", "state", peers=(peer.address,))
+        with running(tmp_path, *words) as command:
+            command.until(first.exists, "the first file is finished")
+            spoil(first)
+            os.utime(first)
+            assert complete(command.end()) == len(TREE.data)
+    assert complete(again(tmp_path)) == TREE.piece_length
+    assert_arrived(TREE, tmp_path / "out")
+
+
 def test_an_interrupted_download_goes_on_without_hashing(tmp_path: Path) -> None:
     with ScriptedPeer(SINGLE, rate=1_500_000) as peer:
         with running(tmp_path, *get(SINGLE.save(tmp_path), peers=(peer.address,))) as command:

@@ -12,6 +12,7 @@ from disk_harness import Content
 
 from btfast.storage.files import Files
 from btfast.storage.finish import demote_file, finish_files, survey
+from btfast.storage.identity import FINAL, pack, unpack
 from btfast.storage.layout import Layout
 
 TREE = Content({"t/a": 5000, "t/sub/b": 70_000, "t/empty": 0, "t/.pad": 10}, 16384, pads=("t/.pad",))
@@ -29,20 +30,26 @@ def layout(tmp_path: Path) -> Layout:
     return TREE.layout(tmp_path)
 
 
+def finish(files: Files, *wanted: tuple[Layout, int]) -> list[OSError | None]:
+    """What was refused, None where nothing was."""
+    outcomes = finish_files(files, wanted)
+    return [outcome if isinstance(outcome, OSError) else None for outcome in outcomes]
+
+
 def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
 def test_finished_files_get_their_final_names(tmp_path: Path, files: Files, layout: Layout) -> None:
     TREE.put_on_disk(tmp_path, ".part")
-    assert finish_files(files, [(layout, 0), (layout, 1), (layout, 2)]) == [None] * 3
+    assert finish(files, (layout, 0), (layout, 1), (layout, 2)) == [None] * 3
     assert names(tmp_path) == ["t/a", "t/empty", "t/sub/b"]
     assert (tmp_path / "t/sub/b").read_bytes() == TREE.files["t/sub/b"]
     assert len(files) == 0
 
 
 def test_a_file_without_a_byte_is_made(tmp_path: Path, files: Files, layout: Layout) -> None:
-    assert finish_files(files, [(layout, 2)]) == [None]
+    assert finish(files, (layout, 2)) == [None]
     assert names(tmp_path) == ["t/empty"]
 
 
@@ -50,7 +57,7 @@ def test_what_is_too_long_is_cut(tmp_path: Path, files: Files, layout: Layout) -
     TREE.put_on_disk(tmp_path, ".part")
     with (tmp_path / "t/a.part").open("ab") as file:
         file.write(b"left over from something else")
-    assert finish_files(files, [(layout, 0)]) == [None]
+    assert finish(files, (layout, 0)) == [None]
     assert (tmp_path / "t/a").read_bytes() == TREE.files["t/a"]
 
 
@@ -69,7 +76,7 @@ def test_the_data_is_durable_before_the_name_and_the_name_before_the_report(
     monkeypatch.setattr(
         os, "rename", lambda old, new, **at: (done.append(("name", new)), real["rename"](old, new, **at))
     )
-    assert finish_files(files, [(layout, 0), (layout, 1)]) == [None, None]
+    assert finish(files, (layout, 0), (layout, 1)) == [None, None]
     assert done == [
         ("data", "a.part"),
         ("name", "a"),
@@ -89,7 +96,7 @@ def test_a_failed_sync_keeps_the_unfinished_name(
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "fdatasync", fail)
-    (error,) = finish_files(files, [(layout, 0)])
+    (error,) = finish(files, (layout, 0))
     assert error is not None
     assert error.errno == errno.EIO
     assert "t/a.part" in names(tmp_path)
@@ -98,7 +105,7 @@ def test_a_failed_sync_keeps_the_unfinished_name(
 def test_one_that_fails_does_not_keep_the_others(tmp_path: Path, files: Files, layout: Layout) -> None:
     TREE.put_on_disk(tmp_path, ".part")
     (tmp_path / "t/a").mkdir()  # a directory stands where the name belongs
-    outcomes = finish_files(files, [(layout, 0), (layout, 1)])
+    outcomes = finish(files, (layout, 0), (layout, 1))
     assert isinstance(outcomes[0], IsADirectoryError)
     assert outcomes[1] is None
     assert names(tmp_path) == ["t/a.part", "t/empty.part", "t/sub/b"]
@@ -107,7 +114,7 @@ def test_one_that_fails_does_not_keep_the_others(tmp_path: Path, files: Files, l
 def test_what_vanished_is_not_reported_as_finished(tmp_path: Path, files: Files, layout: Layout) -> None:
     TREE.put_on_disk(tmp_path, ".part")
     (tmp_path / "t/a.part").unlink()
-    (error,) = finish_files(files, [(layout, 0)])
+    (error,) = finish(files, (layout, 0))
     assert isinstance(error, FileNotFoundError)
     assert "t/a" not in names(tmp_path)
 
@@ -117,15 +124,38 @@ def test_what_was_replaced_meanwhile_is_not_reported_as_finished(tmp_path: Path,
     files.writable(layout, 0, direct=False)
     (tmp_path / "t/a.part").unlink()
     (tmp_path / "t/a.part").write_bytes(b"something else")
-    (error,) = finish_files(files, [(layout, 0)])
+    (error,) = finish(files, (layout, 0))
     assert isinstance(error, FileNotFoundError)
     assert (tmp_path / "t/a.part").read_bytes() == b"something else"
+
+
+def test_which_file_it_was_is_told_as_it_was_before_anybody_else_could_change_it(
+    tmp_path: Path, files: Files, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TREE.put_on_disk(tmp_path, ".part")
+    written = (tmp_path / "t/a.part").stat()
+    real = os.fdatasync
+
+    def change(fd: int) -> None:
+        real(fd)
+        with (tmp_path / "t/a.part").open("ab") as file:
+            file.write(b"by another program, while it was made durable")
+
+    monkeypatch.setattr(os, "fdatasync", change)
+    (told,) = finish_files(files, [(layout, 0)])
+    assert not isinstance(told, OSError)
+    assert told[:4] == (FINAL, written.st_dev, written.st_ino, 5000)
+    assert told.mtime_ns < written.st_mtime_ns, "a write in the same tick of the kernel's clock would look the same"
+    assert unpack(pack(told)) == told
 
 
 def test_in_place_files_keep_their_name(tmp_path: Path, files: Files) -> None:
     TREE.put_on_disk(tmp_path)
     layout = TREE.layout(tmp_path, in_place=True)
-    assert finish_files(files, [(layout, 0)]) == [None]
+    assert finish(files, (layout, 0)) == [None]
+    finished = (tmp_path / "t/a").stat().st_mtime_ns
+    assert finish(files, (layout, 0)) == [None]
+    assert (tmp_path / "t/a").stat().st_mtime_ns == finished, "each run would make it another file"
     demote_file(layout, 0)
     assert (tmp_path / "t/a").read_bytes() == TREE.files["t/a"]
 

@@ -27,7 +27,8 @@ def finish(layout: Layout, *, repeated: bool) -> list[OSError | None]:
     """As a worker does that has just been started."""
     files = Files(16)
     try:
-        return finish_files(files, [(layout, file) for file in range(3)], range(3) if repeated else ())
+        outcomes = finish_files(files, [(layout, file) for file in range(3)], range(3) if repeated else ())
+        return [outcome if isinstance(outcome, OSError) else None for outcome in outcomes]
     finally:
         files.close()
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from btfast.storage.files import Files
-from btfast.storage.identity import ABSENT, FINAL, UNFINISHED, Identities
+from btfast.storage.identity import ABSENT, FINAL, UNFINISHED, Identities, identity_of
 from btfast.storage.messages import (
     Answer,
     FileSeen,
@@ -112,6 +112,13 @@ def _rewrite(path: Path) -> None:
     path.write_bytes(b"c" * path.stat().st_size)
 
 
+def _replace_with_its_time(path: Path) -> None:
+    before = path.stat()
+    path.rename(path.with_name("kept"))
+    path.write_bytes(bytes(before.st_size))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def _link(path: Path) -> None:
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
@@ -143,16 +150,21 @@ def test_a_file_that_is_being_written_is_not_recognised_later(desk: Desk) -> Non
     assert known.names == bytes([FINAL, ABSENT])
 
 
-def test_a_file_that_changed_since_it_was_checked_is_not_recognised_later(desk: Desk) -> None:
-    checked = (desk.folder / "b.part").stat().st_mtime_ns
-    desk.record(A, msgspec.structs.replace(B, mtime_ns=checked))
+@pytest.mark.parametrize("change", [_rewrite, _replace_with_its_time, lambda path: path.unlink()])
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_file_that_changed_between_its_check_or_its_finish_and_the_record_is_not_recognised_later(
+    desk: Desk, at: int, change: Callable[[Path], None]
+) -> None:
+    seen = [
+        msgspec.structs.replace(file, identity=identity_of((desk.folder / file.path).stat(), file.name)) for file in (A, B)
+    ]
+    change(desk.folder / seen[at].path)
+    desk.record(*seen)
     known = desk.recall()
     assert known is not None
-    assert known.names == bytes([FINAL, UNFINISHED])
-    desk.record(A, msgspec.structs.replace(B, mtime_ns=checked - 1))
-    known = desk.recall()
-    assert known is not None
-    assert known.names == bytes([FINAL, ABSENT])
+    names = [FINAL, UNFINISHED]
+    names[at] = ABSENT
+    assert known.names == bytes(names)
 
 
 def test_what_cannot_be_made_durable_is_not_recorded(desk: Desk) -> None:
