@@ -88,3 +88,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def seeds(self) -> bool:
         """Whether items go on serving after they are complete."""
         return self.seed_ratio is not None or self.seed_time is not None
+
+
+def checked(settings: Settings) -> Settings:
+    """The settings, each of its type and within its range: a caller's mistake must not end in another process.
+
+    Raises InputError.
+    """
+    try:
+        return msgspec.convert(msgspec.structs.asdict(settings), Settings)
+    except msgspec.ValidationError as error:
+        raise InputError(f"settings: {error}: correct them") from error

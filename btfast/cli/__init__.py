@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         # can crash a C extension: an interrupt leaves at once.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: os._exit(INTERRUPTED))
+        _fill_streams()
     words = sys.argv[1:] if arguments is None else arguments
     if words and words[0] in ("-V", "--version"):
         print(f"btfast {__version__}")
@@ -49,6 +50,17 @@ def main(arguments: list[str] | None = None) -> int:
     if words[0] not in VERBS:
         return complain(InputError(f"{words[0]}: no such command: see `btfast --help`"))
     return run_verb(words[0], words[1:])
+
+
+def _fill_streams() -> None:
+    """A standard stream that the caller has closed leads nowhere: the next file or socket would get its descriptor."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _usage() -> str:

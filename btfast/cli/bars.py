@@ -26,6 +26,10 @@ class Bars:
         self._stale = False
         plain.before_output = self._clear
 
+    @property
+    def lost(self) -> bool:
+        return self._plain.lost
+
     def handle_event(self, event: Event) -> None:
         self._stale = True
         self._plain.handle_event(event)

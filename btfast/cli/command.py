@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
-import os
 import sys
 
 from btfast.cli.options import add_options, resolve
+from btfast.cli.streams import silence_stdout
 from btfast.cli.text import printable
-from btfast.errors import Error, InputError
+from btfast.errors import Error, InputError, StorageError
 
 INTERRUPTED = 7
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)  # what a full or broken disk says to who writes a result
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,9 +51,14 @@ def run_verb(verb: str, words: list[str]) -> int:
         return complain(error, verbose=verbose)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has left: nothing more to say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError as error:  # whoever read our output has left: nothing more to say
+        silence_stdout(error)
         return 1
+    except OSError as error:
+        if error.errno not in DISK or error.filename is not None:
+            return complain(error, verbose=verbose)
+        silence_stdout(error)
+        return StorageError.exit_code
     except Exception as error:  # noqa: BLE001 - the outermost frame: a bug becomes one line, with -v its traceback
         return complain(error, verbose=verbose)
 

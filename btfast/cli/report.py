@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
+from btfast.cli.streams import silence_stdout
 from btfast.cli.text import duration, plural, printable, rate, size
 from btfast.cli.totals import Totals
 from btfast.errors import StorageError
@@ -21,8 +21,10 @@ PLAIN_INTERVAL = 30.0  # seconds between lines of progress
 
 
 class Reporter(Protocol):
-    """Shows a run. Never raises."""
+    """Shows a run. Never raises. `lost`: results could not be written, and somebody may still wait for them."""
 
+    @property
+    def lost(self) -> bool: ...
     def handle_event(self, event: Event) -> None: ...
     def handle_log(self, text: str) -> None: ...
     def poll(self, now: float) -> None: ...
@@ -32,6 +34,8 @@ class Reporter(Protocol):
 
 class Silent:
     """What most reporters do not do."""
+
+    lost = False
 
     def handle_log(self, text: str) -> None:
         """Text from the network process's stderr."""
@@ -59,9 +63,9 @@ class JsonReporter(Silent):
         try:
             self._stream.write(self._encoder.encode(event) + b"\n")
             self._stream.flush()
-        except OSError:  # the reader has left; the download goes on, and the exit code still tells
+        except OSError as error:  # the download goes on, and the exit code still tells
             self._stream = None
-            _silence_stdout()
+            self.lost = silence_stdout(error)
 
 
 class PlainReporter(Silent):
@@ -114,9 +118,9 @@ class PlainReporter(Silent):
         self.before_output()
         try:
             print(line, flush=True)
-        except OSError:
+        except OSError as error:
             self._results = False
-            _silence_stdout()
+            self.lost = silence_stdout(error)
 
     def _note(self, line: str) -> None:
         self.before_output()
@@ -273,8 +277,3 @@ def detail_line(event: Event) -> str:
     if isinstance(event, PieceFailed):
         return f"piece {event.index}: wrong data from {', '.join(event.peers) or 'nobody known'}: fetched again"
     return ""
-
-
-def _silence_stdout() -> None:
-    """Nothing more is written to it, also not by the interpreter at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

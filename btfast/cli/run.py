@@ -16,10 +16,10 @@ from btfast.cli.reporters import reporters_of
 from btfast.cli.totals import Totals
 from btfast.client.download import failed_of
 from btfast.client.launch import NetworkProcess
-from btfast.client.session import PeerLike, Session, Source
-from btfast.client.sources import shown
+from btfast.client.session import Session, Source
+from btfast.client.sources import PeerLike, shown
 from btfast.config import Settings
-from btfast.errors import Error, InterruptedError
+from btfast.errors import Error, InternalError, InterruptedError, StorageError
 from btfast.events import Complete, Event, Failed
 from btfast.metainfo.selection import WantedKeywords
 
@@ -84,7 +84,8 @@ class Run:
             code = INTERRUPTED if self._interrupted.is_set() else 0
             summary = self._totals.summary(time.monotonic() - started, code)
             self._report(summary)
-            return summary.exit_code
+            lost = any(reporter.lost for reporter in self._reporters)
+            return summary.exit_code or (StorageError.exit_code if lost else 0)
         finally:
             for reporter in self._reporters:
                 reporter.close()
@@ -103,6 +104,9 @@ class Run:
                 )  # fmt: skip
             except Error as error:
                 self._handle_event(failed_of(number, _label(item), error))
+            except Exception as error:  # noqa: BLE001 - a bug of ours costs one item and not its list
+                why = f"{_label(item)}: internal error: {type(error).__name__}: {error}: please report this"
+                self._handle_event(failed_of(number, _label(item), InternalError(why)))
             self._begun = number + 1
         if self._items:
             await self._all_ended.wait()

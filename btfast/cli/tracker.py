@@ -46,6 +46,8 @@ async def _serve(options: Options) -> int:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
+    if _number(options, "tracker-port") not in range(65536):
+        raise InputError(f"{options.spelled('tracker-port')}: {options['tracker-port']}: not a port: give 0 to 65535")
     bind, port, interval = options.text("tracker-bind"), _number(options, "tracker-port"), _number(options, "interval")
     access = read_access(options)
     limits = None

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Unpack
 
 from btfast.client.download import Result
-from btfast.client.session import STOP_PATIENCE, PeerLike, Session, Source
+from btfast.client.session import STOP_PATIENCE, Session, Source
+from btfast.client.sources import PeerLike
 from btfast.config import Settings
 from btfast.errors import InternalError
 from btfast.events import Complete, Event, Progress

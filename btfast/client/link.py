@@ -26,9 +26,10 @@ class Link(asyncio.Protocol):
         self._reason: InternalError | None = None
 
     def send(self, command: Command) -> None:
-        """Queues a command; one that comes too late goes nowhere."""
+        """Queues a command; one that comes too late goes nowhere. Raises InputError as `encode` does."""
+        data = encode(command)
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(encode(command))
+            self._transport.write(data)
 
     def abort(self) -> None:
         if self._transport is not None:

@@ -16,12 +16,11 @@ from typing import Unpack
 from btfast.client.download import Download, error_named, failed_of
 from btfast.client.launch import NetworkProcess, launch
 from btfast.client.link import Link
-from btfast.client.sources import HasRaw, absolute_directory, read_source, web_seed_url
-from btfast.config import Settings
+from btfast.client.sources import HasRaw, PeerLike, absolute_directory, peer_address, read_source, web_seed_url
+from btfast.config import Settings, checked
 from btfast.engine.control import Add, Configure, Listening, Remove, Report, Stop, encode
 from btfast.errors import Error, InputError, InternalError, InterruptedError
 from btfast.events import Complete, Event, Failed
-from btfast.metainfo.addresses import parse_host_port
 from btfast.metainfo.selection import Wanted, WantedKeywords
 
 STOP_PATIENCE = 4.4  # seconds for the network process to save and leave; Ctrl-C promises 5 s in all
@@ -32,7 +31,6 @@ _POLL = 0.005
 _UNCAUGHT = re.compile(r"btfast\.errors\.(\w+): (.+)")  # the last line of its traceback
 
 Source = str | os.PathLike[str] | bytes | HasRaw
-PeerLike = str | tuple[str, int]
 
 
 class Session:
@@ -40,7 +38,7 @@ class Session:
 
     `on_event` is called in the loop with every event of every download, in order; it must not raise.
     `on_log` is called with what the network process writes to stderr.
-    `network` is one that was launched before and has been sent its Configure.
+    `network` is one that was launched before and has been sent its Configure. Raises InputError for settings out of range.
     """
 
     def __init__(
@@ -51,7 +49,7 @@ class Session:
         on_log: Callable[[bytes], None] | None = None,
         network: NetworkProcess | None = None,
     ) -> None:
-        self.settings = settings or Settings()
+        self.settings = checked(settings or Settings())
         self._on_event = on_event
         self._on_log = on_log
         self._network = network
@@ -127,7 +125,7 @@ class Session:
         self._next += 1
         _, link = self._opened()
         where = absolute_directory(directory)
-        addresses = [parse_host_port(peer) if isinstance(peer, str) else (peer[0], peer[1]) for peer in peers]
+        addresses = [peer_address(peer) for peer in peers]
         servers = [web_seed_url(url) for url in web_seeds]
         chosen = Wanted.of(**wanted)
         label, data, magnet = await read_source(source)
@@ -136,8 +134,6 @@ class Session:
             raise type(self._broken)(str(self._broken), **self._broken.facts)
         if self._stopping:
             raise InterruptedError(f"{label}: the session is stopping: run it again to go on")
-        download = Download(number, label, where, self._remove)
-        self._downloads[number] = download
         link.send(
             Add(
                 id=number,
@@ -152,6 +148,7 @@ class Session:
                 wanted=chosen,
             )
         )
+        download = self._downloads[number] = Download(number, label, where, self._remove)
         return download
 
     async def port(self) -> int:

@@ -12,6 +12,9 @@ import stat
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from btfast.errors import InputError, SourceNotFoundError, StorageError
+from btfast.metainfo.addresses import parse_host_port
+
+PeerLike = str | tuple[str, int]
 
 TORRENT_LIMIT = 256 << 20  # bytes; the control protocol's frame holds it
 _THREAD_ABOVE = 1 << 20  # a small file is read at once, a large one beside the loop
@@ -42,6 +45,16 @@ class Content(NamedTuple):
 
 def is_url(source: str) -> bool:
     return source[:8].lower().startswith(("http://", "https://"))
+
+
+def peer_address(peer: PeerLike) -> tuple[str, int]:
+    """Host and port of a peer as callers name it. Raises InputError."""
+    if isinstance(peer, str):
+        return parse_host_port(peer)
+    host, port = peer if isinstance(peer, tuple) and len(peer) == 2 else (None, None)
+    if not isinstance(host, str) or not isinstance(port, int):
+        raise InputError(f"peer {peer!r}: not understood: give 'host:port' or (host, port)")
+    return parse_host_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
 
 def web_seed_url(url: str) -> str:
@@ -91,6 +104,8 @@ async def read_source(source: str | os.PathLike[str] | bytes | HasRaw) -> Conten
 def stat_torrent(path: str) -> int:
     """Size of the .torrent file at `path`; raises the error for what else the text may be."""
     label = shown(path)
+    if not path:
+        raise InputError("source '': empty: give a path, a URL, a magnet link or an info-hash")
     if path[:7].lower() == "magnet:":
         raise InputError(f"{label}: a magnet link: `btfast get --metadata-only` makes a .torrent file of it")
     try:

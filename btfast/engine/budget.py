@@ -5,18 +5,28 @@ from __future__ import annotations
 import os
 
 from btfast.config import ARENA_DEFAULT, ARENA_MINIMUM, parse_size
+from btfast.errors import InputError
 
 
 def arena_budget(memory: str | int) -> int:
-    """Bytes of arena: what was asked for, or 256 MiB, or a quarter of what is available to this process group."""
+    """Bytes of arena: what was asked for, or 256 MiB, or a quarter of what is available to this process group.
+
+    Raises InputError when more was asked for than this machine has.
+    """
     asked = parse_size(memory)
+    if asked > _physical_memory():
+        raise InputError(f"memory {memory}: more than this machine has, {_physical_memory() >> 20} MiB: give less")
     if asked:
         return asked
     return max(ARENA_MINIMUM, min(ARENA_DEFAULT, _available_memory() // 4))
 
 
+def _physical_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _available_memory() -> int:
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _physical_memory()
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             with open(path) as file:

@@ -12,7 +12,7 @@ import msgspec
 
 from btfast import events
 from btfast.config import Settings
-from btfast.errors import InternalError
+from btfast.errors import InputError, InternalError
 from btfast.frames import FRAME_LIMIT, HEADER, frame
 from btfast.metainfo.selection import Wanted
 
@@ -70,8 +70,12 @@ _reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
 def encode(message: Command | Report) -> bytes:
-    """One framed message."""
-    return frame(_encoder.encode(message))
+    """One framed message. Raises InputError for text that has no UTF-8 form."""
+    try:
+        return frame(_encoder.encode(message))
+    except UnicodeEncodeError as error:
+        text = error.object.encode("utf-8", "replace").decode()
+        raise InputError(f"{text[:80]!r}: not UTF-8: write it in other letters") from None
 
 
 def read_configure(stream: socket.socket) -> Configure | None:

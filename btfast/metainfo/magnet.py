@@ -118,7 +118,8 @@ def _parameters(text: str) -> dict[str, list[str]]:
         numbered = _NUMBERED.fullmatch(key)
         found = values.setdefault(numbered[1] if numbered else key, [])
         if len(found) < _MAX_REPEATS:
-            found.append(unquote_to_bytes(value.replace("+", " ") if key == "dn" else value).decode("utf-8", "replace"))
+            written = (value.replace("+", " ") if key == "dn" else value).encode("utf-8", "replace")  # a list may be Latin-1
+            found.append(unquote_to_bytes(written).decode("utf-8", "replace"))
     return values
 
 

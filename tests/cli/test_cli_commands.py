@@ -51,6 +51,10 @@ def test_each_verb_has_help(btfast_command: Command, verb: str) -> None:
         (("get", "--port", "70000", "y"), "--port: 70000: expected int <= 65535"),
         (("get", "--peer", "nowhere", "y"), "nowhere"),
         (("get", "--memory", "much", "y"), "size 'much': not understood"),
+        (("get", "--memory", "900TiB", "-o", "x", "magnet:?xt=urn:btih:" + 40 * "a"), "more than this machine has"),
+        (("get", "--select", "\udcff*", "magnet:?xt=urn:btih:" + 40 * "a"), "not UTF-8"),
+        (("get", ""), "source '': empty"),
+        (("tracker", "--port", "80000"), "--port: 80000: not a port"),
         (("completion", "fish"), "invalid choice"),
         (("info", "."), "a directory"),
         (("info", "http://127.0.0.1/x.torrent"), "a URL"),
@@ -131,6 +135,16 @@ def test_a_closed_stdout_is_no_traceback(torrent_file: Path, tmp_path: Path) -> 
         ["sh", "-c", command], capture_output=True, text=True, env=environment(tmp_path), cwd=tmp_path, check=False
     )
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("end", "code"), [(">&-", 0), ("> /dev/full", 6)])
+def test_a_stdout_that_takes_nothing_is_no_bug(torrent_file: Path, tmp_path: Path, end: str, code: int) -> None:
+    command = f"{sys.executable} -m btfast info {torrent_file} {end}"
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, env=environment(tmp_path), cwd=tmp_path, check=False
+    )
+    said = "btfast: error: stdout: cannot be written: No space left on device: what follows is not told\n"
+    assert (done.returncode, done.stderr) == (code, said if code else "")
 
 
 @pytest.mark.skipif(not VECTORS.is_dir(), reason="the shared test vectors are not beside this checkout")

@@ -194,6 +194,30 @@ def test_a_closed_stdout_does_not_end_the_download(offer: Offer, tmp_path: Path)
     assert offer.arrived("a.bin")
 
 
+@pytest.mark.parametrize(("end", "code"), [(">&-", 0), ("> /dev/full", 6)])
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_a_stdout_that_takes_nothing_is_said_and_the_download_completes(
+    offer: Offer, tmp_path: Path, end: str, code: int, how: list[str]
+) -> None:
+    command = " ".join([sys.executable, "-m", "btfast", *words(offer, *how, offer.torrent("a.bin"))])
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {end}"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
+    )
+    said = "btfast: error: stdout: cannot be written: No space left on device: what follows is not told\n"
+    assert (done.returncode, done.stderr) == (code, said if code else "")
+    assert offer.arrived("a.bin")
+
+
+def test_a_line_that_is_not_utf_8_costs_no_other(offer: Offer, tmp_path: Path, btfast_command: Command) -> None:
+    listed = [b"magnet:?xt=urn:btih:\xff", b"\xff.torrent", offer.torrent("a.bin").encode()]
+    (tmp_path / "list").write_bytes(b"\n".join(listed))
+    done = btfast_command(*words(offer, "--json", "-i", "list"))
+    assert done.code == 5
+    ended = {item["id"]: item["event"] for item in done.objects if item["event"] in ("complete", "failed")}
+    assert ended == {0: "failed", 1: "failed", 2: "complete"}
+    assert done.objects[-1]["event"] == "summary"
+
+
 class Running:
     """A command that is stopped while it works."""
 

@@ -195,6 +195,27 @@ async def test_a_seeding_session_serves_a_downloading_one(tmp_path: Path, album:
     same(tmp_path, list(FILES))
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"jobs": 0}, {"port": -1}, {"workers": -2}, {"encryption": "x"}, {"peer_timeout": "soon"}, {"reuse": 5}]
+)
+def test_settings_out_of_range_are_the_callers_error(wrong: dict[str, object]) -> None:
+    with pytest.raises(btfast.InputError, match=f"settings: .*{next(iter(wrong))}"):
+        Session(btfast.Settings(**wrong))  # type: ignore[arg-type]
+
+
+async def test_what_is_no_peer_or_no_text_costs_nobody_else_anything(tmp_path: Path, album: bytes) -> None:
+    wrong = [("127.0.0.1", "80"), (None, 80), ("127.0.0.1", 70000), ("127.0.0.1", -5), ("a\0b", 80), ("x",), 7]
+    with seeding(album, tmp_path / "source") as seeder:
+        async with Session(LOCAL) as session:
+            good = await session.add(album, tmp_path / "out", peers=[seeder.peer])
+            for peer in wrong:
+                with pytest.raises(btfast.InputError, match=r"peer|host:port"):
+                    await session.add(album, tmp_path / "other", peers=[peer])  # type: ignore[list-item]
+            with pytest.raises(btfast.InputError, match="not UTF-8"):
+                await session.add(album, tmp_path / "other", select="\udcff*")
+            await good
+
+
 async def test_an_address_that_cannot_be_had_is_the_callers_error(tmp_path: Path, album: bytes) -> None:
     settings = btfast.Settings(bind="203.0.113.7", port=0, workers=1, memory="16MiB")
     async with Session(settings) as session:
