@@ -49,7 +49,21 @@ def main(arguments: list[str] | None = None) -> int:
         return complain(InputError("btfast: no command given: see `btfast --help`"))
     if words[0] not in VERBS:
         return complain(InputError(f"{words[0]}: no such command: see `btfast --help`"))
-    return run_verb(words[0], words[1:])
+    code = run_verb(words[0], words[1:])
+    if arguments is None:
+        _leave(code)
+    return code
+
+
+def _leave(code: int) -> None:
+    """All is saved and said: to take the interpreter apart takes another 15 ms after 500 torrents."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):
+        return  # the interpreter's own end deals with a stream that is gone
+    os._exit(code)
 
 
 def _fill_streams() -> None:

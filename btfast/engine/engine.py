@@ -414,12 +414,12 @@ class Engine(asyncio.Protocol):
             for torrent in list(self._torrents.values()):
                 with self._to_blame(torrent):
                     torrent.nudge(now)
+            self._context.resuming.tick(now)
             if beat % NUDGES_A_TICK:
                 continue
             self._context.sample_load()
             self._listener.tick(now)
             self._context.lsd.tick(now)
-            self._context.resuming.tick(now)
             if self._context.full_since is not None and now - self._context.full_since > FULL_TOO_LONG:
                 for torrent in self._torrents.values():
                     torrent.give_memory_back()

@@ -26,7 +26,7 @@ from btfast.storage.messages import Known, Recorded, Row, Wanted
 
 FILE = "resume.db"
 INTERVAL = 5.0  # seconds between the records of a torrent under way
-SOON = 1.0  # seconds after which torrents that have ended are recorded, all at once
+SOON = 0.2  # seconds after which torrents that have ended are recorded, all at once: at the end of a run the last ones
 PATIENCE = 2.0  # seconds that an end waits for the last records
 AT_ONCE = 100  # rows in one transaction: what is recorded is recorded, even if the rest must wait for a slow disk
 TRIES = 3  # of a row that the store could not take
@@ -113,7 +113,7 @@ class Resuming:
         self._ended.append(self._row(record))
 
     def tick(self, now: float) -> None:
-        """Once a second."""
+        """Ten times a second."""
         if self._flushing is None and ((self._ended and self._ended_due <= now) or any(due <= now for due in self._due.values())):
             self._flush(now)
 

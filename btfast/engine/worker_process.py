@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -104,7 +107,11 @@ class WorkerProcess(asyncio.Protocol):
 
     def cpu_seconds(self) -> float:
         """CPU time used so far; 0 when it cannot be told."""
-        import psutil  # here: 10 ms, which nobody who is done in a second pays
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                return time.clock_gettime(~self.process.pid << 3 | 2)  # its CPU clock's id, as clock_getcpuclockid(3) makes it
+            return 0.0
+        import psutil  # 10 ms
 
         try:
             if self._figures is None:

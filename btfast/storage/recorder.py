@@ -84,6 +84,11 @@ class Recorder:
             store = self._stores[path] = ResumeStore(path)
         return store
 
+    def close(self) -> None:
+        """Nothing more comes: what SQLite keeps beside its database goes into it."""
+        for store in self._stores.values():
+            store.close()
+
     # what is still there
 
     def _recall(self, order: Recall) -> None:

@@ -317,3 +317,14 @@ async def test_a_file_is_finished_by_who_has_it_open_unless_others_have_less_to_
     finally:
         pool.workers.close()
         await pool.workers.reap()
+
+
+async def test_the_workers_cpu_time_is_told_and_none_for_one_that_is_gone(pool: Pool) -> None:
+    for index in range(COUNT):
+        pool.write(index)
+    await until(lambda: len(pool.completed) == COUNT)
+    used = sum(sum(process.cpu_times()[:2]) for process in pool.processes())
+    assert used - 0.05 < pool.workers.cpu_seconds() < used + 1.0
+    process = pool.workers.workers[0]
+    process.close(kill=True)
+    assert process.cpu_seconds() == 0.0
