@@ -19,7 +19,7 @@ from btfast.storage.finish import make_directory, survey
 from btfast.storage.identity import FINAL, UNFINISHED, Identities
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
-from btfast.storage.messages import GOOD, IN_PARTS, SPLIT, TO_RESTORE, CheckPieces, Known, Surveyed
+from btfast.storage.messages import GOOD, IN_PARTS, SPLIT, TO_RESTORE, CheckPieces, Known, PartsSeen, Surveyed
 
 FEW = 32  # files
 _BYTES_A_QUESTION = 64 << 20
@@ -136,7 +136,25 @@ def _trusted(layout: Layout, unchanged: set[int], known: Known | None) -> Bitfie
         if length and file not in unchanged and file not in layout.pads:
             for index in geometry.file_pieces(file):
                 have.clear(index)
+    if known.parts is not None:
+        _trust_parts(layout, unchanged, known.parts, have)
     return have
+
+
+def _trust_parts(layout: Layout, unchanged: set[int], parts: PartsSeen, have: Bitfield) -> None:
+    """Pieces that were recorded as right in the parts file, which is the same: wanted files must have had their shares."""
+    geometry = layout.geometry
+    try:
+        pieces, wanted = Bitfield(geometry.piece_count, parts.pieces), Bitfield(geometry.file_count, parts.wanted)
+    except ValueError:
+        return
+    for index in pieces.indices():
+        if index in layout.slots and all(
+            file in layout.pads or not layout.wants(file) or (wanted[file] and file in unchanged)
+            for file, _, _ in geometry.piece_spans(index)
+        ):
+            have.set(index)
+            layout.in_parts.add(index)
 
 
 def _must_fit(layout: Layout, selection: Selection, found: Surveyed, have: Bitfield) -> None:

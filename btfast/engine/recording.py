@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from errno import ENOENT
 from typing import NamedTuple
 
+from btfast._bitfield import Bitfield
 from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress, decode_both, encode_both
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.identity import ABSENT, FINAL, UNFINISHED, Identities, Identity
 from btfast.storage.layout import Layout
-from btfast.storage.messages import FileSeen, Known, PartialPiece, Row
+from btfast.storage.messages import FileSeen, Known, PartialPiece, PartsSeen, Row
 from btfast.swarm.pieces import Pieces
 
 
@@ -97,6 +99,9 @@ class TorrentRecord:
             for file, name in enumerate(self._known.names):
                 if name == ABSENT and file not in found:
                     self._seen[file] = _Seen(ABSENT, False)
+        if self._layout.in_parts and (self._known is None or self._known.parts is None):
+            parts = self._layout.parts_file
+            self._seen[parts] = _Seen(FINAL, True, identities[parts])
         if self._seen:
             self._changed(self)
 
@@ -106,6 +111,8 @@ class TorrentRecord:
         for file in layout.geometry.piece_files(index):
             if file not in layout.pads and file not in self._final and layout.wants(file):
                 self._seen[file] = _Seen(self._unfinished, True)
+        if layout.keeps(index):
+            self._seen[layout.parts_file] = _Seen(FINAL, True)
         self._changed(self)
 
     def handle_finished(self, file: int, identity: Identity | None) -> None:
@@ -151,12 +158,12 @@ class TorrentRecord:
             self._changed(self)
         have = self._pieces.have
         if self._unsure or layout.in_parts:
-            have = have.copy()  # what another choice of files may find in the parts file alone is hashed then
+            have = have.copy()  # what is in the parts file alone is recorded with that
             for index in layout.in_parts:
                 have.clear(index)
             for file in self._unsure:
                 self._last[file] = _Seen(ABSENT, False)
-                for index in layout.geometry.file_pieces(file):
+                for index in layout.geometry.file_pieces(file) if file != layout.parts_file else ():
                     have.clear(index)
         before = self._known
         return Row(
@@ -166,12 +173,27 @@ class TorrentRecord:
                 FileSeen(file, self._path(file, seen.name), seen.name, seen.sync, busy and seen.sync, seen.identity)
                 for file, seen in sorted(self._last.items())
             ],
-            partial=self.partial(), uploaded=figures.uploaded + (before.uploaded if before is not None else 0),
+            partial=self.partial(), parts=self._parts(),
+            uploaded=figures.uploaded + (before.uploaded if before is not None else 0),
             downloaded=figures.downloaded + (before.downloaded if before is not None else 0),
             peers=encode_both([] if self.complete else figures.peers or self.peers()),
             trackers=(figures.trackers or self.trackers)[:MOST_TRACKERS], used=used,
         )  # fmt: skip
 
+    def _parts(self) -> PartsSeen | None:
+        layout = self._layout
+        if not layout.in_parts or layout.parts_file in self._unsure:
+            return None
+        pieces, wanted = Bitfield(layout.geometry.piece_count), Bitfield(len(layout.paths))
+        for index in layout.in_parts:
+            if not any(file in self._unsure for file in layout.geometry.piece_files(index)):
+                pieces.set(index)
+        for file in filter(layout.wants, range(len(layout.paths))):
+            wanted.set(file)
+        return PartsSeen(pieces.to_bytes(), wanted.to_bytes())
+
     def _path(self, file: int, name: int) -> str:
+        if file == self._layout.parts_file:
+            return os.path.basename(self._layout.path(file))
         path = "/".join(self._layout.paths[file])
         return path if name == FINAL else path + self._layout.suffix

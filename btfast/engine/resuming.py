@@ -21,6 +21,7 @@ from btfast.engine.recording import TorrentRecord, key_of
 from btfast.engine.state import state_directory
 from btfast.engine.workers import Workers
 from btfast.events import Event, Warning
+from btfast.metainfo.paths import parts_name
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.messages import Known, Recorded, Row, Wanted
 
@@ -74,11 +75,12 @@ class Resuming:
             loop.call_soon(self._ask)
         paths = [torrent.path_text(file) for file in range(len(torrent.files))]
         pads = [number for number, file in enumerate(torrent.files) if file.pad]
-        self._asked.append((Wanted(key_of(torrent), directory, paths, pads, suffix), future))
+        parts = parts_name(torrent.name, torrent.info_hash)
+        self._asked.append((Wanted(key_of(torrent), directory, paths, pads, suffix, parts), future))
         known = await future
         if known is not None and self._context.settings.check:  # the user trusts nothing but hashes
             return msgspec.structs.replace(
-                known, names=bytes(len(known.names)), complete=False, elsewhere=False, partial=[]
+                known, names=bytes(len(known.names)), complete=False, elsewhere=False, partial=[], parts=None
             )
         return known
 

@@ -164,7 +164,7 @@ def survey(layout: Layout, *, writing: bool = True) -> Surveyed:
 
     An empty unfinished file beside a final one is removed: nothing is in it, and it would be read in place of the other.
     """
-    seen = Identities(len(layout.paths))
+    seen = Identities(len(layout.paths) + 1)
     found = Surveyed(torrent=layout.torrent, unfinished=[], final=[], free=0, allocated=0, wrong_size=[], seen=seen)
     try:
         root = _open_destination(layout.directory, make=writing)
@@ -173,7 +173,7 @@ def survey(layout: Layout, *, writing: bool = True) -> Surveyed:
                 reason = errno.EROFS if os.statvfs(root).f_flag & os.ST_RDONLY else errno.EACCES
                 raise OSError(reason, os.strerror(reason))
             allocated = _survey_files(layout, root, found, writing)
-            parts = _parts_bytes(layout, root)
+            parts = _parts_bytes(layout, root, found)
             space = os.statvfs(root)
         finally:
             os.close(root)
@@ -189,7 +189,7 @@ def survey(layout: Layout, *, writing: bool = True) -> Surveyed:
     )
 
 
-def _parts_bytes(layout: Layout, root: int) -> int | None:
+def _parts_bytes(layout: Layout, root: int, found: Surveyed) -> int | None:
     """What the parts file occupies; None where there is none that can be used."""
     if not layout.has_parts:
         return None
@@ -197,7 +197,10 @@ def _parts_bytes(layout: Layout, root: int) -> int | None:
         status = os.stat(os.path.basename(layout.path(layout.parts_file)), dir_fd=root, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    return status.st_blocks * 512 if stat.S_ISREG(status.st_mode) else None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    found.seen[layout.parts_file] = identity_of(status, FINAL)
+    return status.st_blocks * 512
 
 
 def _open_destination(path: str, *, make: bool) -> int:

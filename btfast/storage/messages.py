@@ -115,8 +115,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What earlier runs have recorded of a torrent in a destination, held against what is there now.
 
     `have`: the bitfield of durable pieces; `names`: one byte a file: under which name (identity.py) the file is that was
-    recorded, ABSENT where it is not there or not the same any more. `elsewhere`: nothing of it is there, and the
-    destination is on another disk than it was. The others: see resume_store.Entry.
+    recorded, ABSENT where it is not there or not the same any more. `elsewhere`: nothing of it is there, and its volume
+    is missing. `parts`: of the parts file, where that is the same. The others: see resume_store.Entry.
     """
 
     have: bytes
@@ -124,10 +124,18 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     complete: bool = False
     elsewhere: bool = False
     partial: list[PartialPiece] = []
+    parts: PartsSeen | None = None
     uploaded: int = 0
     downloaded: int = 0
     peers: bytes = b""
     trackers: list[str] = []
+
+
+class PartsSeen(msgspec.Struct, frozen=True, array_like=True):
+    """`pieces`: a bitfield of those that are right in the parts file; files of the bitfield `wanted` have their shares."""
+
+    pieces: bytes
+    wanted: bytes
 
 
 class PartialPiece(msgspec.Struct, frozen=True, array_like=True):
@@ -161,13 +169,14 @@ class BlocksRead(msgspec.Struct, frozen=True, tag="blocks"):
 
 
 class Wanted(msgspec.Struct, frozen=True, array_like=True):
-    """Which torrent in which destination is asked for; `suffix`: of an unfinished file's name."""
+    """Which torrent in which destination is asked for; `suffix`: of an unfinished file's name; `parts`: of the parts file."""
 
     key: bytes
     directory: str
     paths: list[str]
     pads: list[int]
     suffix: str
+    parts: str = ""
 
 
 class Recall(msgspec.Struct, frozen=True, tag="recall"):
@@ -206,7 +215,8 @@ class FileSeen(msgspec.Struct, frozen=True, array_like=True):
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be recorded of a torrent: `have` holds as soon as the `files` that changed since the last row are durable.
 
-    `count`: of all its files; `used`: seconds since 1970. The others: see Known.
+    `count`: of all its files, and the number of the parts file among the `files`; `used`: seconds since 1970. `parts`: None
+    where no piece is in the parts file. The others: see Known.
     """
 
     torrent: int
@@ -217,6 +227,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     have: bytes
     files: list[FileSeen]
     partial: list[PartialPiece]
+    parts: PartsSeen | None = None
     uploaded: int
     downloaded: int
     peers: bytes

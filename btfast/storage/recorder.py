@@ -24,6 +24,7 @@ from btfast.storage.messages import (
     FileSeen,
     Known,
     PartialPiece,
+    PartsSeen,
     Recall,
     Recalled,
     Record,
@@ -31,11 +32,22 @@ from btfast.storage.messages import (
     Row,
     Wanted,
 )
+from btfast.storage.volumes import Volume, Volumes
 
 if TYPE_CHECKING:
     from btfast.storage.resume_store import Entry, ResumeStore
 
 MANY = 16  # files
+
+
+class _Parts(msgspec.Struct, frozen=True, array_like=True):
+    """The parts file as it is stored."""
+
+    identity: Identity
+    seen: PartsSeen
+
+
+_parts = msgspec.msgpack.Decoder(_Parts)
 _partials = msgspec.msgpack.Decoder(list[PartialPiece])
 _encoder = msgspec.msgpack.Encoder()
 
@@ -103,10 +115,11 @@ class Recorder:
         except OSError as refused:
             entries = []
             error = refused.strerror or str(refused)
+        volumes = Volumes()
         with _Directories() as directories:
             for number, entry in enumerate(entries):
                 if entry is not None:
-                    found[number] = _compare(entry, order.wanted[number], directories)
+                    found[number] = _compare(entry, order.wanted[number], directories, volumes)
         messages, store.messages = store.messages, []
         self._answer(Recalled(order.question, found, messages, error))
 
@@ -147,10 +160,11 @@ class Recorder:
         refusal = ""
         try:
             if ready:
+                volumes = Volumes()
                 places = [(row.key, row.directory) for row, _ in ready]
                 entries = dict(zip(places, store.load(places), strict=True))
                 for place, (row, seen) in zip(places, ready, strict=True):  # a later row of the same torrent goes on
-                    entries[place] = _entry(row, seen, entries[place])
+                    entries[place] = _entry(row, seen, entries[place], volumes)
                 store.save(entry for entry in entries.values() if entry is not None)
         except OSError as refused:
             refusal = refused.strerror or str(refused)
@@ -217,17 +231,6 @@ class _Directories:
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT), directory)
         return os.stat(path, dir_fd=self._fd, follow_symlinks=False)
 
-    def device(self, directory: str) -> int:
-        """The disk that the directory is on, or would be."""
-        while True:
-            try:
-                return os.stat(directory).st_dev
-            except OSError:
-                above = os.path.dirname(directory)
-                if above == directory:
-                    return 0
-                directory = above
-
 
 def _try(directories: _Directories, directory: str, file: FileSeen) -> Identity:
     """NO_FILE when it is not there: making it durable will say why."""
@@ -240,15 +243,24 @@ def _try(directories: _Directories, directory: str, file: FileSeen) -> Identity:
     return identity._replace(mtime_ns=-1) if file.moving else identity
 
 
-def _compare(entry: Entry, wanted: Wanted, directories: _Directories) -> Known | None:
+def _compare(entry: Entry, wanted: Wanted, directories: _Directories, volumes: Volumes) -> Known | None:
     """What of a row still holds."""
     try:
         recorded = Identities(len(wanted.paths), entry.files)
         partial = _partials.decode(entry.partial) if entry.partial else []
+        parts = _parts.decode(entry.parts) if entry.parts else None
     except (ValueError, msgspec.DecodeError):
         return None
+    volume = Volume.unpack(entry.volume)
+
+    def same(found: Identity, identity: Identity) -> bool:
+        return found == identity or (
+            found._replace(device=identity.device) == identity
+            and volumes.renumbered(volume, wanted.directory, identity.device, found.device)
+        )
+
     names = bytearray(len(wanted.paths))
-    device = 0
+    device: int | None = None
     anything = False
     for file, path in enumerate(wanted.paths):
         identity = recorded[file]
@@ -260,17 +272,23 @@ def _compare(entry: Entry, wanted: Wanted, directories: _Directories) -> Known |
         except OSError:
             continue
         anything = True
-        if identity_of(status, identity.name) == identity:
+        if same(identity_of(status, identity.name), identity):
             names[file] = identity.name
+    if parts is not None:
+        try:
+            if not wanted.parts or not same(identity_of(directories.look(wanted.directory, wanted.parts), FINAL), parts.identity):
+                parts = None
+        except OSError:
+            parts = None
     pads = set(wanted.pads)
     whole = entry.complete and all(name == FINAL or file in pads for file, name in enumerate(names))
     return Known(
         have=entry.have,
         names=bytes(names),
         complete=whole,
-        elsewhere=not anything and _names_disk(device) and directories.device(wanted.directory) != device
-        and _is_empty(wanted.directory),
+        elsewhere=not anything and device is not None and volumes.missing(volume, device, wanted.directory),
         partial=partial,
+        parts=parts.seen if parts is not None else None,
         uploaded=entry.uploaded,
         downloaded=entry.downloaded,
         peers=entry.peers,
@@ -278,32 +296,28 @@ def _compare(entry: Entry, wanted: Wanted, directories: _Directories) -> Known |
     )
 
 
-def _names_disk(device: int) -> bool:
-    """Whether the number is a disk's own. File systems without one (tmpfs, overlay, btrfs, NFS) get another at each mount."""
-    return os.major(device) != 0
-
-
-def _is_empty(directory: str) -> bool:
-    """Whether it could be the place where a disk is to be mounted: nothing is in it, or it is not there at all."""
-    try:
-        with os.scandir(directory) as entries:
-            return next(entries, None) is None
-    except OSError:
-        return True
-
-
-def _entry(row: Row, seen: list[tuple[FileSeen, Identity]], old: Entry | None) -> Entry:
+def _entry(row: Row, seen: list[tuple[FileSeen, Identity]], old: Entry | None, volumes: Volumes) -> Entry:
     """The row as it is stored: files of which it says nothing stay as they were recorded."""
     from btfast.storage.resume_store import Entry
 
     identities = Identities(row.count)
+    volume, parts = "", NO_FILE
     if old is not None:
-        with contextlib.suppress(ValueError):
+        volume = old.volume
+        with contextlib.suppress(ValueError, msgspec.DecodeError):
             identities = Identities(row.count, old.files)
+            parts = _parts.decode(old.parts).identity if old.parts else NO_FILE
     for file, identity in seen:
-        identities[file.file] = identity
+        if file.file == row.count:
+            parts = identity
+        else:
+            identities[file.file] = identity
+    if any(identity.name != ABSENT for _, identity in seen):
+        with contextlib.suppress(OSError):  # it has gone since
+            volume = volumes.of(row.directory).pack()
     return Entry(
         key=row.key, place=row.directory, complete=row.complete, have=row.have, files=identities.to_bytes(),
         partial=_encoder.encode(row.partial) if row.partial else b"", uploaded=row.uploaded, downloaded=row.downloaded,
-        peers=row.peers, trackers="\n".join(row.trackers), used=row.used,
+        peers=row.peers, trackers="\n".join(row.trackers), used=row.used, volume=volume,
+        parts=_encoder.encode(_Parts(parts, row.parts)) if row.parts is not None and parts.name != ABSENT else b"",
     )  # fmt: skip

@@ -16,7 +16,7 @@ from errno import EIO
 import msgspec
 import xxhash
 
-VERSION = 1
+VERSION = 2
 MOST_TORRENTS = 200_000  # rows; those that were not used for longest go
 BUSY = 3.0  # seconds to wait for another btfast's transaction
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
@@ -25,9 +25,14 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS torrent (
     key BLOB NOT NULL, place TEXT NOT NULL, used INTEGER NOT NULL, complete INTEGER NOT NULL, have BLOB NOT NULL,
     files BLOB NOT NULL, partial BLOB NOT NULL, checksum INTEGER NOT NULL, uploaded INTEGER NOT NULL,
-    downloaded INTEGER NOT NULL, peers BLOB NOT NULL, trackers TEXT NOT NULL, UNIQUE (key, place))
+    downloaded INTEGER NOT NULL, peers BLOB NOT NULL, trackers TEXT NOT NULL, volume TEXT NOT NULL DEFAULT '',
+    parts BLOB NOT NULL DEFAULT x'', UNIQUE (key, place))
 """
-_COLUMNS = "complete, have, files, partial, checksum, uploaded, downloaded, peers, trackers"
+_SINCE_1 = (
+    "ALTER TABLE torrent ADD COLUMN volume TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE torrent ADD COLUMN parts BLOB NOT NULL DEFAULT x''",
+)
+_COLUMNS = "complete, have, files, partial, checksum, uploaded, downloaded, peers, trackers, volume, parts"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +40,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     `key`: SHA-256 of the info dict; `place`: the absolute directory; `have`: the bitfield of durable pieces; `files`: see
     identity.py; `partial`: blocks of pieces that are not whole; `uploaded`, `downloaded`: payload bytes over all runs;
-    `peers`: compact addresses; `trackers`: URLs that answered, one a line; `used`: seconds since 1970.
+    `peers`: compact addresses; `trackers`: URLs that answered, one a line; `used`: seconds since 1970;
+    `volume`: where the files were, see volumes.py; `parts`: pieces in the parts file, b"" for none.
     """
 
     key: bytes
@@ -49,13 +55,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     peers: bytes = b""
     trackers: str = ""
     used: int = 0
+    volume: str = ""
+    parts: bytes = b""
 
     @property
     def checksum(self) -> int:
         """Of what is trusted: a disk that changes a bit in it must not make it claim pieces."""
         parts = (self.key, self.place.encode(errors="surrogateescape"), b"\1" if self.complete else b"\0", self.have)
         digest = xxhash.xxh3_64()
-        for part in (*parts, self.files, self.partial):
+        later = [part for part in (self.volume.encode(errors="surrogateescape"), self.parts) if part]  # none in version 1
+        for part in (*parts, self.files, self.partial, *later):
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
         return digest.intdigest() - (1 << 63)  # SQLite's integers are signed
@@ -109,13 +118,13 @@ class ResumeStore:
         row = database.execute(query, (key, place)).fetchone()
         if row is None:
             return None
-        complete, have, files, partial, checksum, uploaded, downloaded, peers, trackers = row
+        complete, have, files, partial, checksum, uploaded, downloaded, peers, trackers, volume, parts = row
         try:
             entry = msgspec.convert(
                 {
                     "key": key, "place": place, "complete": bool(complete), "have": have, "files": files,
                     "partial": partial, "uploaded": uploaded, "downloaded": downloaded, "peers": peers,
-                    "trackers": trackers,
+                    "trackers": trackers, "volume": volume, "parts": parts,
                 },
                 Entry,
             )  # fmt: skip
@@ -128,7 +137,7 @@ class ResumeStore:
         rows = [
             (
                 entry.key, entry.place, entry.used, int(entry.complete), entry.have, entry.files, entry.partial,
-                entry.checksum, entry.uploaded, entry.downloaded, entry.peers, entry.trackers,
+                entry.checksum, entry.uploaded, entry.downloaded, entry.peers, entry.trackers, entry.volume, entry.parts,
             )
             for entry in entries
         ]  # fmt: skip
@@ -149,7 +158,7 @@ class ResumeStore:
         try:
             if fresh:
                 self._prune(database)
-            database.executemany(f"INSERT OR REPLACE INTO torrent VALUES ({', '.join('?' * 12)})", rows)
+            database.executemany(f"INSERT OR REPLACE INTO torrent VALUES ({', '.join('?' * 14)})", rows)
             database.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -193,7 +202,9 @@ class ResumeStore:
             database.execute("PRAGMA synchronous = NORMAL")
             if version < VERSION:
                 database.execute("BEGIN IMMEDIATE")
-                database.execute(_SCHEMA)
+                (version,) = database.execute("PRAGMA user_version").fetchone()  # another btfast may have been faster
+                for step in (_SCHEMA, *(_SINCE_1 if version == 1 else ())):
+                    database.execute(step)
                 database.execute(f"PRAGMA user_version = {VERSION}")
                 database.execute("COMMIT")
         except BaseException:

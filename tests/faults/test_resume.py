@@ -210,10 +210,15 @@ def test_a_disk_that_is_not_mounted_is_not_filled_again(tmp_path: Path) -> None:
     assert complete(alone(tmp_path, TREE, "--state", "state")) == 0
 
 
-def test_a_file_system_that_is_another_at_each_mount_is_not_missed(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "out", "size=16m"):
-        assert complete(fetch(tmp_path, TREE)) == len(TREE.data)
-    assert complete(fetch(tmp_path, TREE)) == len(TREE.data)
+def test_a_file_system_that_is_another_at_each_mount_is_missed_while_it_is_not_mounted(tmp_path: Path) -> None:
+    out = tmp_path / "disk" / "out"
+    words = ("--state", "state", "-o", str(out))
+    with small_disk(tmp_path / "disk", "size=16m"):
+        assert complete(fetch(tmp_path, TREE, *words)) == len(TREE.data)
+    assert f"{out}: what was fetched into it is on another disk" in fetch(tmp_path, TREE, *words).error(6)
+    assert not out.exists()
+    with small_disk(tmp_path / "disk", "size=16m"):  # a new one, as after a boot
+        assert complete(fetch(tmp_path, TREE, *words)) == len(TREE.data)
 
 
 def _say_that_it_was_on(device: int, path: Path) -> None:
@@ -224,7 +229,7 @@ def _say_that_it_was_on(device: int, path: Path) -> None:
     files = Identities(len(entry.files) // 40, entry.files)
     for number in range(len(files)):
         files[number] = files[number]._replace(device=device)
-    store.save([msgspec.structs.replace(entry, files=files.to_bytes())])
+    store.save([msgspec.structs.replace(entry, files=files.to_bytes(), volume="")])
     store.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,40 @@ def test_damage_in_the_parts_file_is_found_and_fetched_again(tmp_path: Path, pee
     done = fetch(tmp_path, peer, "--files", "1")
     assert done.one("complete")["downloaded"] == 3 * PIECE
     assert visible(tmp_path) == expected("a.bin", "b.bin")
+
+
+def spoil(path: Path, at: int) -> None:
+    """Wrong bytes, in a way that neither the size nor the times of the file tell."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"wrong")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_shared_pieces_are_not_hashed_again(tmp_path: Path, peer: ScriptedPeer) -> None:
+    fetch(tmp_path, peer, "--files", "1")
+    (path,) = parts(tmp_path)
+    for at in (0, PIECE):  # of pieces 0 and 2
+        spoil(path, at)
+    spoil(tmp_path / "out/tree/b.bin", 100)  # its share of piece 0
+    assert fetch(tmp_path, peer, "--files", "1").one("complete")["downloaded"] == 0
+    assert fetch(tmp_path, peer, "--files", "1").one("complete")["downloaded"] == 0
+    path.touch()
+    assert fetch(tmp_path, peer, "--files", "1").one("complete")["downloaded"] == 2 * PIECE
+    assert visible(tmp_path) == expected("b.bin")
+
+
+def test_what_was_not_asked_for_then_has_no_share_of_them(tmp_path: Path, peer: ScriptedPeer) -> None:
+    with ScriptedPeer(MADE, have={3}) as poor:
+        words = get(MADE.save(tmp_path), "--files", "4", "--peer-timeout", "0.3", peers=(poor.address,))
+        run(tmp_path, *words).error(3)
+    fetch(tmp_path, peer, "--files", "1")  # piece 2 comes, to which f.bin.part is as it was and has no share
+    assert fetch(tmp_path, peer, "--files", "1,4").one("complete")["downloaded"] == len(MADE.data) - 4 * PIECE
+    assert visible(tmp_path) == expected("b.bin", "f.bin")
+    done = fetch(tmp_path, peer, "--files", "0,2,3")  # pieces 0 and 2 are in the parts file, these have nothing of them
+    assert done.one("complete")["downloaded"] == 0
+    assert visible(tmp_path) == expected("a.bin", "b.bin", "c/d.txt", "c/e.txt", "f.bin")
 
 
 @pytest.mark.parametrize("kind", ["directory", "link"])

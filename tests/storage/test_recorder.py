@@ -18,6 +18,7 @@ from btfast.storage.messages import (
     FileSeen,
     Known,
     PartialPiece,
+    PartsSeen,
     Recall,
     Recalled,
     Record,
@@ -27,6 +28,7 @@ from btfast.storage.messages import (
 )
 from btfast.storage.recorder import MANY, Recorder
 from btfast.storage.resume_store import ResumeStore
+from btfast.storage.volumes import Volume, Volumes
 
 KEY = hashlib.sha256(b"info").digest()
 
@@ -55,7 +57,7 @@ class Desk:
         return answer
 
     def recall(self, paths: tuple[str, ...] = ("a", "b"), key: bytes = KEY) -> Known | None:
-        answer = self._ask(Recall(2, self.store, [Wanted(key, str(self.folder), list(paths), [], ".part")]))
+        answer = self._ask(Recall(2, self.store, [Wanted(key, str(self.folder), list(paths), [], ".part", ".parts")]))
         assert isinstance(answer, Recalled)
         assert (answer.messages, answer.error) == ([], "")
         return answer.known[0]
@@ -243,6 +245,18 @@ def test_a_store_that_cannot_be_written_is_told(desk: Desk, tmp_path: Path) -> N
     assert desk.recall() is None
 
 
+def change_entry(desk: Desk, device: int, volume: Volume) -> None:
+    """As if the files had been found on that device."""
+    store = ResumeStore(desk.store)
+    (entry,) = store.load([(KEY, str(desk.folder))])
+    assert entry is not None
+    files = Identities(2, entry.files)
+    for number in range(2):
+        files[number] = files[number]._replace(device=device)
+    store.save([msgspec.structs.replace(entry, files=files.to_bytes(), volume=volume.pack())])
+    store.close()
+
+
 @pytest.mark.parametrize(
     ("device", "left", "elsewhere"),
     [
@@ -254,14 +268,7 @@ def test_a_store_that_cannot_be_written_is_told(desk: Desk, tmp_path: Path) -> N
 )
 def test_what_was_on_another_disk(desk: Desk, device: int, left: list[str] | None, *, elsewhere: bool) -> None:
     desk.record(A, B)
-    store = ResumeStore(desk.store)
-    (entry,) = store.load([(KEY, str(desk.folder))])
-    assert entry is not None
-    files = Identities(2, entry.files)
-    for number in range(2):
-        files[number] = files[number]._replace(device=device)
-    store.save([msgspec.structs.replace(entry, files=files.to_bytes())])
-    store.close()
+    change_entry(desk, device, Volume())
     for name in ("a", "b.part"):
         (desk.folder / name).unlink()
     for name in left or []:
@@ -271,6 +278,77 @@ def test_what_was_on_another_disk(desk: Desk, device: int, left: list[str] | Non
     known = desk.recall()
     assert known is not None
     assert known.elsewhere is elsewhere
+
+
+def test_what_was_on_a_volume_that_is_not_mounted(desk: Desk) -> None:
+    desk.record(A, B)
+    change_entry(desk, os.makedev(0, 200), Volume(str(desk.folder), 7))
+    known = desk.recall()
+    assert known is not None
+    assert not known.elsewhere, "something of it is there"
+    for name in ("a", "b.part"):
+        (desk.folder / name).unlink()
+    known = desk.recall()
+    assert known is not None
+    assert known.elsewhere
+
+
+def test_what_was_removed_is_on_no_other_volume(desk: Desk) -> None:
+    desk.record(A, B)
+    for name in ("a", "b.part"):
+        (desk.folder / name).unlink()
+    known = desk.recall()
+    assert known is not None
+    assert not known.elsewhere
+
+
+def test_a_disk_with_another_number_is_the_same_by_its_id(desk: Desk) -> None:
+    desk.record(A, B)
+    here = Volumes().of(str(desk.folder))
+    for volume, names in (
+        (here._replace(id=here.id + 1), [ABSENT, ABSENT]),
+        (Volume(), [ABSENT, ABSENT]),
+        (here._replace(id=here.id), [FINAL, UNFINISHED] if here.id else [ABSENT, ABSENT]),
+    ):
+        change_entry(desk, os.makedev(7, 200), volume)
+        known = desk.recall()
+        assert known is not None
+        assert known.names == bytes(names)
+
+
+PARTS = FileSeen(2, ".parts", FINAL, True)
+SEEN = PartsSeen(b"\x40", b"\x80")
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda path: None, SEEN),
+        (_rewrite, None),
+        (lambda path: path.unlink(), None),
+    ],
+)
+def test_the_parts_file_is_recognised(desk: Desk, change: Callable[[Path], object], parts: PartsSeen | None) -> None:
+    (desk.folder / ".parts").write_bytes(b"p" * 10)
+    desk.record(A, PARTS, parts=SEEN)
+    desk.record(B, parts=SEEN)  # says nothing of the parts file itself
+    change(desk.folder / ".parts")
+    known = desk.recall()
+    assert known is not None
+    assert (known.parts, known.names) == (parts, bytes([FINAL, UNFINISHED]))
+
+
+def test_a_parts_file_that_is_needed_no_more_is_forgotten(desk: Desk) -> None:
+    (desk.folder / ".parts").write_bytes(b"p" * 10)
+    desk.record(A, PARTS, parts=SEEN)
+    desk.record(A)
+    known = desk.recall()
+    assert known is not None
+    assert known.parts is None
+    desk.record(A, parts=SEEN)
+    known = desk.recall()
+    assert known is not None
+    assert known.parts is None, "nobody has looked at the file"
 
 
 def test_identities_are_bytes_and_back() -> None:

@@ -112,6 +112,23 @@ def test_another_ones_tables_are_moved_aside(tmp_path: Path) -> None:
     assert len(store.messages) == 1
 
 
+def test_a_database_of_version_1_gets_what_is_new(tmp_path: Path) -> None:
+    path = tmp_path / "resume.db"
+    old = entry(1)
+    saved(path, old)
+    database = sqlite3.connect(path)
+    for column in ("volume", "parts"):
+        database.execute(f"ALTER TABLE torrent DROP COLUMN {column}")
+    database.execute("PRAGMA user_version = 1")
+    database.close()
+    store = ResumeStore(str(path))
+    assert ask(store, old) == [entry(1, used=0)]
+    new = entry(2, volume="7 /mnt", parts=b"p")
+    store.save([new])
+    store.close()
+    assert ask(ResumeStore(str(path)), old, new) == [entry(1, used=0), msgspec.structs.replace(new, used=0)]
+
+
 def test_a_newer_version_is_moved_aside_whole(tmp_path: Path) -> None:
     path = tmp_path / "resume.db"
     saved(path, entry(1))
