@@ -29,6 +29,7 @@ class Blaming:
         self._fail = fail
         self._failures: dict[int, set[str]] = {}
         self.web: WebSeeds | None = None
+        self.disbelieve: Callable[[int], None] = lambda _: None  # hears of those who are banned
 
     def handle_bad_piece(self, index: int, senders: list[int], guilty: list[int]) -> None:
         """These sent a piece whose hash is wrong; the `guilty` ones sent what is wrong with it."""
@@ -60,4 +61,5 @@ class Blaming:
         """These sent bad blocks."""
         for number in guilty:
             if self.web is None or not self.web.handle_guilty(number):
+                self.disbelieve(number)
                 self._peers.ban(number, "it sent wrong data")

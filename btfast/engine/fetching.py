@@ -339,6 +339,13 @@ class Fetching:
         if guilty:
             self._owner.handle_guilty(guilty)
 
+    def disbelieve(self, number: int) -> None:
+        """A peer has sent wrong data: what else came of it and is not verified is fetched from others."""
+        if self._large is None:  # there the parts that came are hashed already
+            for index in self.picker.disbelieve(number):
+                self.dropped.add(index)
+                self.asked.freed = True
+
     def _mismatched(self, index: int, fingerprints: list[int]) -> None:
         """It is fetched again, and who sent what is remembered until the right bytes are known."""
         sent = self.picker.senders(index)

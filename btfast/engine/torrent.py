@@ -183,6 +183,7 @@ class ActiveTorrent:
         context, torrent = self._context, self.torrent
         self._watch = Stopwatch(context)
         self._fetching = Fetching(context, self.number, torrent, self._pieces, self, self._peers.connections, self._selection)
+        self._blaming.disbelieve = self._fetching.disbelieve
         self._partial = PartialPieces(context, self.number, torrent.geometry, self._fetching)
         self._record.partial = self._partial.kept
         self.disk.fetching, self.disk.partial = self._fetching, self._partial

@@ -108,6 +108,18 @@ class OpenPieces:
                 self.unhold(self._peers[number], piece, both, both.bit_count())
                 cancel.extend((number, run) for run in runs_of(piece.index, both))
 
+    def unsend(self, piece: OpenPiece, peer: int) -> bool:
+        """Blocks that a peer has sent are wanted again; whether there are any."""
+        bits = 0
+        for run in piece.sent:
+            if run[0] == peer:
+                bits |= ((1 << run[2]) - 1) << run[1]
+        if bits:
+            piece.sent = [run for run in piece.sent if run[0] != peer]
+            piece.received &= ~bits
+            self.set_free(piece, bits)
+        return bits != 0
+
     def drained(self, piece: OpenPiece) -> None:
         """The last free block is taken: nobody draws from it."""
         index = piece.index

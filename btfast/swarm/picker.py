@@ -311,6 +311,14 @@ class Picker:
         piece = self._open.all.get(index)
         return [(peer, BlockRun(index, first, count)) for peer, first, count in piece.sent] if piece else []
 
+    def disbelieve(self, peer: int) -> list[int]:
+        """A peer lies: what it has sent of pieces that are not whole counts as never come; these pieces."""
+        return [
+            index
+            for index, piece in self._open.all.items()
+            if piece.received != piece.full and self._open.unsend(piece, peer)
+        ]
+
     def piece_failed(self, index: int) -> None:
         """The hash of a whole piece was wrong: HASHING back to WANTED. The caller frees its slot."""
         self._pieces.failed(index)

@@ -463,3 +463,18 @@ def test_drained_says_that_the_only_peer_has_nothing_to_be_asked_for() -> None:
     swarm.picker.returned(1, second)
     assert not swarm.picker.drained
     assert swarm.picker.pick(1, 100) == [second]
+
+
+def test_what_a_liar_has_sent_of_unfinished_pieces_is_fetched_again() -> None:
+    swarm = Swarm(2)
+    swarm.seed(1)
+    swarm.seed(2)
+    whole, begun = swarm.picker.pick(1, 16) + swarm.picker.pick(1, 6)
+    swarm.picker.received(1, whole)
+    swarm.picker.received(1, BlockRun(begun.index, 0, 4))
+    assert swarm.picker.disbelieve(1) == [begun.index]
+    assert swarm.picker.disbelieve(1) == swarm.picker.disbelieve(2) == []
+    assert swarm.picker.under_way == {}
+    swarm.picker.peer_left(1)
+    assert sum(run.count for run in swarm.picker.pick(2, 99)) == 16
+    assert swarm.picker.senders(whole.index) == [(1, BlockRun(whole.index, 0, 16))]

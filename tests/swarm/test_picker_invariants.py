@@ -164,6 +164,16 @@ class PickerMachine(RuleBasedStateMachine):
             self.picker.returned_all(peer)
             assert self.picker.outstanding(peer) == 0
 
+    @rule(data=st.data())
+    def lies(self, data: st.DataObject) -> None:
+        if self.peers:
+            peer = data.draw(st.sampled_from(sorted(self.peers)))
+            hashing = {index: self.picker.senders(index) for index in self.hashing}
+            touched = self.picker.disbelieve(peer)
+            assert not set(touched) & set(hashing)
+            assert {index: self.picker.senders(index) for index in hashing} == hashing
+            assert not any(peer == sender for index in touched for sender, _ in self.picker.senders(index))
+
     @rule(good=st.booleans())
     def hashed(self, good: bool) -> None:
         if self.hashing:
