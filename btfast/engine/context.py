@@ -17,6 +17,7 @@ from btfast.engine.resolve import Resolver
 from btfast.engine.resuming import Resuming
 from btfast.engine.reusing import Reusing
 from btfast.engine.served_files import ServedFiles
+from btfast.engine.sharing import Sharing
 from btfast.engine.throttle import Line, Throttle
 from btfast.engine.trackers import Trackers
 from btfast.engine.udp import UdpSockets
@@ -49,6 +50,7 @@ class Context:
         self.port = 0  # where we listen
         self.external = ExternalAddress()
         self.reusing = Reusing(emit, settings.reuse)
+        self.sharing = Sharing()
         self.lsd = LocalDiscovery(self)  # opens its sockets when a torrent is old enough
         self.udp = UdpSockets(self)  # makes its sockets when they are first used
         self.trackers = Trackers(self.udp, self.resolver, settings.bind)

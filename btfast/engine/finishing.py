@@ -108,6 +108,10 @@ class Finishing:
             for file in links:
                 self._context.workers.file_job(MAKE_LINK, self._layout.torrent, file)
 
+    def has(self, file: int) -> bool:
+        """Whether it is complete and has its final name."""
+        return file in self._final
+
     @property
     def unfinished(self) -> list[int]:
         """Wanted files that are not complete; links do not count."""

@@ -101,7 +101,7 @@ async def survey_and_check(
     there = {*found.unfinished, *found.final, *found.wrong_size}
     unchanged = _unchanged(layout, found, known)
     have = _trusted(layout, unchanged, known)
-    restore = await _check(context, torrent, layout, _doubtful(layout, there - unchanged, have, parts=found.parts), have)
+    restore = await check_pieces(context, torrent, layout, _doubtful(layout, there - unchanged, have, parts=found.parts), have)
     named = {*found.final, *found.wrong_size, *(found.unfinished if not layout.suffix else ())}
     if writing:
         _must_fit(layout, selection, found, have)
@@ -191,7 +191,7 @@ def _doubtful(layout: Layout, files: Collection[int], have: Bitfield, *, parts: 
     return touched
 
 
-async def _check(
+async def check_pieces(
     context: Context, torrent: Torrent, layout: Layout, touched: Bitfield, have: Bitfield
 ) -> list[int]:
     """Has these pieces hashed, and sets in `have` those that are right; returns those to restore from the parts file.

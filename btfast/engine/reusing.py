@@ -1,5 +1,5 @@
 """Taking files that are on this machine before the network is asked: of directories that were named (`--reuse`), and of
-torrents that this run has completed, where the trees of BEP 52 say that they are the same."""
+torrents that this run has completed. Of the latter those that may be the same are found by what both torrents say of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,41 @@ if TYPE_CHECKING:  # it is loaded when there may be something to take
     from btfast.storage.reuse import LocalFiles
 
 MAX_PROBLEMS = 10  # that are told of a scan
-MAX_ROOTS = 200_000  # complete files that are remembered
+MAX_ROOTS = 200_000  # marks of files that are remembered
 WORTHWHILE = 65536  # bytes: a smaller file is fetched as soon as it is found
+
+
+def marks_of(torrent: Torrent, file: int) -> list[int]:
+    """Numbers that the same file has in another torrent, too: of its tree (BEP 52), and of its first and last whole pieces.
+
+    The latter only where the other torrent's pieces begin at the same bytes of the file. They say nothing for sure.
+    """
+    entry = torrent.files[file]
+    marks = []
+    if entry.pieces_root is not None:
+        marks.append(hash((entry.length, entry.pieces_root)))
+    size = torrent.piece_length
+    if torrent.pieces and entry.length >= size:
+        begin = torrent.geometry.file_offset(file)
+        first, end = -(-begin // size), (begin + entry.length) // size
+        if first < end:
+            ends = torrent.pieces[20 * first : 20 * first + 20], torrent.pieces[20 * end - 20 : 20 * end]
+            marks.append(hash((entry.length, size, begin % size, ends)))
+    return marks
+
+
+def mark_of_name(layout: Layout, file: int) -> int:
+    """A number that files of the same name and size have, whatever their torrents."""
+    return hash((layout.paths[file][-1], layout.lengths[file]))
+
+
+def are_related(one: Torrent, other: Torrent) -> bool:
+    """Whether one calls the other similar, or both belong to a collection (BEP 38)."""
+    return (
+        any(info_hash in one.similar for info_hash in other.swarm_hashes)
+        or any(info_hash in other.similar for info_hash in one.swarm_hashes)
+        or not set(one.collections).isdisjoint(other.collections)
+    )
 
 
 class Reusing:
@@ -27,14 +60,16 @@ class Reusing:
         self._emit = emit
         self._directories = directories
         self._scanning: asyncio.Task[LocalFiles] | None = None
-        self._complete: dict[bytes, str] = {}  # where a file is, by the root of its tree
+        self._complete: dict[int, str] = {}  # where a file is, by its marks
 
     def remember(self, torrent: Torrent, layout: Layout, files: Sequence[int]) -> None:
         """These files of a torrent are complete, under their final names: another torrent may have the same ones."""
         for number in files:
             file = torrent.files[number]
-            if file.pieces_root is not None and file.length >= WORTHWHILE and len(self._complete) < MAX_ROOTS:
-                self._complete.setdefault(file.pieces_root, layout.path(number))
+            if file.length >= WORTHWHILE and not file.pad and len(self._complete) < MAX_ROOTS:
+                path = layout.path(number)
+                for mark in (*marks_of(torrent, number), mark_of_name(layout, number)):
+                    self._complete.setdefault(mark, path)
 
     async def take(self, torrent: Torrent, layout: Layout, wanted: Sequence[int]) -> int:
         """Copies what is found of these files to where they belong; problems have been told as warnings. Returns bytes."""
@@ -45,8 +80,11 @@ class Reusing:
         same = LocalFiles()
         for number in wanted:
             file = torrent.files[number]
-            path = self._complete.get(file.pieces_root) if file.pieces_root is not None else None
-            if path is not None and path != layout.path(number):
+            if not self._complete or file.length < WORTHWHILE:
+                continue
+            marks = (*marks_of(torrent, number), mark_of_name(layout, number))
+            own = layout.path(number)
+            for path in {path for mark in marks if (path := self._complete.get(mark)) is not None and path != own}:
                 same.add(path, file.length)
         reused = await self._take(torrent, layout, same, wanted) if len(same) else 0
         if not self._directories:
@@ -55,6 +93,14 @@ class Reusing:
             self._scanning = asyncio.get_running_loop().create_task(self._scan())
         found = await asyncio.shield(self._scanning)
         return reused + await self._take(torrent, layout, found, wanted)
+
+    async def copy(self, torrent: Torrent, layout: Layout, number: int, path: str) -> int:
+        """Copies one file that is said to be the same. Returns bytes: 0 where it looks like another, or cannot be copied."""
+        from btfast.storage.reuse import LocalFiles
+
+        same = LocalFiles()
+        same.add(path, layout.lengths[number])
+        return await self._take(torrent, layout, same, [number])
 
     async def _take(self, torrent: Torrent, layout: Layout, local: LocalFiles, wanted: Sequence[int]) -> int:
         from btfast.storage.reuse import take_files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Container
+from functools import partial
 from typing import TYPE_CHECKING
 
 from btfast._bitfield import Bitfield
@@ -25,7 +26,7 @@ from btfast.engine.finishing import Finishing
 from btfast.engine.hash_opening import open_exchange
 from btfast.engine.limits import Stopwatch
 from btfast.engine.metadata_serving import MetadataServing
-from btfast.engine.opening import Found, hold_place, survey_and_check
+from btfast.engine.opening import Found, check_pieces, hold_place, survey_and_check
 from btfast.engine.partial import PartialPieces, resume
 from btfast.engine.patience import Patience
 from btfast.engine.peer_events import PeerEvents
@@ -35,6 +36,7 @@ from btfast.engine.recording import MOST_PEERS, Figures, TorrentRecord
 from btfast.engine.seeding_plans import open_plans
 from btfast.engine.selected import Selected
 from btfast.engine.serving import Serving
+from btfast.engine.sharing import Share
 from btfast.engine.swarm_names import SwarmNames
 from btfast.engine.swarms import Swarms
 from btfast.engine.taking_over import take_over
@@ -93,6 +95,10 @@ class ActiveTorrent:
         self._account = Account(context, add, torrent, self._selected, self._peers.connections)
         self._early = EarlyPeers()
         self._finishing = Finishing(context, self._layout, geometry, torrent.files, self._file_finished)
+        self._share = Share(
+            context, torrent, self._layout, self._pieces, partial(check_pieces, context, torrent, self._layout),
+            received=lambda: self._account.downloaded, has=self._finishing.has, handle_found=self.handle_verified, fail=self.fail,
+        )  # fmt: skip
         self._known = known
         self._record = TorrentRecord(torrent, self._layout, self._pieces, known, self._figures, context.resuming.changed)
         self.disk = DiskWork(context, add.id, self._layout, self._finishing, self._record, self)
@@ -143,8 +149,8 @@ class ActiveTorrent:
         return Complete(
             id=self._add.id, source=self._add.source, name=torrent.name, info_hash=torrent.info_hash.hex(),
             directory=self._add.directory, files=[*self._finishing.names, *self._accepted], bytes=self._selected.total,
-            downloaded=account.downloaded, uploaded=account.uploaded, wasted=account.wasted, reused=self._reused, seconds=seconds,
-            rate=account.downloaded / seconds, limited_by=verdict,
+            downloaded=account.downloaded, uploaded=account.uploaded, wasted=account.wasted,
+            reused=self._reused + self._share.copied, seconds=seconds, rate=account.downloaded / seconds, limited_by=verdict,
         )  # fmt: skip
 
     async def _farewell(self) -> None:
@@ -210,6 +216,7 @@ class ActiveTorrent:
         if (self._finishing.demoting or found.restore) and not await self._prepare(found):
             return
         await resume(self._partial, self._known.partial if self._known is not None else [], self._done)
+        self._share.begin(found.there)
         self._check_done()
         if self._done.done() and not self._add.seed and not context.settings.seeds:
             return
@@ -283,6 +290,7 @@ class ActiveTorrent:
                 self._accepting.cancel()
             if self._web is not None:
                 self._web.close(reason)
+            await self._share.close()
             if self._fetching is not None:
                 for index in self._partial.save():
                     self._record.handle_written(index)
@@ -362,6 +370,7 @@ class ActiveTorrent:
             self._done.set_result(None)
 
     def _file_finished(self, file: int) -> None:
+        self._share.handle_file(file)
         self._context.emit(FileDone(id=self._add.id, path=self._order.paths[file], size=self._order.lengths[file]))
 
     def handle_bad_piece(self, index: int, senders: list[int], guilty: list[int]) -> None:
@@ -448,6 +457,7 @@ class ActiveTorrent:
         self._unchoking.tick(now, seeding=self._pieces.complete)
         self._serving.tick(now)
         self.disk.tick(now)
+        self._share.tick(now)
         if not self._pieces.complete:
             self._fetching.tick(now)
             if self._web is not None:
@@ -465,7 +475,8 @@ class ActiveTorrent:
     def _lose_patience(self, now: float) -> None:
         if self._finding is None or self._done.done():
             return
-        busy = self.disk.paused or bool(self._context.starved) or self._context.workers.busy_with(self.number)
+        waits = bool(self._share.waits) or bool(self._context.starved)
+        busy = waits or self.disk.paused or self._context.workers.busy_with(self.number)
         error = self._patience.verdict(now, busy=busy, done=self.done_bytes, total=self._selected.total)
         if error is not None and not self._accept(error):
             self.fail(error)

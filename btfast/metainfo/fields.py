@@ -33,6 +33,19 @@ def text(value: object) -> str | None:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else None
 
 
+def strings(top: dict[bytes, Any], info: dict[bytes, Any], key: bytes, size: int = 0) -> tuple[bytes, ...]:
+    """The strings of a list that may stand in the info dict and beside it (BEP 38); of `size` bytes, where that is told."""
+    if key not in top and key not in info:
+        return ()
+    found: list[bytes] = []
+    for source in (info, top):
+        listed = source.get(key)
+        for value in listed[:MAX_URLS] if isinstance(listed, list) else ():
+            if isinstance(value, bytes) and (len(value) == size if size else 0 < len(value) <= MAX_URL_BYTES):
+                found.append(value)
+    return tuple(dict.fromkeys(found[:MAX_URLS]))
+
+
 def length_of(source: dict[bytes, Any], number: int = 0) -> int:
     """The `length` of a file, 0..2**63 - 1. Raises InputError."""
     length = source.get(b"length")

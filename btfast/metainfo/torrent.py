@@ -53,6 +53,8 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
     created_by: str | None
     creation_date: int | None  # seconds since 1970
     source: str | None
+    similar: tuple[bytes, ...]  # 20 bytes each: torrents that may have files of this one (BEP 38)
+    collections: tuple[bytes, ...]  # torrents with one of these names may, too
     folded: tuple[tuple[int, tuple[str, ...]], ...]  # files with other paths where case or accents do not count
     renamed: tuple[tuple[str, str], ...]  # (in the torrent, as used): the name, and paths below it, that had to change
     raw: bytes
@@ -254,6 +256,8 @@ def _top_fields(top: dict[bytes, Any], info: dict[bytes, Any]) -> dict[str, Any]
         "nodes": fields.nodes(top.get(b"nodes")),
         "comment": fields.text(fields.preferred(top, b"comment", bytes)),
         "created_by": fields.text(top.get(b"created by")),
+        "similar": fields.strings(top, info, b"similar", 20),
+        "collections": fields.strings(top, info, b"collections"),
         "creation_date": date if isinstance(date, int) and 0 <= date < 1 << 63 else None,
     }
 

@@ -5,6 +5,8 @@ A piece is in exactly one state, and leaves it only by one of these transitions:
     method                  from                to          when
     want                    MISSING             WANTED      the user asks for a file
     unwant                  WANTED              MISSING     the user drops a file
+    hold                    WANTED              MISSING     it is to come from elsewhere, and is still missed
+    release                 MISSING             WANTED      it does not come from there
     open                    WANTED              RECEIVING   it has a slot; blocks are asked for
     abandon                 RECEIVING           WANTED      its slot was taken back, its blocks are lost
     whole                   RECEIVING           HASHING     its last block came
@@ -48,10 +50,10 @@ class Pieces:
 
     `have` gives the pieces that are on disk already (the object is kept and updated); the others are WANTED, or
     MISSING when `wanted` is False, or has a 0 byte for them. `revision` grows when the set of WANTED pieces changes behind
-    the picker's back.
+    the picker's back. `held`: pieces that are wanted and not to be asked for, since they are to come from elsewhere.
     """
 
-    __slots__ = ("_counts", "_states", "bytes_left", "geometry", "have", "revision")
+    __slots__ = ("_counts", "_states", "bytes_left", "geometry", "have", "held", "revision")
 
     geometry: Geometry
     have: Bitfield
@@ -63,6 +65,7 @@ class Pieces:
         self.geometry = geometry
         self.have = Bitfield(count) if have is None else have
         self.revision = 0
+        self.held: set[int] = set()
         size = geometry.piece_size
         if isinstance(wanted, bytes):
             self._states = bytearray(wanted.translate(_AS_STATES))
@@ -89,7 +92,7 @@ class Pieces:
     def complete(self) -> bool:
         """Nothing that is wanted is left to fetch, hash or write."""
         counts = self._counts
-        return counts[WANTED] + counts[RECEIVING] + counts[HASHING] + counts[WRITING] == 0
+        return counts[WANTED] + counts[RECEIVING] + counts[HASHING] + counts[WRITING] == 0 and not self.held
 
     @property
     def seeding(self) -> bool:
@@ -113,8 +116,8 @@ class Pieces:
         return int(self._states.translate(_AS_BITS), 2) if self._states else 0
 
     def want(self, index: int) -> bool:
-        """MISSING to WANTED; False when it was not MISSING."""
-        if self._states[index] != MISSING:
+        """MISSING to WANTED; False when it was not MISSING, or is held."""
+        if self._states[index] != MISSING or index in self.held:
             return False
         self._move(index, WANTED)
         self.bytes_left += self.geometry.piece_size(index)
@@ -127,6 +130,24 @@ class Pieces:
             return False
         self._move(index, MISSING)
         self.bytes_left -= self.geometry.piece_size(index)
+        self.revision += 1
+        return True
+
+    def hold(self, index: int) -> bool:
+        """WANTED to MISSING, and still missed; False when it was not WANTED: a piece under way is finished."""
+        if self._states[index] != WANTED:
+            return False
+        self._move(index, MISSING)
+        self.held.add(index)
+        self.revision += 1
+        return True
+
+    def release(self, index: int) -> bool:
+        """MISSING to WANTED; False when it was not held."""
+        if index not in self.held:
+            return False
+        self.held.discard(index)
+        self._move(index, WANTED)
         self.revision += 1
         return True
 
@@ -164,7 +185,8 @@ class Pieces:
                 continue
             self._step(index, (MISSING, WANTED), HAVE)
             self.have.set(index)
-            if state == WANTED:
+            if state == WANTED or index in self.held:
+                self.held.discard(index)
                 self.bytes_left -= self.geometry.piece_size(index)
         self.revision += 1
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+from hashlib import sha1
 from pathlib import Path
 
-from support.commands import get, run
+from support.commands import Running, get, run
 from support.libtorrent_peer import Libtorrent
 from support.scripted_peer import ScriptedPeer
-from support.torrents import assert_arrived, make, tree
+from support.torrents import Made, assert_arrived, make, tree
 
+from btfast._bencode import decode, encode
 from btfast.metainfo.torrent import Torrent
 
 FILES = {"notes": 900, "deep/big": 700_001, "deep/other": 300_000, "empty": 0}
@@ -88,3 +90,51 @@ def test_a_file_that_two_torrents_of_a_run_share_is_fetched_once(tmp_path: Path)
     assert (first["reused"], second["reused"]) == (0, 700_000)
     assert second["downloaded"] <= 65536  # the piece of the other file, with the zeros behind it
     assert all(path.stat().st_nlink == 1 for path in (tmp_path / "out").rglob("*") if path.is_file())
+
+
+def test_torrents_that_run_at_once_fetch_the_file_that_they_share_once(tmp_path: Path) -> None:
+    shared = random.Random(7).randbytes(700_000)
+    one, two = _of({"big": shared, "one": b"1" * 9000}, "one"), _of({"b/i/g": shared, "two": b"2" * 9000}, "two")
+    with ScriptedPeer(one, rate=2 << 20) as first, ScriptedPeer(two, rate=2 << 20) as second:
+        done = run(tmp_path, *get(one.save(tmp_path), two.save(tmp_path), peers=(first.address, second.address)))
+    assert (done.code, done.err) == (0, "")
+    assert tree(tmp_path / "out") == one.contents() | two.contents()
+    complete = done.all("complete")
+    assert sorted(event["reused"] for event in complete) == [0, 700_000]
+    # The waiting one fetches its other file, and the piece that has bytes of both.
+    assert sum(event["downloaded"] for event in complete) <= 709_000 + 9000 + 65536
+
+
+def test_a_torrent_goes_on_by_itself_when_the_one_that_it_waits_for_fails(tmp_path: Path) -> None:
+    shared = random.Random(7).randbytes(700_000)
+    one, two = _of({"big": shared, "one": b"1" * 9000}, "one"), _of({"big": shared, "two": b"2" * 9000}, "two")
+    with ScriptedPeer(one, have={0}) as first, ScriptedPeer(two) as second:
+        running = Running(
+            tmp_path, *get(one.save(tmp_path), two.save(tmp_path), "--peer-timeout", "1.5", peers=(first.address, second.address))
+        )
+        done = running.end()
+    assert done.code == 3
+    assert tree(tmp_path / "out").items() >= two.contents().items()
+    assert done.one("complete")["name"] == "two"
+
+
+def test_a_v1_file_of_a_completed_torrent_is_copied_by_its_name_and_size(tmp_path: Path) -> None:
+    """Its pieces begin elsewhere, so that only hashing what was copied tells."""
+    shared = random.Random(7).randbytes(700_000)
+    one, two = _of({"big": shared}, "one"), _of({"two": b"2" * 9000, "below/big": shared}, "two")
+    with ScriptedPeer(one) as first, ScriptedPeer(two) as second:
+        addresses = (first.address, second.address)
+        done = run(tmp_path, *get(one.save(tmp_path), two.save(tmp_path), "-j", "1", peers=addresses))
+    assert done.code == 0
+    assert tree(tmp_path / "out").items() >= two.contents().items()
+    assert [event["reused"] for event in done.all("complete")] == [0, 700_000]
+    assert done.all("complete")[1]["downloaded"] == 65536
+
+
+def _of(files: dict[str, bytes], name: str) -> Made:
+    """A v1 torrent of these very files."""
+    made = make({path: len(content) for path, content in files.items()}, name=name)
+    data = b"".join(files.values())
+    hashes = [sha1(data[at : at + made.piece_length]).digest() for at in range(0, len(data), made.piece_length)]
+    info = decode(made.torrent)[b"info"] | {b"pieces": b"".join(hashes)}
+    return made._replace(torrent=encode({"info": info}), info_hash=sha1(encode(info)).digest(), data=data)

@@ -99,3 +99,17 @@ def test_an_empty_torrent_is_complete() -> None:
     assert pieces.complete
     assert pieces.seeding
     assert pieces.wanted_mask() == 0
+
+
+def test_what_is_held_is_missed_and_not_asked_for() -> None:
+    pieces = Pieces(GEOMETRY)
+    pieces.open(0)
+    assert [pieces.hold(index) for index in range(4)] == [False, True, True, True]
+    assert (pieces.wanted_indexes(), pieces.bytes_left, pieces.held) == ([], 350, {1, 2, 3})
+    pieces.whole(0)
+    pieces.written(0)
+    assert not pieces.complete
+    assert not pieces.want(1)
+    pieces.found([1])
+    assert [pieces.release(index) for index in range(4)] == [False, False, True, True]
+    assert (pieces.wanted_indexes(), pieces.bytes_left, pieces.held) == ([2, 3], 150, set())
