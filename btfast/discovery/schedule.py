@@ -4,8 +4,9 @@ seconds.
 How it decides. Trackers stand in tiers, shuffled once inside a tier. Each announce walks them in order and takes the
 first that is not resting after a failure: the next tier is reached only when all of a tier have failed. One that works
 moves to the front of its tier. One announce is under way at a time; but a tracker that has not answered within
-IMPATIENCE counts as failing until it does, so that a list of dead ones does not keep a download from its peers for
-minutes. A private torrent (`sequential`) uses one tracker at a time whatever happens (BEP 27).
+IMPATIENCE counts as failing until it does, and the more are silent, the less the next one is waited for: a list of dead
+ones must not keep a download from its peers for minutes. Until one works, those that failed less often come first. A
+private torrent (`sequential`) uses one tracker at a time whatever happens (BEP 27).
 
 Three times rule over the next announce:
 - `_due`: the interval since the last success, or at once when something is to be said;
@@ -32,6 +33,7 @@ LONGEST_REST = 1800.0
 MIN_INTERVAL = 60.0
 """Used where a tracker names no `min interval`."""
 IMPATIENCE = 3.0
+IMPATIENCE_AT_LEAST = 0.5
 SCHEMES = ("http", "https", "udp")
 
 
@@ -232,7 +234,8 @@ class TrackerSchedule:
             return None, math.inf
         free = [tracker for tracker in self.trackers() if tracker not in self._flying]
         if self._flying:
-            now = max(now, IMPATIENCE + max(flight.since for flight in self._flying.values()))
+            patience = max(IMPATIENCE / len(self._flying), IMPATIENCE_AT_LEAST)
+            now = max(now, patience + max(flight.since for flight in self._flying.values()))
         owing = [tracker for tracker in free if self._event(tracker) == "completed"]
         first = min(owing, key=lambda tracker: tracker.rests_until, default=None)
         at_first = max(now, self._completed_at, first.rests_until) if first is not None else math.inf
@@ -241,7 +244,11 @@ class TrackerSchedule:
             return first, at_first
         if at == math.inf:
             return None, math.inf
-        tracker = next(tracker for tracker in free if tracker.rests_until <= at)
+        ready = [tracker for tracker in free if tracker.rests_until <= at]
+        if any(tracker.working for tracker in self._by_url.values()):
+            tracker = ready[0]
+        else:  # whoever was not asked yet comes before those that have failed, however often these are ready again
+            tracker = min(ready, key=lambda tracker: tracker.failures)
         at = max(at, tracker.least)
         return (first, at_first) if at_first <= at else (tracker, at)
 

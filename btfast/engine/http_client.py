@@ -5,8 +5,9 @@ budget of 350 ms from process start to the first connection, and a request on a 
 CPU.
 
 One `HttpClient` serves all torrents. Connections are kept alive and shared. Each host, and the whole, has a limit of
-requests under way; the rest wait in order. Waiting does not count against a request's timeout, but when a host turns
-out to be dead, those who wait for it fail with the one who found out, instead of each finding out in turn.
+requests under way, a lower one while it has not answered; the rest wait in order. Waiting does not count against a
+request's timeout, but when a host turns out to be dead, those who wait for it fail with the one who found out, instead
+of each finding out in turn.
 
 Answers are hostile: header and body sizes are cut while they arrive, the body's limit holds after decompression,
 redirects are counted, and a redirect leads only where the source policy allows.
@@ -24,8 +25,10 @@ from btfast.engine.http_hosts import Host, HttpHosts, joined, may_go, reason_of
 from btfast.errors import Error, RemoteError
 from btfast.metainfo.reach import Reach, Way
 
-PER_HOST = 64
-IN_ALL = 192
+PER_HOST = 64  # requests under way
+PER_SILENT_HOST = 4  # to one that has not answered yet, or has failed since
+IN_ALL = 192  # to hosts that answer
+SILENT_IN_ALL = 96  # to the others: dead ones must not hold the turns of those that live
 IDLE_SECONDS = 30.0
 MAX_IDLE = 128
 REDIRECTS = 5
@@ -58,6 +61,7 @@ class HttpClient:
         self._hosts = HttpHosts(user_agent=user_agent, bind=bind, environment=environment)
         self._per_host = per_host
         self._turns = asyncio.Semaphore(in_all)
+        self._silent_turns = asyncio.Semaphore(min(in_all, SILENT_IN_ALL))
         self._connections: set[Connection] = set()
         self._idle = 0
         self._reaper: asyncio.TimerHandle | None = None
@@ -117,12 +121,13 @@ class HttpClient:
         await self._enter(host, urgent=ask.urgent)
         began = self._loop.time()
         try:
-            async with self._turns:
+            async with self._turns if host.answers else self._silent_turns:
                 if ask.deadline.when() is None:
                     ask.deadline.reschedule(began + ask.timeout)
                 return await self._exchange(host, target, ask, before)
         except asyncio.CancelledError:
             if ask.deadline.expired() and host.answered < began:
+                host.answers = False
                 _fail_waiting(host, _no_answer(ask.what, ask.timeout))
             raise
         finally:
@@ -139,6 +144,9 @@ class HttpClient:
                 response = await connection.exchange(data, ask.limit, ask.what, ask.enough)
                 if response is not None:
                     host.answered = self._loop.time()
+                    if not host.answers:
+                        host.answers = True
+                        self._admit(host)
                     return response, connection.reach
             finally:
                 self._put_back(host, connection)
@@ -154,6 +162,7 @@ class HttpClient:
             return await self._hosts.connect(host, what, before, lambda: Connection(self._loop, self._connections))
         except (RemoteError, OSError) as error:
             failure = error if isinstance(error, RemoteError) else RemoteError(f"{what}: {reason_of(error)}", what=what)
+            host.answers = False
             if before is None:  # where nobody may be led to, others may go by themselves
                 _fail_waiting(host, failure)
             raise failure from None
@@ -161,25 +170,32 @@ class HttpClient:
     async def _enter(self, host: Host, *, urgent: bool) -> None:
         if self._closed:
             raise RemoteError("HTTP client: closed: make a new one")
-        if host.active < self._per_host:
+        if host.active < self._most(host):
             host.active += 1
             return
         turn = self._loop.create_future()
         (host.urgent if urgent else host.waiting).append(turn)
         try:
-            await turn  # the one who leaves hands its turn over: `active` stays as it is
+            await turn  # whoever gives it has counted it
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._leave(host)
             raise
 
+    def _most(self, host: Host) -> int:
+        return self._per_host if host.answers else min(self._per_host, PER_SILENT_HOST)
+
     def _leave(self, host: Host) -> None:
-        while host.urgent or host.waiting:
+        host.active -= 1
+        self._admit(host)
+
+    def _admit(self, host: Host) -> None:
+        """Gives turns to those who wait."""
+        while (host.urgent or host.waiting) and host.active < self._most(host):
             turn = (host.urgent or host.waiting).popleft()
             if not turn.done():
+                host.active += 1
                 turn.set_result(None)
-                return
-        host.active -= 1
 
     def _take_idle(self, host: Host, before: Reach | None) -> Connection | None:
         while host.idle:

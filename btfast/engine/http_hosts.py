@@ -50,7 +50,7 @@ class Host:
     """One origin as seen by one address family: its idle connections and who waits for a turn."""
 
     __slots__ = (
-        "active", "answered", "family", "head", "idle", "name", "origin", "port", "proxy", "tls", "urgent", "waiting",
+        "active", "answered", "answers", "family", "head", "idle", "name", "origin", "port", "proxy", "tls", "urgent", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +68,7 @@ class Host:
         self.urgent: deque[asyncio.Future[None]] = deque()
         self.waiting: deque[asyncio.Future[None]] = deque()
         self.answered = 0.0
+        self.answers = False  # it has answered, and not failed since
 
 
 class HttpHosts:

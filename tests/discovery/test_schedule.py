@@ -68,6 +68,28 @@ def test_a_slow_tracker_does_not_keep_us_from_the_next() -> None:
     assert s.poll_stopped() == [A, C]
 
 
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("silence", [0.0, 15.0])
+def test_dead_trackers_before_the_one_that_lives_cost_seconds(sequential: bool, silence: float) -> None:
+    """Each has its first turn before those that have failed get their second."""
+    dead = [f"http://{number}/announce" for number in range(20)]
+    s = TrackerSchedule([[url] for url in [*dead, A]], Unshuffled(), 0.0, sequential=sequential)
+    now, asked, failing = 0.0, [], []
+    while A not in asked:
+        while failing and failing[0][0] <= now:
+            s.handle_failure(*failing.pop(0), DOWN)
+        if (announce := s.poll_announce(now)) is not None:
+            asked.append(announce.url)
+            failing.append((now + silence, announce.url))
+        else:
+            times = [s.next_deadline(), failing[0][0] if failing else None]
+            now = min(time for time in times if time is not None)
+    assert now <= (0.0 if not silence else 20 * silence if sequential else 15.0)
+    assert asked.count(A) == 1
+    assert len(set(asked)) == 21
+    assert sequential or len(asked) == 21
+
+
 def test_an_announce_is_not_repeated_while_one_is_under_way() -> None:
     s = schedule([A])
     assert s.poll_announce(0.0) == (A, "started")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
+import socket
 import ssl
 from pathlib import Path
 
@@ -257,3 +259,23 @@ async def test_tls_to_a_server_that_speaks_plain_http(trackers: HttpTrackers) ->
     assert "TLS failed" in await failure(trackers, f"https://127.0.0.1:{port}/announce")
     server.close()
     await server.wait_closed()
+
+
+async def test_dead_hosts_do_not_hold_the_turns_of_one_that_lives(server: Server) -> None:
+    client = HttpClient(user_agent="x")
+    with contextlib.ExitStack() as stack:
+        urls = []
+        for _ in range(20):  # a kernel that answers, and nobody who ever says a word
+            silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
+            urls += [f"http://127.0.0.1:{silent.getsockname()[1]}/announce"] * 40
+        asked = [asyncio.create_task(client.fetch(url, what="it", limit=10, timeout=600.0)) for url in urls]
+        await asyncio.sleep(0)
+        server.always(response(b"ok"))
+        async with asyncio.timeout(20):
+            live = [client.fetch(f"{server.url}/announce", what="it", limit=10, timeout=10.0) for _ in range(100)]
+            assert {answer.body for answer in await asyncio.gather(*live)} == {b"ok"}
+        assert not any(task.done() for task in asked)
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        await client.close()
