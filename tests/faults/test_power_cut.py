@@ -3,94 +3,187 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import random
 import signal
 import time
 from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 import psutil
 import pytest
 from support.commands import get, run, running
 from support.power_cut import PowerCut
 from support.scripted_peer import ScriptedPeer
-from support.torrents import Made, assert_arrived, make
+from support.torrents import Made, make, tree
+from support.v2_torrents import make_v2
 
 from btfast._bitfield import Bitfield
-from btfast.metainfo.geometry import Geometry
+from btfast.engine.recording import key_of
+from btfast.metainfo.paths import parts_name
 from btfast.metainfo.torrent import Torrent
-from btfast.storage.resume_store import ResumeStore
+from btfast.storage.resume_store import Entry, ResumeStore
+from btfast.storage.slots import Slots
 
-CUTS = int(os.environ.get("BTFAST_CRASHES", "0")) or 2
-MADE = make({"big.bin": 5_000_000, "small.bin": 200_000, "sub/c.bin": 1_000_001}, name="tree")
+CUTS = int(os.environ.get("BTFAST_CRASHES", "0")) or 1
+FILES = {"big.bin": 5_000_000, "small.bin": 200_000, "sub/c.bin": 1_000_001}
+MANY = {f"{number % 7}/{number}": 30_011 * (number % 6) for number in range(60)}  # empty, of a piece, of some pieces
+LARGE = 12 << 20  # more than a quarter of the memory: such pieces are written in parts, before they are verified
 
 
-def claimed(root: Path, made: Made) -> int:
-    """How many pieces the store claims; each of them must be on disk."""
-    torrent = Torrent.parse(made.torrent)
+class Kind(NamedTuple):
+    """What is downloaded, and how. `files`: their numbers, empty for all of them; `aligned`: each begins with a piece."""
+
+    made: Made
+    words: tuple[str, ...] = ()
+    files: tuple[int, ...] = ()
+    aligned: bool = False
+    rate: int = 5_000_000
+
+    @property
+    def torrent(self) -> Torrent:
+        return Torrent.parse(self.made.torrent)
+
+    def peer(self, rate: int = 0) -> ScriptedPeer:
+        if not self.aligned:
+            return ScriptedPeer(self.made, rate=rate)
+        length = self.made.piece_length
+        stream = b"".join(content + bytes(-len(content) % length) for content in self.made.contents().values())
+        return ScriptedPeer(self.made._replace(data=stream), rate=rate)
+
+    def get(self, root: Path, peer: ScriptedPeer, *, workers: int = 2) -> list[str | Path]:
+        chosen = ("--files", ",".join(map(str, self.files))) if self.files else ()
+        words = (*self.words, *chosen, "--state", "state")
+        return get(self.made.save(root), *words, peers=(peer.address,), workers=workers)
+
+    @property
+    def wanted(self) -> int:
+        """Bytes of the pieces that are fetched."""
+        geometry, torrent = self.torrent.geometry, self.torrent
+        numbers = self.files or range(len(torrent.files))
+        indexes = {index for number in numbers for index in geometry.file_pieces(number)}
+        return sum(map(geometry.piece_size, indexes))
+
+    @property
+    def expected(self) -> dict[str, bytes]:
+        names = {path for number, path in enumerate(self.made.files) if not self.files or number in self.files}
+        return {path: content for path, content in self.made.contents().items() if path in names}
+
+
+TREE = Kind(make(FILES, name="tree"))
+KINDS = {
+    "tree": TREE,
+    "buffered": TREE._replace(words=("--io", "buffered")),
+    "direct": TREE._replace(words=("--io", "direct")),
+    "in place": TREE._replace(words=("--in-place",)),
+    "many files": Kind(make(MANY, name="many")),
+    "v2": Kind(make_v2(MANY, name="many"), aligned=True),
+    "hybrid": Kind(make_v2(FILES, name="tree", hybrid=True), aligned=True),
+    "large pieces": Kind(make({"a": LARGE - 1000, "b": LARGE // 3}, name="large", piece_length=LARGE), rate=25_000_000),
+    "some files": Kind(make(MANY, name="many"), files=tuple(range(1, 60, 4))),
+}
+
+
+def _entry(root: Path, torrent: Torrent) -> Entry | None:
     store = ResumeStore(str(root / "state" / "resume.db"))
-    (entry,) = store.load([(hashlib.sha256(torrent.info_raw).digest(), str(root / "out"))])
+    (entry,) = store.load([(key_of(torrent), str(root / "out"))])
     store.close()
     assert store.messages == []
+    return entry
+
+
+def claimed(root: Path, kind: Kind) -> tuple[int, int]:
+    """How many pieces the store claims in files, and how many in the parts file; each of them must be on disk."""
+    torrent = kind.torrent
+    entry = _entry(root, torrent)
     if entry is None:
-        return 0
-    geometry = Geometry(made.piece_length, list(made.files.values()))
-    names = list(made.files)
-    indexes = Bitfield(geometry.piece_count, entry.have).indices()
-    for index in indexes:
-        found = b""
+        return 0, 0
+    geometry, contents = torrent.geometry, kind.made.contents()
+    paths = [str(torrent.file_path(number)) for number in range(len(torrent.files))]
+    pads = {number for number, file in enumerate(torrent.files) if file.pad}
+
+    def right(index: int, among: set[int]) -> bool:
         for file, offset, length in geometry.piece_spans(index):
-            path = root / "out" / names[file]
-            if not path.exists():
-                path = path.with_name(f"{path.name}.part")
-            if path.exists():
-                with path.open("rb") as data:
-                    data.seek(offset)
-                    found += data.read(length)
-        assert found == made.block(index, 0, made.piece_length), f"piece {index} is claimed and is not there"
-    return len(indexes)
+            if file not in pads and file in among:
+                path = root / "out" / paths[file]
+                path = path if path.exists() else path.with_name(f"{path.name}.part")
+                found = path.read_bytes()[offset : offset + length] if path.exists() else b""
+                if found != contents[paths[file]][offset : offset + length]:
+                    return False
+        return True
+
+    indexes = Bitfield(geometry.piece_count, entry.have).indices()
+    wrong = [index for index in indexes if not right(index, set(range(len(paths))))]
+    assert wrong == [], "claimed and not there"
+    if not entry.parts:
+        return len(indexes), 0
+    _, (pieces, wanted) = msgspec.msgpack.decode(entry.parts)
+    with_shares = set(Bitfield(len(paths), wanted).indices())
+    slots = Slots(geometry, pads)
+    kept = (root / "out" / parts_name(torrent.name, torrent.info_hash)).read_bytes()
+    in_parts = Bitfield(geometry.piece_count, pieces).indices()
+    for index in in_parts:
+        size = geometry.piece_size(index)
+        assert kept[slots.offset(index) :][:size] == kind.made.block(index, 0, size), f"piece {index} is not in the parts file"
+        assert right(index, with_shares), f"somebody lacks a share of piece {index}"
+    return len(indexes), len(in_parts)
 
 
-def goes_on(root: Path, made: Made) -> int:
-    with ScriptedPeer(made) as peer:
-        done = run(root, *get(made.save(root), "--state", "state", peers=(peer.address,)))
+def goes_on(root: Path, kind: Kind) -> int:
+    """Bytes that a run fetched which went on with what was left."""
+    with kind.peer() as peer:
+        done = run(root, *kind.get(root, peer, workers=1))
     assert (done.code, done.err) == (0, "")
-    assert_arrived(made, root / "out")
+    assert {path: data for path, data in tree(root / "out").items() if not path.startswith(".")} == kind.expected
     fetched: int = done.one("complete")["downloaded"]
     return fetched
 
 
 @pytest.mark.parametrize("round_number", range(CUTS))
-@pytest.mark.parametrize("io", ["auto", "buffered"])
-def test_a_cut_after_an_interrupt_loses_nothing_that_was_recorded(tmp_path: Path, round_number: int, io: str) -> None:
-    rng = random.Random(f"{round_number} {io}")
+@pytest.mark.parametrize("name", KINDS)
+def test_a_cut_after_an_interrupt_loses_nothing_that_was_recorded(tmp_path: Path, round_number: int, name: str) -> None:
+    kind = KINDS[name]
+    rng = random.Random(f"{round_number} {name}")
     cut = PowerCut(tmp_path, tmp_path.parent)
-    enough = rng.randint(20, 350)
-    with ScriptedPeer(MADE, rate=5_000_000) as peer:
-        words = get(MADE.save(tmp_path), "--state", "state", "--io", io, peers=(peer.address,), workers=2)
-        with running(tmp_path, *words, variables=cut.environment) as command:
+    blocks = kind.wanted // 16384
+    enough = rng.randint(blocks // 20, blocks * 9 // 10)
+    with kind.peer(kind.rate) as peer:
+        with running(tmp_path, *kind.get(tmp_path, peer), variables=cut.environment) as command:
             command.until(lambda: peer.blocks_sent >= enough, "some blocks were sent")
             command.signal(signal.SIGINT)
             kept = command.end().one("failed")["done"]
     cut.happen(rng, kept=rng.choice([0.0, 0.5, 0.9]))
-    claimed(tmp_path, MADE)
+    claimed(tmp_path, kind)
     # The database itself may be behind: its last commits are not forced out. What it lost is hashed, not fetched.
-    assert goes_on(tmp_path, MADE) <= len(MADE.data) - kept
+    assert goes_on(tmp_path, kind) <= kind.wanted - kept
 
 
 @pytest.mark.parametrize("round_number", range(max(1, CUTS // 3)))
 def test_a_cut_at_any_moment_leaves_no_false_claim(tmp_path: Path, round_number: int) -> None:
     rng = random.Random(round_number)
+    kind = KINDS[list(KINDS)[round_number % len(KINDS)]]
     cut = PowerCut(tmp_path, tmp_path.parent)
-    with ScriptedPeer(MADE, rate=700_000) as peer:
-        words = get(MADE.save(tmp_path), "--state", "state", peers=(peer.address,), workers=2)
-        with running(tmp_path, *words, variables=cut.environment) as command:
+    with kind.peer(kind.wanted // 8) as peer:
+        with running(tmp_path, *kind.get(tmp_path, peer), variables=cut.environment) as command:
             command.until(lambda: (tmp_path / "state" / "resume.db").exists(), "something was recorded")
             time.sleep(rng.random() * 0.8)  # any moment is one
             for process in [psutil.Process(command.process.pid), *command.family]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
     cut.happen(rng, kept=rng.choice([0.0, 0.5, 0.9]))
-    claimed(tmp_path, MADE)
-    goes_on(tmp_path, MADE)
+    claimed(tmp_path, kind)
+    goes_on(tmp_path, kind)
+
+
+def test_a_cut_after_the_end_loses_nothing(tmp_path: Path) -> None:
+    """Of a choice of files, whose shared pieces are in the parts file as well."""
+    kind = KINDS["some files"]
+    cut = PowerCut(tmp_path, tmp_path.parent)
+    with kind.peer() as peer:
+        assert run(tmp_path, *kind.get(tmp_path, peer), variables=cut.environment).code == 0
+    cut.happen(random.Random(1), kept=0.0)
+    in_files, in_parts = claimed(tmp_path, kind)
+    assert in_files > 0
+    assert in_parts > 0
+    assert goes_on(tmp_path, kind) == 0
