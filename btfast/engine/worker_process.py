@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -140,8 +141,20 @@ class WorkerProcess(asyncio.Protocol):
             done += [(record[1], record[7], record[8], record[6]) for record in self._completions.take()]
             if self._completions.prepare_sleep():
                 break
+        if any(status == messages.FAILED for _, status, _, _ in done):
+            self._hear_why()
         if done:
             self._handle_completions(self, done)
+
+    def _hear_why(self) -> None:
+        """Why something failed was said before it was put into the ring, and may not have been read yet."""
+        data = b" "
+        while data:
+            try:
+                data = self._socket.recv(1 << 16, socket.MSG_DONTWAIT)
+            except OSError:  # there is nothing more, or the worker has gone, which others notice
+                return
+            self.data_received(data)
 
     def close(self, *, kill: bool = False) -> None:
         """Ends the control stream, after which the worker leaves by itself; `kill`: at once."""

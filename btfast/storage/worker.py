@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 from collections import deque
+from typing import NamedTuple
 
 if __name__ == "__main__":  # msgspec does without it, and is loaded 7 ms sooner
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]
@@ -21,10 +22,11 @@ from btfast._arena import Arena
 from btfast._ring import Ring, ring_bytes
 from btfast.frames import Frames
 from btfast.storage import finish, messages
+from btfast.storage.ahead import Ahead
 from btfast.storage.check import Checker
 from btfast.storage.files import Files, descriptor_budget
 from btfast.storage.identity import pack
-from btfast.storage.judging import SHA1, judge_pieces
+from btfast.storage.judging import SHA1, Shape, judge_pieces
 from btfast.storage.layout import Layout
 from btfast.storage.links import make_link
 from btfast.storage.marks import Marks
@@ -35,7 +37,19 @@ from btfast.storage.writer import VerifiedPiece, write_pieces
 
 _BATCH = 16  # as many as the widest kernel has lanes: more a call hash more slowly (measured: 20-30 %)
 
+_AHEAD = 2 << 20  # bytes of pieces that are worth waking a thread for
+
 _Job = tuple[int, int, int, int, int, int, bytes, int, int]
+
+
+class _Batch(NamedTuple):
+    """What was taken at once. `views`: the payloads of its `pieces`; `shapes`: of those that need one, by their places."""
+
+    jobs: list[_Job]
+    pieces: list[_Job]
+    views: list[memoryview]
+    shapes: dict[int, Shape]
+    ahead: bool = False  # whether it is being hashed already
 
 
 class Worker:
@@ -53,6 +67,8 @@ class Worker:
         self._files = Files(descriptor_budget())
         self._checker = Checker()
         self._recorder = Recorder(self._answer, self._files)
+        self._ahead = Ahead()
+        self._next: _Batch | None = None  # taken while the one before is written
         self._alive = True
         self._poll = select.poll()
         self._poll.register(control, select.POLLIN)
@@ -62,7 +78,7 @@ class Worker:
 
     def run(self) -> None:
         while self._alive:
-            batch = self._jobs.take(_BATCH)
+            batch = self._take()
             if batch or self._checks or self._recorder.busy:
                 # In turns: what is written holds memory that peers wait for, and a check may take hours.
                 if batch:
@@ -79,9 +95,33 @@ class Worker:
                         self._handle_control()
                     else:
                         self._jobs.drain()
+        self._ahead.close()
         self._recorder.close()
         self._files.close()
         self._checker.close()
+
+    def _take(self) -> _Batch | None:
+        """What is to be done next: what was taken ahead, else what waits in the ring."""
+        if self._next is not None:
+            batch, self._next = self._next, None
+            return batch
+        jobs = self._jobs.take(_BATCH)
+        if not jobs:
+            return None
+        # A tree needs to know its file.
+        pieces = [job for job in jobs if job[0] == messages.WRITE_PIECE and (len(job[6]) == SHA1 or self._known(job) is not None)]
+        shapes = {
+            place: self._layouts[job[2]].tree_shape(job[3]) for place, job in enumerate(pieces) if len(job[6]) != SHA1
+        }
+        return _Batch(jobs, pieces, [self._arena.view(job[4], job[5]) for job in pieces], shapes)
+
+    def _take_ahead(self) -> None:
+        """Between two writes: what waits in the ring is hashed during those that follow."""
+        if self._next is None and (batch := self._take()) is not None:
+            if sum(map(len, batch.views)) >= _AHEAD:
+                batch = batch._replace(ahead=True)
+                self._ahead.begin(batch.views, [job[6] for job in batch.pieces], batch.shapes)
+            self._next = batch
 
     def _handle_control(self) -> None:
         data = os.read(self._control, 1 << 20)
@@ -123,20 +163,20 @@ class Worker:
             self._handle_control()
         return self._layouts.get(torrent)
 
-    def _handle_jobs(self, batch: list[_Job]) -> None:
-        pieces = [job for job in batch if job[0] == messages.WRITE_PIECE]
-        if pieces:
-            self._write_pieces(pieces)
-        for job in batch:
+    def _handle_jobs(self, batch: _Batch) -> None:
+        if batch.pieces:
+            self._write_pieces(batch)
+        jobs = batch.jobs
+        for job in jobs:
             if job[0] == messages.WRITE_PART:
                 begin = int.from_bytes(job[6][:8], "big")
                 self._write(job[2], [(job, VerifiedPiece(job[3], job[4], self._arena.view(job[4], job[5]), begin))])
             elif job[0] == messages.SAVE_BLOCKS:
                 self._save_blocks(job)
-        finished = [job for job in batch if job[0] == messages.FINISH_FILE]
+        finished = [job for job in jobs if job[0] == messages.FINISH_FILE]
         if finished:
             self._finish_files(finished)
-        for job in batch:
+        for job in jobs:
             if job[0] == messages.DEMOTE_FILE:
                 self._demote_file(job)
             elif job[0] == messages.RESTORE_PIECE:
@@ -145,14 +185,13 @@ class Worker:
                 self._make_link(job)
         self._completions.wake()
 
-    def _write_pieces(self, jobs: list[_Job]) -> None:
-        jobs = [job for job in jobs if len(job[6]) == SHA1 or self._known(job) is not None]  # a tree needs to know its file
-        views = [self._arena.view(job[4], job[5]) for job in jobs]
-        verdicts = judge_pieces(
-            views, [job[6] for job in jobs], lambda number: self._layouts[jobs[number][2]].tree_shape(jobs[number][3])
-        )
+    def _write_pieces(self, batch: _Batch) -> None:
+        if batch.ahead:
+            verdicts = self._ahead.verdicts()
+        else:
+            verdicts = judge_pieces(batch.views, [job[6] for job in batch.pieces], batch.shapes.__getitem__)
         good: dict[int, list[tuple[_Job, VerifiedPiece]]] = {}
-        for job, view, verdict in zip(jobs, views, verdicts, strict=True):
+        for job, view, verdict in zip(batch.pieces, batch.views, verdicts, strict=True):
             if verdict == messages.OK:
                 good.setdefault(job[2], []).append((job, VerifiedPiece(job[3], job[4], view)))
             else:
@@ -166,14 +205,26 @@ class Worker:
             for job, _ in pieces:
                 self._complete(job, messages.FAILED, errno.EIO)
             return
-        failed = write_pieces(self._files, layout, [piece for _, piece in pieces])
+        left: dict[int, list[_Job]] = {}
         for job, piece in pieces:
-            if piece.piece in failed:
-                file, error = failed[piece.piece]
-                self._report(layout, file, error)
-                self._complete(job, messages.FAILED, error.errno or errno.EIO)
-            else:
-                self._complete(job, messages.OK)
+            left.setdefault(piece.piece, []).append(job)
+
+        def handle_written(whole: list[int]) -> None:
+            for index in whole:
+                for job in left.pop(index):
+                    self._complete(job, messages.OK)
+            self._completions.wake()
+            self._take_ahead()
+
+        failed = write_pieces(self._files, layout, [piece for _, piece in pieces], handle_written)
+        for index, jobs in left.items():
+            for job in jobs:
+                if index in failed:
+                    file, error = failed[index]
+                    self._report(layout, file, error)
+                    self._complete(job, messages.FAILED, error.errno or errno.EIO)
+                else:
+                    self._complete(job, messages.OK)
 
     def _save_blocks(self, job: _Job) -> None:
         """Where that fails it is not told further: they are fetched again."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from btfast.storage.files import Files
 from btfast.storage.layout import PAGE, Layout
 
 _VECTORS = 512  # below IOV_MAX everywhere
+_TOGETHER = 4 << 20  # bytes of one call from which on no more are added: what is written lets go of its memory earlier
 _WORTH_DIRECT = 4 * PAGE  # a shorter inside is not worth a second system call
 
 
@@ -33,12 +35,29 @@ class _Segment(NamedTuple):
     piece: int
 
 
-def write_pieces(files: Files, layout: Layout, pieces: Sequence[VerifiedPiece]) -> dict[int, tuple[int, OSError]]:
-    """Writes the pieces. Returns, for each piece that could not be written, the file and the error."""
+def write_pieces(
+    files: Files,
+    layout: Layout,
+    pieces: Sequence[VerifiedPiece],
+    handle_written: Callable[[list[int]], object] = lambda pieces: None,
+) -> dict[int, tuple[int, OSError]]:
+    """Writes the pieces. Returns, for each piece that could not be written, the file and the error.
+
+    `handle_written` is told after each write which pieces it was the last of; of none that fails, nor that has no byte to
+    write.
+    """
     direct: list[_Segment] = []
     buffered: list[_Segment] = []
     for piece in pieces:
         _cut(layout, piece, direct, buffered)
+    left = Counter(segment.piece for segment in direct)
+    left.update(segment.piece for segment in buffered)
+
+    def tell(group: list[_Segment]) -> None:
+        left.subtract(segment.piece for segment in group)
+        whole = dict.fromkeys(segment.piece for segment in group if not left[segment.piece])
+        handle_written([piece for piece in whole if piece not in failed])
+
     direct.sort(key=lambda segment: segment[:2])
     failed: dict[int, tuple[int, OSError]] = {}
     while direct:
@@ -48,8 +67,6 @@ def write_pieces(files: Files, layout: Layout, pieces: Sequence[VerifiedPiece]) 
             layout.probe_direct(fd)
             if layout.direct:
                 _write(fd, group)
-                direct = rest
-                continue
         except OSError as error:
             if error.errno != errno.EINVAL:
                 _note(failed, group, error)
@@ -60,9 +77,12 @@ def write_pieces(files: Files, layout: Layout, pieces: Sequence[VerifiedPiece]) 
             except OSError as refused:
                 _note(failed, direct, refused)
                 break
-        # The file system turned direct I/O down: everything that is left goes through the page cache.
-        buffered += direct
-        break
+        if not layout.direct:
+            # The file system turned direct I/O down: everything that is left goes through the page cache.
+            buffered += direct
+            break
+        tell(group)
+        direct = rest
     buffered.sort(key=lambda segment: segment[:2])
     while buffered:
         group, buffered = _first_group(buffered)
@@ -72,6 +92,8 @@ def write_pieces(files: Files, layout: Layout, pieces: Sequence[VerifiedPiece]) 
             files.wrote(fd, sum(len(segment.data) for segment in group))
         except OSError as error:
             _note(failed, group, error)
+        else:
+            tell(group)
     return failed
 
 
@@ -102,9 +124,12 @@ def _cut(layout: Layout, piece: VerifiedPiece, direct: list[_Segment], buffered:
 
 
 def _first_group(segments: list[_Segment]) -> tuple[list[_Segment], list[_Segment]]:
-    """Splits off the leading segments that lie one behind the other in one file."""
-    n, end = 1, segments[0].offset + len(segments[0].data)
-    while n < min(len(segments), _VECTORS) and segments[n].file == segments[0].file and segments[n].offset == end:
+    """Splits off the leading segments that lie one behind the other in one file, as many as make a good write."""
+    first = segments[0]
+    n, end = 1, first.offset + len(first.data)
+    while n < min(len(segments), _VECTORS) and end - first.offset < _TOGETHER:
+        if segments[n].file != first.file or segments[n].offset != end:
+            break
         end += len(segments[n].data)
         n += 1
     return segments[:n], segments[n:]

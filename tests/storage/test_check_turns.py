@@ -3,74 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from disk_harness import Content
 from worker_harness import WorkerUnderTest
+from workshop import Workshop
 
-from btfast._arena import Arena, shared_memory
-from btfast._ring import Ring, ring_bytes
-from btfast.frames import Frames
 from btfast.storage.layout import Layout
 from btfast.storage.messages import (
     GOOD,
     OK,
     WRITE_PIECE,
-    Answer,
     CheckPieces,
     CloseTorrent,
     PiecesChecked,
-    decode_answer,
     encode,
 )
-from btfast.storage.worker import Worker
 
 PIECE = 64 << 10
 SMALL = Content({"small": PIECE}, PIECE)
 LARGE = Content({"large": 10 * PIECE}, PIECE)
-
-
-class Workshop:
-    """A worker in this process, which has both ends of its rings and of its control stream."""
-
-    def __init__(self) -> None:
-        self.arena = Arena.create(8 << 20)
-        self._fds = [shared_memory("test-rings", 2 * ring_bytes(64)), *(os.eventfd(0, os.EFD_NONBLOCK) for _ in "12")]
-        rings, jobs_wake, done_wake = self._fds
-        self.jobs = Ring(rings, 0, 64, jobs_wake)
-        self.completions = Ring(rings, ring_bytes(64), 64, done_wake)
-        self.control, self._theirs = socket.socketpair()
-        self.worker = Worker(self.arena, self.jobs, self.completions, self._theirs.fileno())
-
-    def answers(self, count: int) -> list[Answer]:
-        """Runs the worker until it has answered so often."""
-        found: list[Answer] = []
-
-        def read() -> None:
-            frames = Frames()
-            self.control.settimeout(20)
-            try:
-                while len(found) < count:
-                    found.extend(map(decode_answer, frames.handle_bytes(self.control.recv(1 << 16))))
-            finally:
-                self.control.shutdown(socket.SHUT_WR)
-
-        reader = threading.Thread(target=read)
-        reader.start()
-        self.worker.run()
-        reader.join()
-        return found
-
-    def close(self) -> None:
-        self.control.close()
-        self._theirs.close()
-        for fd in self._fds:
-            os.close(fd)
 
 
 @pytest.fixture

@@ -242,3 +242,35 @@ def test_a_file_that_was_removed_meanwhile_is_noticed(tmp_path: Path, files: Fil
     (tmp_path / "one.part").unlink()
     failed = write_pieces(files, layout, [verified(1, ONE_FILE.slot(arena, 1))])
     assert failed[1][1].errno == errno.ENOENT
+
+
+def test_each_write_tells_which_pieces_it_made_whole(tmp_path: Path, files: Files, arena: Arena, calls: Calls) -> None:
+    content = Content({"before": 1000, "file": 6 * PIECE}, PIECE)
+    pieces = [verified(index, content.slot(arena, index)) for index in (1, 2, 4)]
+    told: list[tuple[int, list[int]]] = []
+    calls.errors = {1: errno.EIO}  # the direct part of piece 2, which does not lie where piece 1 ends
+    failed = write_pieces(files, content.layout(tmp_path), pieces, lambda whole: told.append((len(calls.seen), whole)))
+    assert list(failed) == [2]
+    assert [direct for direct, *_ in calls.seen] == [True] * 3 + [False] * (len(calls.seen) - 3)
+    assert told[:2] == [(1, []), (3, [])], "head and tail are still missing"
+    assert sorted(index for _, whole in told for index in whole) == [1, 4]
+
+
+def test_a_piece_is_told_once_when_direct_writes_are_given_up(
+    tmp_path: Path, files: Files, arena: Arena, calls: Calls
+) -> None:
+    calls.refuse_direct = True
+    content = Content({"before": 1000, "file": 2 * PIECE}, PIECE)
+    told: list[int] = []
+    assert write_pieces(files, content.layout(tmp_path), [verified(1, content.slot(arena, 1))], told.extend) == {}
+    assert told == [1]
+
+
+def test_what_goes_wrong_in_who_is_told_is_no_error_of_the_disk(tmp_path: Path, files: Files, arena: Arena) -> None:
+    def refuse(whole: list[int]) -> None:
+        raise OSError(errno.EINVAL, "not the disk")
+
+    layout = ONE_FILE.layout(tmp_path)
+    with pytest.raises(OSError, match="not the disk"):
+        write_pieces(files, layout, [verified(3, ONE_FILE.slot(arena, 3))], refuse)
+    assert layout.direct
