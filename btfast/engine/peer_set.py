@@ -27,7 +27,9 @@ REMEMBERED = 1000  # peers that have left
 OURS = 3  # one in so many places is kept for connections out: who floods us with connections must not choose our peers
 PER_HOST = 8  # connections from one host, the loopback excepted
 AGAIN = 4  # connections of v1 that are made anew for v2
-USELESS = 60.0  # seconds without data either way after which a connection in may have to make room for another
+USELESS = 60.0  # seconds without data either way after which a connection may have to make room for another
+PATIENT = 3  # times as long for one that has something for us and lets us wait
+TRIED = 4  # one in so many places may be taken from who is of no use for addresses that may not answer
 
 
 class Talk(Owner, Protocol):
@@ -60,6 +62,7 @@ class PeerSet:
         self._up: Line | None = None
         self._down: Line | None = None
         self.banned = 0  # peers
+        self.hopeful: Container[int] = ()  # connections that may have what we want besides pieces
 
     def add(self, addresses: list[PeerAddress], source: Source, *, sender: str = "", seeds: bool = False) -> None:
         """Addresses to try. `sender`: the host that named them; `seeds`: they are said to want nothing."""
@@ -68,6 +71,12 @@ class PeerSet:
             self.known.add(address, source, now, sender=sender, seed=seeds)
         if addresses:
             self.dial(now)
+
+    def tick(self, now: float) -> None:
+        """Once a second: dials, at need in the place of one that is of no use."""
+        if not self._closed and len(self.connections) + self.known.dialing >= self._context.settings.max_peers:
+            self._give_up_one(now)
+        self.dial(now)
 
     def dial(self, now: float) -> None:
         """Starts as many connections as the limits allow."""
@@ -80,6 +89,24 @@ class PeerSet:
             if address is None:
                 return
             self._connecting.dial(address)
+
+    def _give_up_one(self, now: float) -> None:
+        """While pieces are wanted, who has nothing for us must not keep out an address that may have them."""
+        settings, known = self._context.settings, self.known
+        if not known.seeds_wanted or not known.has_new(now) or known.dialing >= max(1, settings.max_peers // TRIED):
+            return
+        patience = min(USELESS, settings.peer_timeout / 2)
+        useless = [
+            (hope, _last_use(peer), number)
+            for number, peer in self.connections.items()
+            if peer.outgoing and (peer.peer_choking or not peer.am_interested)
+            for hope in [peer.am_interested or number in self.hopeful]
+            if now - _last_use(peer) > (patience * PATIENT if hope else patience)
+        ]
+        if useless:
+            worst = self.connections[min(useless)[2]]
+            worst.close("it has nothing for us, and another peer takes its place")
+            known.set_aside(worst.address, now)
 
     # connecting.Owner
 

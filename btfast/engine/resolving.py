@@ -62,6 +62,7 @@ class Resolving:
         self.peers = PeerSet(context, dialer, self._names, self._report_peer)
         self.preface = Preface(context, self._names, self._fetch, self.peers, self._metadata_arrived)
         self.peers.talk = self.preface
+        self.peers.hopeful = self._fetch
         if context.settings.pex:
             PeerExchange(self.preface.extended, self.peers, telling=False)
         self.finding: Swarms | None = None
@@ -179,7 +180,7 @@ class Resolving:
         """Once a second."""
         peers = list(self.peers.connections.values())
         self.preface.tick(peers, now)
-        self.peers.dial(now)
+        self.peers.tick(now)
         self._context.emit(
             Progress(
                 id=self._add.id, state="metadata", done=0, total=0, rate_down=0.0, rate_up=0.0,

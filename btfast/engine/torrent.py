@@ -87,6 +87,7 @@ class ActiveTorrent:
         names = self._names = SwarmNames(torrent.swarm_hashes, v2=torrent.info_hash_v2 is not None)
         self._peers = resolved.peers if resolved is not None else PeerSet(context, dialer, names, self._report_peer)
         self._peers.names = names
+        self._peers.hopeful = ()
         self._lines = context.lines()
         self._peers.cap(*self._lines)
         self._web: WebSeeds | None = None
@@ -467,7 +468,7 @@ class ActiveTorrent:
             self._lose_patience(now)
         if self._state == "downloading" and self._pieces.complete:
             self._state = "finishing"
-        self._peers.dial(now)
+        self._peers.tick(now)
         if self._exchange is not None:
             self._exchange.tick(now)
         self._progress(self._fetching.rate.value(now), self._unchoking.rate(now))

@@ -250,6 +250,10 @@ class MetadataFetch:
     def __len__(self) -> int:
         return len(self._peers)
 
+    def __contains__(self, number: object) -> bool:
+        """Whether a peer says that it has metadata."""
+        return number in self._peers
+
     # requests
 
     def poll_requests(self, now: float) -> list[Request]:

@@ -165,6 +165,15 @@ class KnownPeers:
         times = [queue[0][0] for queue in (self._later, self._gossip_later) if self._drop_void(queue)]
         return min(times, default=None)
 
+    def has_new(self, now: float) -> bool:
+        """Whether an address that was never connected is waiting and due."""
+        if any(map(len, self._fresh.values())):
+            return True
+        return any(
+            self._drop_void(queue) and queue[0][0] <= now and not queue[0][2].proved
+            for queue in (self._later, self._gossip_later)
+        )
+
     def failed(self, address: PeerAddress, now: float) -> None:
         """Dialing it, or its handshake, failed."""
         known = self._known.get(address)
@@ -204,6 +213,13 @@ class KnownPeers:
             self._hopeless.pop(address, None)
         known.failures += 1
         self._queue_later(known, now)
+
+    def set_aside(self, address: PeerAddress, now: float) -> None:
+        """Its connection, which was of no use, has ended to make room: others come first."""
+        known = self._known.get(address)
+        if known is not None and known.state == _WAITING and not known.fresh:
+            known.failures += 1
+            self._queue_later(known, now)
 
     def renew(self, address: PeerAddress) -> None:
         """Its connection has ended because we wanted another one: it may be dialed at once."""

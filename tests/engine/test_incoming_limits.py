@@ -3,11 +3,13 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from engine_parts import Owner, connected, small_context
+from engine_parts import Owner, connected, small_context, tcp_pair
 
 from btfast.engine.connection import PeerConnection
-from btfast.engine.peer_set import PER_HOST, USELESS, PeerSet
+from btfast.engine.peer_set import PATIENT, PER_HOST, USELESS, PeerSet
 from btfast.engine.swarm_names import SwarmNames
+from btfast.metainfo.addresses import PeerAddress
+from btfast.swarm.peers import Source
 
 
 class Talk(Owner):
@@ -113,6 +115,105 @@ async def test_who_says_another_port_over_and_over_is_connected_at_one_place_onl
             assert swarm.set.known.connected_count == 1
         peer.close("over")
         assert swarm.set.known.connected_count == 0
+
+
+class Dials:
+    """A dialer that only notes whom it is to dial."""
+
+    room = 100
+
+    def __init__(self) -> None:
+        self.dialed: list[PeerAddress] = []
+
+    def dial(self, address: PeerAddress, done: Any) -> None:
+        self.dialed.append(address)
+
+    def answered(self, address: PeerAddress, seconds: float | None) -> None: ...
+
+
+SEED = PeerAddress("8.8.9.9", 6881)
+
+
+class Full(Swarm):
+    """All places are taken by connections out; the swarm is known to have a seed besides."""
+
+    def __init__(self, max_peers: int) -> None:
+        super().__init__(max_peers)
+        self.dials = Dials()
+        self.set = PeerSet(self.context, self.dials, SwarmNames((b"h" * 20,), v2=False), lambda *_: None)  # type: ignore[arg-type]
+        self.talk = self.set.talk = Talk(self.set)
+        self.out = [self.goes(f"8.8.8.{number}") for number in range(max_peers)]
+        self.dials.dialed.clear()
+        self.set.add([SEED], Source.TRACKER)
+
+    def goes(self, host: str) -> PeerConnection:
+        address = PeerAddress(host, 5000)
+        self.set.add([address], Source.TRACKER)
+        ours, theirs = tcp_pair()
+        self.set.handle_connected(address, ours, None)
+        (peer,) = (peer for peer in self.set.connections.values() if peer.address == address)
+        peer.peer_id = host.encode()
+        assert self.set.greeted(peer) is None
+        peer.greeted = True
+        self.all.append((peer, theirs))
+        return peer
+
+    def tick(self, ahead: float) -> None:
+        self.context.loop.ahead = ahead
+        self.set.tick(self.context.loop.time())
+
+
+async def test_connections_out_of_no_use_do_not_keep_out_who_was_never_dialed() -> None:
+    with Full(max_peers=4) as swarm:
+        giver, served, open_to_us, useless = swarm.out
+        swarm.tick(USELESS - 10)
+        assert swarm.staying() == swarm.out, "it may yet get something"
+        swarm.context.loop.ahead = USELESS + 10
+        giver.last_payload = served.last_served = swarm.context.loop.time()
+        open_to_us.am_interested, open_to_us.peer_choking = True, False
+        swarm.tick(USELESS + 10)
+        assert swarm.staying() == [giver, served, open_to_us]
+        assert swarm.dials.dialed == [SEED]
+        swarm.tick(USELESS + 11)
+        assert len(swarm.staying()) == 3, "nobody else is new"
+        assert useless.address not in swarm.dials.dialed
+
+
+async def test_one_that_was_set_aside_comes_behind_those_who_are_new() -> None:
+    with Full(max_peers=2) as swarm:
+        swarm.tick(USELESS + 10)
+        others = [PeerAddress(f"8.8.10.{number}", 1) for number in range(3)]
+        swarm.set.add(others, Source.TRACKER)
+        swarm.context.loop.ahead = USELESS + 16
+        swarm.set.known.failed(SEED, swarm.context.loop.time())
+        swarm.tick(USELESS + 16)
+        assert swarm.dials.dialed == [SEED, others[0]]
+
+
+async def test_one_a_second_makes_room_and_not_many_for_who_may_not_answer() -> None:
+    with Full(max_peers=8) as swarm:
+        swarm.set.add([PeerAddress(f"8.8.10.{number}", 1) for number in range(20)], Source.PEX)
+        for second, staying in enumerate((7, 6, 6, 6)):
+            swarm.tick(USELESS + 1 + second)
+            assert len(swarm.staying()) == staying
+
+
+async def test_who_may_yet_let_us_ask_gets_more_time() -> None:
+    with Full(max_peers=2) as swarm:
+        choking, metadata = swarm.out
+        choking.am_interested = True
+        swarm.set.hopeful = {metadata.number}
+        swarm.tick(PATIENT * USELESS - 1)
+        assert swarm.staying() == swarm.out
+        swarm.tick(PATIENT * USELESS + 1)
+        assert len(swarm.staying()) == 1
+
+
+async def test_who_wants_nothing_more_gives_nobody_up() -> None:
+    with Full(max_peers=2) as swarm:
+        swarm.set.known.seeds_wanted = False
+        swarm.tick(USELESS + 10)
+        assert swarm.staying() == swarm.out
 
 
 async def test_a_connection_after_the_end_is_closed() -> None:
