@@ -13,7 +13,7 @@ OURS_COLOUR, OTHER_COLOUR, FLOOR_COLOUR, INK = "#0b7a75", "#b8bfc6", "#e0c36a", 
 
 
 def _colour(client: str) -> str:
-    return OURS_COLOUR if client.startswith("btfast") else FLOOR_COLOUR if client == "floor" else OTHER_COLOUR
+    return OURS_COLOUR if client.startswith("btfast") else FLOOR_COLOUR if client in ("floor", "disk") else OTHER_COLOUR
 
 
 def _text(x: float, y: float, text: str, *, size: int = 12, anchor: str = "start", weight: str = "normal") -> str:

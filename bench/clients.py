@@ -171,6 +171,26 @@ class Floor:
         return [str(build("floor")), "--info-hash", payload.info_hash, "--hashes", str(hashes), *sizes, *where]
 
 
+class Disk:
+    """Not a downloader either: what the disk takes when nothing is received, hashed or kept account of (c/disk.c)."""
+
+    name = "disk"
+
+    def missing(self) -> str | None:
+        try:
+            build("disk")
+        except ToolError as error:
+            return str(error).splitlines()[0]
+        return None
+
+    def version(self) -> str:
+        return ""
+
+    def command(self, job: Job) -> list[str]:
+        (payload,) = job.payloads
+        return [str(build("disk")), "--out", str(job.folder / payload.content.name), "--size", str(payload.size)]
+
+
 BTFAST = Btfast()
 BTFAST_BUFFERED = Btfast("btfast-buffered", "--io", "buffered")
 BTFAST_256 = Btfast("btfast-256MiB", "--memory", "256MiB")
@@ -183,5 +203,8 @@ LIBTORRENT_TUNED = Libtorrent("libtorrent-tuned", tuned=True)
 ARIA2 = Aria2()
 CURL = Curl()
 FLOOR = Floor()
+DISK = Disk()
 
-ALL: tuple[Client, ...] = (BTFAST, BTFAST_BUFFERED, BTFAST_256, BTFAST_IDLE, LIBTORRENT, LIBTORRENT_TUNED, ARIA2, FLOOR)
+ALL: tuple[Client, ...] = (
+    BTFAST, BTFAST_BUFFERED, BTFAST_256, BTFAST_IDLE, LIBTORRENT, LIBTORRENT_TUNED, ARIA2, FLOOR, DISK,
+)

@@ -114,6 +114,22 @@ static inline void no_delay(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
+/* A new file of SIZE bytes, preallocated, to be written with O_DIRECT ("direct") where its file system knows that. */
+static inline int open_output(const char *path, off_t size, const char **io)
+{
+    *io = "direct";
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_DIRECT, 0644);
+    if (fd < 0 && errno == EINVAL) {
+        *io = "buffered";
+        fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0644);
+    }
+    if (fd < 0)
+        die(path);
+    if (fallocate(fd, 0, 0, size) && errno != EOPNOTSUPP)
+        die("fallocate");
+    return fd;
+}
+
 static inline uint32_t load_u32(const uint8_t *p)
 {
     uint32_t value;

@@ -154,21 +154,6 @@ static void join(struct peer *peer, const char *address, const uint8_t *info_has
     fcntl(peer->fd, F_SETFL, O_NONBLOCK);
 }
 
-static const char *open_output(off_t size)
-{
-    const char *io = "direct";
-    out_fd = open(out_path, O_RDWR | O_CREAT | O_TRUNC | O_DIRECT, 0644);
-    if (out_fd < 0 && errno == EINVAL) { /* some file systems know no direct I/O */
-        io = "buffered";
-        out_fd = open(out_path, O_RDWR | O_CREAT | O_TRUNC, 0644);
-    }
-    if (out_fd < 0)
-        die(out_path);
-    if (fallocate(out_fd, 0, 0, size) && errno != EOPNOTSUPP)
-        die("fallocate");
-    return io;
-}
-
 static void load_hashes(const char *path)
 {
     size_t length = 20 * (size_t)piece_count;
@@ -203,7 +188,8 @@ int main(int argc, char **argv)
         die("--size must be whole pieces, a piece whole blocks of 16 KiB");
     piece_count = size / piece_length;
     load_hashes(option(argc, argv, "--hashes", NULL));
-    const char *io = open_output(size);
+    const char *io;
+    out_fd = open_output(out_path, size, &io);
     size_t slots = sizeof free_slots / sizeof *free_slots;
     uint8_t *memory = mmap(NULL, slots * piece_length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.clients import ARIA2, BTFAST, BTFAST_BUFFERED, FLOOR, LIBTORRENT, LIBTORRENT_TUNED, Job
+from bench.clients import ARIA2, BTFAST, BTFAST_BUFFERED, DISK, FLOOR, LIBTORRENT, LIBTORRENT_TUNED, Job
 from bench.loads.base import CPU, FIRST, GIB, PEAK, SPEED, WALL, Load, first_connection, memory_goal, ratio_goal
 from bench.metering import Reading
 from bench.payload import MIB, make_payload
@@ -18,7 +18,8 @@ SEEDS = 4
 class Flat(Load):
     name = "flat"
     about = "4 GiB, 1 MiB pieces, 4 cheap seeds on loopback, no limits"
-    clients = (BTFAST, BTFAST_BUFFERED, FLOOR, LIBTORRENT, LIBTORRENT_TUNED, ARIA2)
+    clients = (BTFAST, BTFAST_BUFFERED, FLOOR, DISK, LIBTORRENT, LIBTORRENT_TUNED, ARIA2)
+    writes_only = (DISK,)
     columns = (SPEED, CPU, WALL, PEAK, FIRST)
     charted = (SPEED.key, CPU.key)
 
@@ -33,8 +34,10 @@ class Flat(Load):
         return Job((payload,), tuple(self.seeds.addresses), announce_url(tracker), announce=False, folder=folder)
 
     def figures(self, reading: Reading) -> dict[str, float]:
-        first = first_connection(self.seeds.events(reading.start), reading.start)
-        return {**self.basic_figures(reading), FIRST.key: first}
+        figures, events = self.basic_figures(reading), self.seeds.events(reading.start)
+        if events:  # nobody connects to measure the disk
+            figures[FIRST.key] = first_connection(events, reading.start)
+        return figures
 
     def goals(self, summary: Summary) -> list[Goal]:
         tuned, buffered = LIBTORRENT_TUNED.name, BTFAST_BUFFERED.name

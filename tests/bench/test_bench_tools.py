@@ -14,7 +14,7 @@ import libtorrent as lt
 import msgspec
 import pytest
 
-from bench.clients import FLOOR, LIBTORRENT_TUNED, Job
+from bench.clients import DISK, FLOOR, LIBTORRENT_TUNED, Job
 from bench.metering import measure
 from bench.payload import MIB, Payload, difference, make_file, make_payload
 from bench.tools import ROOT, announce_url, start_relay, start_seeds, start_tracker
@@ -103,6 +103,17 @@ def test_floor_downloads_the_right_bytes(payload: Payload, tmp_path: Path) -> No
     name, io, *figures = done.stdout.split()
     assert (name, io in ("direct", "buffered")) == ("floor", True)
     assert all(float(figure) >= 0 for figure in figures)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 16])
+def test_the_disk_alone_takes_as_many_bytes(payload: Payload, tmp_path: Path, depth: int) -> None:
+    command = [*DISK.command(job(payload, [], tmp_path)), "--depth", str(depth)]
+    name, io, _, seconds, speed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
+    assert (name, io in ("direct", "buffered")) == ("disk", True)
+    assert float(speed) == pytest.approx(SIZE / MIB / float(seconds), rel=0.1)
+    data = (tmp_path / "out" / payload.content.name).read_bytes()
+    assert len(data) == SIZE
+    assert len({data[i : i + 4096] for i in range(0, SIZE, 4096)}) == SIZE // 4096
 
 
 def test_floor_notices_wrong_data(payload: Payload, tmp_path: Path) -> None:
@@ -194,7 +205,7 @@ def test_meter_tells_how_a_command_failed(tmp_path: Path) -> None:
 def test_bench_runs_a_load_and_leaves_nothing_behind(tmp_path: Path) -> None:
     out, dest = tmp_path / "results", tmp_path / "dest"
     dest.mkdir()
-    options = ["--quick", "--size", "8M", "--only", "libtorrent-tuned,floor", "--dest", str(dest), "--out", str(out)]
+    options = ["--quick", "--size", "8M", "--only", "libtorrent-tuned,floor,disk", "--dest", str(dest), "--out", str(out)]
     command = [sys.executable, "-m", "bench", "flat", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=55)
     assert done.returncode == 0, done.stderr
@@ -202,6 +213,7 @@ def test_bench_runs_a_load_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert {sample["client"]: sample["failure"] for sample in load["samples"]} == {
         "libtorrent-tuned": None,
         "floor": None,
+        "disk": None,
     }
     assert all(sample["figures"]["mib_s"] > 0 for sample in load["samples"])
     assert (out / "flat.svg").read_text().startswith("<svg")
