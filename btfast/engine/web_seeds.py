@@ -260,7 +260,8 @@ class WebSeeds:
         return self._starving
 
     def may_reach(self, seed: WebSeed, reach: Reach, url: str) -> str:
-        if reach >= Reach.PUBLIC or seed.named or "?" not in url:
+        # Systems connect addresses that are nowhere (0.0.0.0, ::) to this machine.
+        if reach is Reach.PUBLIC or seed.named or "?" not in url:
             return ""
         return "a torrent may not name it: a query to a server of the local network could do anything there"
 

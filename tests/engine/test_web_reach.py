@@ -22,7 +22,7 @@ from btfast.engine.control import Add
 from btfast.engine.http_tracker import HttpTrackers
 from btfast.engine.web_sources import torrent_of
 from btfast.errors import IncompleteError, RemoteError
-from btfast.metainfo.reach import Reach
+from btfast.metainfo.reach import Reach, reach_of
 from btfast.swarm.web_seed import Place
 from btfast.wire.http import Head
 
@@ -115,6 +115,22 @@ async def test_a_file_that_is_taken_as_it_is_comes_from_nowhere_else_either(
         os.close(fd)
     assert server.requests == []
     assert (tmp_path / "taken").read_bytes() == b""
+    ground.hosts.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "may"),
+    [
+        ("8.8.8.8", True), ("10.0.0.1", False), ("127.0.0.1", False), ("::1", False), ("0.0.0.0", False), ("::", False),
+        ("::ffff:0.0.0.0", False),
+    ],
+)  # fmt: skip
+async def test_queries_that_a_torrent_names_go_to_public_servers_alone(host: str, may: bool) -> None:
+    ground = Ground("http://h/", PIECE)
+    assert (ground.may_reach(ground.seed, reach_of(host), "http://h/?do=it") == "") is may
+    assert ground.may_reach(ground.seed, reach_of(host), "http://h/f") == ""
+    ground.seed.named = True
+    assert ground.may_reach(ground.seed, reach_of(host), "http://h/?do=it") == ""
     ground.hosts.close()
 
 

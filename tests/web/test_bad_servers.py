@@ -252,9 +252,10 @@ def test_a_peer_has_what_the_web_server_lost(tmp_path: Path) -> None:
     assert_arrived(made, tmp_path / "out")
 
 
-def test_a_torrent_cannot_have_a_local_server_asked_anything_it_likes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_torrent_cannot_have_a_local_server_asked_anything_it_likes(host: str, tmp_path: Path) -> None:
     with WebServer(served(GOOD)) as server:
-        torrent = with_keys(GOOD, url_list=f"{server.url}/delete?all=yes").save(tmp_path)
+        torrent = with_keys(GOOD, url_list=f"http://{host}:{server.port}/delete?all=yes").save(tmp_path)
         done = run(tmp_path, *get(torrent, "--peer-timeout", "3"))
         assert "a torrent may not name it" in done.error(3)
         assert server.requests == []
