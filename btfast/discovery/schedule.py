@@ -232,14 +232,14 @@ class TrackerSchedule:
         """The tracker whose turn is next, and when, not before `now`; (None, inf) when there is none."""
         if self._stopped or len(self._flying) == len(self._by_url) or (self._flying and self._sequential):
             return None, math.inf
-        free = [tracker for tracker in self.trackers() if tracker not in self._flying]
+        free = [tracker for tier in self._tiers for tracker in tier if tracker not in self._flying]
         if self._flying:
             patience = max(IMPATIENCE / len(self._flying), IMPATIENCE_AT_LEAST)
             now = max(now, patience + max(flight.since for flight in self._flying.values()))
-        owing = [tracker for tracker in free if self._event(tracker) == "completed"]
-        first = min(owing, key=lambda tracker: tracker.rests_until, default=None)
+        owing = [tracker for tracker in free if self._event(tracker) == "completed"] if self._complete else []
+        first = min(owing, key=lambda tracker: tracker.rests_until) if owing else None
         at_first = max(now, self._completed_at, first.rests_until) if first is not None else math.inf
-        at = max(now, self._due, min(tracker.rests_until for tracker in free))
+        at = max(now, self._due, min([tracker.rests_until for tracker in free]))
         if first is not None and at_first <= at:
             return first, at_first
         if at == math.inf:

@@ -18,7 +18,10 @@ from btfast.metainfo.selection import Wanted
 
 
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
-    """The first message: everything the network process needs to start. `details`: the caller hears of single peers and files."""
+    """The first message: everything the network process needs to start.
+
+    `details`: the caller hears of single peers, of files, and of what it has added.
+    """
 
     settings: Settings
     details: bool = True

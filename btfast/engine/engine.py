@@ -51,7 +51,7 @@ BACKLOG = 64 << 20  # bytes of reports that the caller has not read before nothi
 class Engine(asyncio.Protocol):
     """Speaks with the caller over one stream; `finished` resolves when it is time to exit.
 
-    Without `details` the caller does not hear of single peers and files.
+    Without `details` the caller does not hear of single peers and files, nor what it has added itself.
     """
 
     def __init__(self, settings: Settings, arena: Arena, started: list[StartedWorker], *, details: bool = True) -> None:
@@ -104,7 +104,7 @@ class Engine(asyncio.Protocol):
 
     def _emit(self, event: events.Event) -> None:
         """Reports to the caller; what is reported in one turn of the loop leaves in one write."""
-        if not self._details and isinstance(event, (events.Peer, events.FileDone)):
+        if not self._details and isinstance(event, (events.Peer, events.FileDone, events.Added)):
             return
         if isinstance(event, (events.Progress, events.Peer)) and self._transport.get_write_buffer_size() > BACKLOG:
             return

@@ -19,6 +19,13 @@ class Families:
         self._loop = loop
         self._known: dict[str, tuple[float, list[int]]] = {}
 
+    def only(self, name: str) -> int | None:
+        """The family that alone is worth asking over, as far as that is known."""
+        known = self._known.get(name)
+        if known is None or len(known[1]) != 1 or known[0] <= self._loop.time():
+            return None
+        return known[1][0]
+
     async def announce(
         self, name: str, find: Callable[[], Awaitable[list[int]]], ask: Callable[[int], Awaitable[AnnounceResponse]]
     ) -> AnnounceResponse:

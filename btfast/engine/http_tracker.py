@@ -59,6 +59,8 @@ class HttpTrackers:
         client = self._open()
         name = f"tracker {tracker_name(url)}"
         full = announce_url(url, request)
+        if (family := self._families.only(name)) is not None:
+            return await _announce(client, full, request, name, timeout, family)
         return await self._families.announce(
             name,
             lambda: client.families(url, what=name),

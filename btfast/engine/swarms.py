@@ -52,7 +52,10 @@ class _Swarm:
         return self._owner.private
 
     def announce_request(self, event: str | None) -> AnnounceRequest:
-        return msgspec.structs.replace(self._owner.announce_request(event), info_hash=self.info_hash)
+        request = self._owner.announce_request(event)
+        if request.info_hash == self.info_hash:
+            return request
+        return msgspec.structs.replace(request, info_hash=self.info_hash)
 
     def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:
         if source != Source.OPTION:  # who was named may be in either

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from bench.clients import DISK, FLOOR, LIBTORRENT_TUNED, Job
+from bench.loads.base import put_aside
 from bench.metering import measure
 from bench.payload import MIB, Payload, difference, make_file, make_payload
 from bench.tools import ROOT, announce_url, start_relay, start_seeds, start_tracker
@@ -218,3 +219,16 @@ def test_bench_runs_a_load_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert all(sample["figures"]["mib_s"] > 0 for sample in load["samples"])
     assert (out / "flat.svg").read_text().startswith("<svg")
     assert list(dest.iterdir()) == []
+
+
+def test_what_a_run_left_is_emptied_and_out_of_the_way(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    for run in range(2):
+        (folder / "deep").mkdir(parents=True)
+        (folder / "deep" / "file").write_bytes(b"payload")
+        (folder / "link").symlink_to(tmp_path / "kept")
+        (tmp_path / "kept").write_bytes(b"another's")
+        put_aside(folder)
+        assert not folder.exists()
+        assert [path.stat().st_size for path in tmp_path.glob("done-*/out/deep/file")] == [0] * (run + 1)
+    assert (tmp_path / "kept").read_bytes() == b"another's"

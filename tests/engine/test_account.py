@@ -46,8 +46,9 @@ async def test_a_caller_hears_of_single_peers_and_files_where_it_wants_to(detail
     )
     engine._emit(events.Peer(id=0, address="1.2.3.4:5", change="connected", reason=""))
     engine._emit(events.FileDone(id=0, path="a", size=1))
+    engine._emit(events.Added(id=0, source="a", directory="b"))
     await asyncio.sleep(0)
     assert bool(written) is details
-    engine._emit(events.Added(id=0, source="a", directory="b"))
+    engine._emit(events.Warning(id=0, message="careful"))
     await asyncio.sleep(0)
     assert len(written) == 1 + details

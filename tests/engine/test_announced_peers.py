@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from engine_parts import small_context, until
 from btfast.discovery.announce import AnnounceRequest, AnnounceResponse
 from btfast.discovery.schedule import TrackerSchedule
 from btfast.engine.announcing import Announcing, host_of
+from btfast.engine.families import Families
 from btfast.engine.resolve import Address
 from btfast.metainfo.addresses import PeerAddress
 
@@ -96,3 +98,19 @@ async def test_where_trackers_of_several_owners_see_us_is_our_address() -> None:
     assert context.external.host(v6=False) == ""
     await announce_to("9.9.9.9")
     assert context.external.host(v6=False) == "81.2.69.142"
+
+
+async def test_one_family_is_asked_straight_once_it_is_known_to_be_the_only_one() -> None:
+    families = Families(asyncio.get_running_loop())
+
+    async def found(*numbers: int) -> list[int]:
+        return list(numbers)
+
+    async def ask(family: int) -> AnnounceResponse:
+        return AnnounceResponse()
+
+    assert families.only("one") is None
+    await families.announce("one", lambda: found(2), ask)
+    await families.announce("both", lambda: found(2, 10), ask)
+    await families.announce("none", lambda: found(), ask)
+    assert [families.only(name) for name in ("one", "both", "none")] == [2, None, None]
