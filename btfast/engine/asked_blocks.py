@@ -59,6 +59,15 @@ class AskedBlocks:
         removed = peer.stream.cancel(run.index, run.first * BLOCK, run.count * BLOCK, tell=True)
         peer.pipeline.handle_returned(-(-removed // BLOCK))
 
+    def handle_lacks(self, peer: PeerConnection, index: int) -> None:
+        """The peer has lost a piece (BEP 54): what it was asked of it is asked of others, and it hears that at once."""
+        for piece, begin, length in peer.stream.open_runs():
+            if piece == index:
+                run = BlockRun(index, begin // BLOCK, -(-length // BLOCK))
+                self.take_back(peer, run)
+                self._picker.returned(peer.number, run)
+                self.freed = True
+
     def review(self, peer: PeerConnection, now: float) -> None:
         """A peer that owes blocks: slow ones give back what they will not deliver soon, silent ones everything."""
         if peer.peer_choking:

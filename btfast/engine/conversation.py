@@ -204,6 +204,7 @@ class Conversation:
         index = decode_dont_have(body)
         if peer.have is not None and index < len(peer.have):
             self._fetching.picker.peer_lacks(peer.number, index)
+            self._fetching.asked.handle_lacks(peer, index)
             peer.is_seed = False
 
     # what it has

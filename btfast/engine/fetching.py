@@ -72,6 +72,7 @@ class Fetching:
         self._padding = None if large else padding_of(torrent)
         self._suspects = BadBlocks()
         self._paused = False
+        self.held = False  # files are being mended
         self._unverifiable = not torrent.hashes.complete  # nothing is fetched that cannot be verified
         self._arena_full = False  # the last pick wanted a slot and got none
         self._parts = 1  # downloaders that divide the pieces, we among them
@@ -151,7 +152,7 @@ class Fetching:
 
     def fill(self, peer: PeerConnection, now: float) -> bool:
         """Tops the peer's requests up. False when it would take more but the arena is full."""
-        if peer.peer_choking or not peer.am_interested or peer.closed or self._paused or self._unverifiable:
+        if peer.peer_choking or not peer.am_interested or peer.closed or self._paused or self.held or self._unverifiable:
             return True
         if self.picker.drained:
             return True
@@ -249,7 +250,7 @@ class Fetching:
 
         `at`: from the beginning of this piece or not at all.
         """
-        if self._paused or self._unverifiable:
+        if self._paused or self.held or self._unverifiable:
             return [], False, False
         self._arena_full = False
         runs = self.picker.pick_range(number, blocks, at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from btfast._bitfield import Bitfield
 from btfast.engine.context import Context
@@ -54,8 +54,7 @@ class Finishing:
             if file in layout.links:
                 self._links.append(file)
             elif file in final or file in wrong_size:
-                self._demoting.add(file)
-                self._context.workers.file_job(DEMOTE_FILE, layout.torrent, file)
+                self._demote(file)
             elif missing == 0:
                 self._finish(file)
         self._make_links()
@@ -87,11 +86,37 @@ class Finishing:
 
     def handle_finished(self, file: int) -> None:
         """A worker has given the file its final name."""
-        if file not in self._final:
+        if self._missing[file] > 0:  # some of it was lost while it was being finished
+            self._demote(file)
+        elif file not in self._final:
             self._final.add(file)
             self.left -= 1
             self._handle_file(file)
             self._make_links()
+
+    def handle_lost(self, index: int, gone: Collection[int]) -> list[int]:
+        """A piece that was on disk is not there any more: its files that had their final names, which lose them.
+
+        `gone`: files that have nothing that could be renamed.
+        """
+        layout = self._layout
+        opened = []
+        for file in self._geometry.piece_files(index):
+            if file in layout.pads or not layout.wants(file):
+                continue
+            self._missing[file] += 1
+            if file in self._final:
+                self._final.discard(file)
+                self.left += 1
+                opened.append(file)
+                if file not in gone:
+                    self._demote(file)
+        return opened
+
+    def _demote(self, file: int) -> None:
+        self._demoting.add(file)
+        self._demoted.clear()
+        self._context.workers.file_job(DEMOTE_FILE, self._layout.torrent, file)
 
     def handle_left_out(self) -> None:
         """A link cannot be made."""

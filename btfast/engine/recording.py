@@ -127,6 +127,17 @@ class TorrentRecord:
         self._seen[file] = _Seen(self._unfinished, True)
         self._changed(self)
 
+    def handle_gone(self, file: int) -> None:
+        """It is not there under either name."""
+        self._final.discard(file)
+        self._seen[file] = _Seen(ABSENT, False)
+        self._changed(self)
+
+    def handle_unsure(self, file: int) -> None:
+        """Something of it is not as it was verified."""
+        self._unsure.add(file)
+        self._changed(self)
+
     def handle_failed(self, file: int, errno: int) -> bool:
         """It could not be made durable. False where it has only moved meanwhile; else nothing in it is claimed any more."""
         if errno == ENOENT and file in self._final:

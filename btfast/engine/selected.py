@@ -75,6 +75,12 @@ class Selected:
         if self._layout.keeps(index):
             self._layout.in_parts.add(index)
 
+    def handle_lost(self, index: int) -> None:
+        """A piece that was here is not any more."""
+        self.missing += self._torrent.geometry.piece_size(index)
+        self.left += self._selection.piece_bytes(index)
+        self._layout.in_parts.discard(index)
+
     # the parts file
 
     async def restore(self, pieces: list[int]) -> None:

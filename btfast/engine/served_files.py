@@ -77,6 +77,12 @@ class ServedFiles:
         self._recent[key] = opened
         return opened
 
+    def reopen(self, torrent: int, file: int) -> None:
+        """What is under its name now is to be served, and not what was opened before."""
+        key = (torrent, file)
+        self._recent.pop(key, None)
+        self._live.pop(key, None)
+
     def forget(self, torrent: int) -> None:
         """The torrent is being closed."""
         for key in [key for key in self._recent if key[0] == torrent]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from errno import EIO, ENOENT
 from typing import TYPE_CHECKING
 
 from btfast._bitfield import Bitfield
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
-from btfast.engine.served_files import zeros
+from btfast.engine.served_files import Segment, zeros
 from btfast.metainfo.geometry import BLOCK, Geometry
 from btfast.storage.layout import Layout
 from btfast.swarm.pieces import Pieces
@@ -39,7 +41,7 @@ class Serving:
         self._revealing = revealing
         self._plans: tuple[Revealing | Suggesting, ...] = tuple(one for one in (revealing, suggesting) if one is not None)
         self._unreadable: set[int] = set()  # pieces that were verified, and whose files have gone since
-        self.handle_lost: Callable[[int, str], None] = lambda index, why: None
+        self.handle_lost: Callable[[int, OSError], None] = lambda index, error: None
         self._ahead: dict[int, tuple[int, int, int, int]] = {}  # of each peer: the range that was read ahead, all bytes that were
         self._uploaded_gone = 0  # by peers that have left
         self.rate = Rate(context.loop.time())
@@ -83,13 +85,15 @@ class Serving:
             return
         try:
             segments = self._context.served.segments(self._layout, spans)
+            if self._ahead.get(peer.number, (-1,))[0] != index:
+                _look(segments, fetching=not self._pieces.complete)
         except BlockingIOError:
             _reject(peer, index, begin, length, block)  # it may ask again when some of what waits has left
             return
         except OSError as error:
-            first = not self._unreadable
-            self._unreadable.add(index)
-            self.handle_lost(index, f"piece {index} cannot be served any more: {error.strerror or error}" if first else "")
+            self.handle_lost(index, error)
+            if self._pieces.have[index]:  # else it is fetched again
+                self._unreadable.add(index)
             if peer.fast:
                 _reject(peer, index, begin, length, block)
             else:
@@ -171,6 +175,21 @@ class Serving:
 
     def close(self) -> None:
         self._context.served.forget(self._layout.torrent)
+
+
+def _look(segments: list[Segment], *, fetching: bool) -> None:
+    """Once for each piece that a peer asks for: OSError where a file has become too short.
+
+    And where it has been removed while the torrent is `fetching`: that it can still be read is no use for who wants it.
+    """
+    for _, fd, offset, length in segments:
+        if fd < 0:
+            continue
+        status = os.fstat(fd)
+        if status.st_size < offset + length:
+            raise OSError(EIO, "the file has become shorter")
+        if fetching and not status.st_nlink:
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT))
 
 
 def _reject(peer: PeerConnection, index: int, begin: int, length: int, block: int) -> None:

@@ -20,6 +20,11 @@ class Telling:
         """A piece has been verified."""
         self._haves.append(index)
 
+    def handle_lost(self, index: int) -> None:
+        """It has gone again: who has not been told yet is not."""
+        if index in self._haves:
+            self._haves.remove(index)
+
     def tell(self, now: float) -> None:
         """Those who lack pieces, when it is time: a message to each of many costs more than the piece that it tells of."""
         if not self._haves or now - self._told_at < PAUSE * len(self._peers):

@@ -25,6 +25,7 @@ from btfast.engine.finished import introduce
 from btfast.engine.finishing import Finishing
 from btfast.engine.hash_opening import open_exchange
 from btfast.engine.limits import Stopwatch
+from btfast.engine.lost_pieces import LostPieces
 from btfast.engine.metadata_serving import MetadataServing
 from btfast.engine.opening import Found, check_pieces, hold_place, survey_and_check
 from btfast.engine.partial import PartialPieces, resume
@@ -106,6 +107,7 @@ class ActiveTorrent:
         self._blaming = Blaming(context, add.id, torrent.name, self._peers, self.fail)
         self._telling = Telling(self._peers.connections)
         self._fetching: Fetching | None = None
+        self._lost: LostPieces | None = None
         self._finding: Swarms | None = None
         self._place: PlaceLock | None = None
         self._watch = Stopwatch(context)
@@ -144,6 +146,8 @@ class ActiveTorrent:
             verdict, seconds = self._watch.verdict(account.downloaded, account.from_web), self._watch.seconds
             if (self._add.seed or context.settings.seeds) and not self._accepted:  # stale files are not what peers ask for
                 await self._serve()
+                if self._lost is not None and self._lost.error is not None:
+                    raise self._lost.error
             await self._farewell()
         finally:
             await self._leave("stopped")
@@ -209,7 +213,11 @@ class ActiveTorrent:
             context, torrent, self._pieces, self._fetching, self._serving, self._extended, self._names,
             PeerEvents(self._peers, self._unchoking, self._exchange), hashes,
         )  # fmt: skip
-        self._serving.handle_lost = self._piece_lost
+        self._lost = LostPieces(
+            context, self._add.id, torrent.name, self._layout, self._selection, self._pieces, self._selected, self._finishing,
+            self._record, self._telling, self._fetching, self._serving, self,
+            lambda index: self._conversation.announce_lost(index, list(self._peers.connections.values())),
+        )  # fmt: skip
         MetadataServing(torrent, self._extended)
         self._state = "downloading"
         found = self._found
@@ -285,6 +293,8 @@ class ActiveTorrent:
         try:
             if self._fetching is not None:
                 self._fetching.pause()
+            if self._lost is not None:
+                self._lost.close()
             self._early.close()
             self._peers.close(reason)
             if self._accepting is not None:
@@ -342,10 +352,14 @@ class ActiveTorrent:
         self._record.handle_written(index)
         self._finishing.handle_verified(index)
 
-    def _piece_lost(self, index: int, why: str) -> None:
-        if why:
-            self._context.emit(Warning(id=self._add.id, message=f"{self.torrent.name}: {why}"))
-        self._conversation.announce_lost(index, list(self._peers.connections.values()))
+    # lost_pieces.Owner
+
+    @property
+    def may_write(self) -> bool:
+        return not self._add.seed and not self._done.done()
+
+    def handle_incomplete(self) -> None:
+        self._state = "downloading"
 
     def handle_batch_end(self) -> None:
         """The completions of one wake-up have been handled."""

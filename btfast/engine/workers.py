@@ -150,6 +150,12 @@ class Workers:
         assert isinstance(answer, messages.Recorded)
         return answer
 
+    async def reopen(self, torrent: int, file: int) -> None:
+        """Returns when nobody writes any more into what was open as this file; it is made again where it is not there."""
+        for worker in list(self.workers):
+            if torrent in worker.torrents:
+                await self._ask(worker, messages.Reopen(next(self._questions), torrent, file))
+
     async def read_blocks(self, torrent: int, slot: Slot | None, partial: messages.PartialPiece) -> int:
         """Reads blocks of a piece back to its slot, None: nowhere; the mask of those that are the same.
 

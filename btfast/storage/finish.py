@@ -107,6 +107,8 @@ def _make_durable(
             if may_be_gone and layout.suffix:
                 return None
             raise
+    elif os.fstat(fd).st_size < layout.lengths[file]:  # it had its whole length from the first write on
+        raise OSError(errno.EIO, "it was cut short while it was written")
     status = os.fstat(fd)
     if status.st_size != layout.lengths[file]:
         os.ftruncate(fd, layout.lengths[file])

@@ -171,6 +171,10 @@ class Layout:
         """All of the file was written, here or by others: from now on it is not created any more."""
         self._written.add(file)
 
+    def may_be_made(self, file: int) -> None:
+        """What was written to it counts for nothing any more: where it is not there it is created again."""
+        self._written.discard(file)
+
     def open_for_reading(self, file: int) -> int:
         """A descriptor of the file under whichever name it has. OSError, FileNotFoundError where it has neither."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK

@@ -255,6 +255,20 @@ class Recorded(msgspec.Struct, frozen=True, tag="recorded"):
     error: str = ""
 
 
+class Reopen(msgspec.Struct, frozen=True, tag="reopen"):
+    """A file has gone, or was replaced: it is opened anew, and made where it is not there. Answered by Reopened."""
+
+    question: int
+    torrent: int
+    file: int
+
+
+class Reopened(msgspec.Struct, frozen=True, tag="reopened"):
+    """Nothing is written into what was open before."""
+
+    question: int
+
+
 class Problem(msgspec.Struct, frozen=True, tag="problem"):
     """An operation on a file failed; the completion record that follows has its errno."""
 
@@ -264,23 +278,23 @@ class Problem(msgspec.Struct, frozen=True, tag="problem"):
     errno: int
 
 
-Order = OpenTorrent | CloseTorrent | CheckPieces | ReadBlocks | Recall | Record
-Answer = PiecesChecked | BlocksRead | Recalled | Recorded | Problem
-Question = CheckPieces | ReadBlocks | Recall | Record
+Order = OpenTorrent | CloseTorrent | CheckPieces | ReadBlocks | Recall | Record | Reopen
+Answer = PiecesChecked | BlocksRead | Recalled | Recorded | Reopened | Problem
+Question = CheckPieces | ReadBlocks | Recall | Record | Reopen
 
 
 def question_of(message: Order | Answer) -> tuple[int, int] | None:
     """What a question and its answer have in common; None for a message that is neither."""
     if isinstance(message, (CheckPieces, PiecesChecked)):
         return message.torrent, message.first
-    if isinstance(message, (ReadBlocks, BlocksRead, Recall, Recalled, Record, Recorded)):
+    if isinstance(message, (ReadBlocks, BlocksRead, Recall, Recalled, Record, Recorded, Reopen, Reopened)):
         return -1, message.question
     return None
 
 
 def torrent_of(question: Question) -> int:
     """The torrent that a question is about; -1 for those about the resume store."""
-    return question.torrent if isinstance(question, (CheckPieces, ReadBlocks)) else -1
+    return question.torrent if isinstance(question, (CheckPieces, ReadBlocks, Reopen)) else -1
 
 _encoder = msgspec.msgpack.Encoder()
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)

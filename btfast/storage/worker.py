@@ -136,6 +136,11 @@ class Worker:
                 self._closed.add(order.torrent)
                 self._layouts.pop(order.torrent, None)
                 self._files.forget(order.torrent)
+            elif isinstance(order, messages.Reopen):
+                self._files.forget(order.torrent, order.file)
+                if (layout := self._layouts.get(order.torrent)) is not None:
+                    layout.may_be_made(order.file)
+                self._answer(messages.Reopened(order.question))
             elif isinstance(order, (messages.CheckPieces, messages.ReadBlocks)):
                 self._checks.append(order)
             else:

@@ -53,7 +53,7 @@ class Seeding:
         pieces.found(list(range(layout.geometry.piece_count)))
         self.serving = Serving(context, layout, layout.geometry, pieces)
         self.lost: list[int] = []
-        self.serving.handle_lost = lambda index, why: self.lost.append(index)
+        self.serving.handle_lost = lambda index, error: self.lost.append(index)
         self.owner = Owner()
         self.peer, self.theirs = connected(context, self.owner)
         self.peer.fast = fast

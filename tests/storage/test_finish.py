@@ -61,6 +61,18 @@ def test_what_is_too_long_is_cut(tmp_path: Path, files: Files, layout: Layout) -
     assert (tmp_path / "t/a").read_bytes() == TREE.files["t/a"]
 
 
+def test_a_file_that_was_cut_short_while_it_was_written_is_not_finished_with_a_hole(
+    tmp_path: Path, files: Files, layout: Layout
+) -> None:
+    fd = files.writable(layout, 0, direct=False)
+    os.pwrite(fd, TREE.files["t/a"], 0)
+    os.truncate(tmp_path / "t/a.part", 4999)
+    (refusal,) = finish(files, (layout, 0))
+    assert refusal is not None
+    assert refusal.errno == errno.EIO
+    assert names(tmp_path) == ["t/a.part"]
+
+
 def test_the_data_is_durable_before_the_name_and_the_name_before_the_report(
     tmp_path: Path, files: Files, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
