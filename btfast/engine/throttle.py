@@ -43,6 +43,10 @@ class Throttle:
         """Whether anybody waits for what all lines share."""
         return self._bucket is not None and bool(self._hungry)
 
+    def time(self) -> float:
+        """The loop's clock."""
+        return self._loop.time()
+
     def close(self) -> None:
         """No more turns."""
         self._hungry.clear()
@@ -78,13 +82,15 @@ class Throttle:
 class Line:
     """One direction of one torrent."""
 
-    __slots__ = ("_buckets", "_shared", "_sharing", "_throttle", "waiting")
+    __slots__ = ("_buckets", "_held", "_held_since", "_shared", "_sharing", "_throttle", "waiting")
 
     def __init__(self, throttle: Throttle, shared: TokenBucket | None, own: TokenBucket | None) -> None:
         self._throttle = throttle
         self._shared = shared
         self._buckets = tuple(bucket for bucket in (shared, own) if bucket is not None)
         self._sharing = False
+        self._held = 0.0
+        self._held_since: float | None = None
         self.waiting: dict[Waiter, None] = {}
 
     def room(self, now: float) -> int:
@@ -101,11 +107,24 @@ class Line:
     def wait(self, waiter: Waiter) -> None:
         """Has `waiter` go on when it is its turn."""
         self.waiting[waiter] = None
+        if self._held_since is None:
+            self._held_since = self._throttle.time()
         if not self._sharing:
             self._throttle.handle_hungry(self)
 
     def forget(self, waiter: Waiter) -> None:
         self.waiting.pop(waiter, None)
+        self._count_held(self._throttle.time())
+
+    def held(self) -> float:
+        """Seconds so far in which somebody waited."""
+        since = self._held_since
+        return self._held if since is None else self._held + self._throttle.time() - since
+
+    def _count_held(self, now: float) -> None:
+        if not self.waiting and self._held_since is not None:
+            self._held += now - self._held_since
+            self._held_since = None
 
     def delay(self, now: float) -> float:
         """Seconds until there is something worth sharing out."""
@@ -129,3 +148,4 @@ class Line:
         finally:
             self._sharing = False
             self.waiting = {**turn, **self.waiting}
+            self._count_held(now)

@@ -110,7 +110,7 @@ class ActiveTorrent:
         self._lost: LostPieces | None = None
         self._finding: Swarms | None = None
         self._place: PlaceLock | None = None
-        self._watch = Stopwatch(context)
+        self._watch = Stopwatch(context, self._lines[1])
         self._seeding_since: float | None = None
         self._answered: list[str] = []  # trackers
         self._reused = 0  # bytes copied from other files of this machine
@@ -192,7 +192,7 @@ class ActiveTorrent:
 
     async def _start(self) -> None:
         context, torrent = self._context, self.torrent
-        self._watch = Stopwatch(context)
+        self._watch = Stopwatch(context, self._lines[1])
         self._fetching = Fetching(context, self.number, torrent, self._pieces, self, self._peers.connections, self._selection)
         self._blaming.disbelieve = self._fetching.disbelieve
         self._partial = PartialPieces(context, self.number, torrent.geometry, self._fetching)

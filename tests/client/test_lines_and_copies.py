@@ -32,9 +32,11 @@ async def fetch(session: Session, made: Made, folder: Path, *peers: str) -> floa
     async for event in download.events():
         if isinstance(event, Peer) and began is None:
             began = loop.time()
-    await download
+    result = await download
     assert_arrived(made, folder)
     assert began is not None
+    capped = session.settings.max_down or session.settings.max_down_torrent
+    assert (result.limited_by == "limit") == bool(capped)
     return loop.time() - began
 
 

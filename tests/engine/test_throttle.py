@@ -136,3 +136,24 @@ def test_who_leaves_is_forgotten() -> None:
     clock.run(1.0)
     assert [peer.passed for peer in peers[:2]] == before[:2]
     assert peers[2].passed - before[2] == pytest.approx(1_000_000, rel=0.02)
+
+
+def test_the_time_in_which_somebody_was_held_back_is_counted() -> None:
+    clock = Clock()
+    (line,) = lines(clock, 0, 1000 << 10)
+    clock.run(5)
+    greedy = Greedy(line, clock, left=1000 << 10)
+    greedy.start()
+    clock.run(20)
+    assert not greedy.left
+    assert line.held() == pytest.approx(1.0, abs=0.15)
+    busy, gone = Greedy(line, clock), Greedy(line, clock)
+    busy.start()
+    clock.run(3)
+    assert line.held() == pytest.approx(4.0, abs=0.3)
+    line.forget(busy)
+    gone.start()
+    line.forget(gone)
+    before = line.held()
+    clock.run(9)
+    assert line.held() == before
