@@ -37,6 +37,9 @@ class Bars:
     def handle_log(self, text: str) -> None:
         self._plain.handle_log(text)
 
+    def handle_note(self, text: str) -> None:
+        self._plain.handle_note(text)
+
     def poll(self, now: float) -> None:
         if not self._stale or not self._totals.active:
             return

@@ -27,6 +27,7 @@ class Reporter(Protocol):
     def lost(self) -> bool: ...
     def handle_event(self, event: Event) -> None: ...
     def handle_log(self, text: str) -> None: ...
+    def handle_note(self, text: str) -> None: ...
     def poll(self, now: float) -> None: ...
     def close(self) -> None: ...
     def abandon(self) -> None: ...
@@ -39,6 +40,9 @@ class Silent:
 
     def handle_log(self, text: str) -> None:
         """Text from the network process's stderr."""
+
+    def handle_note(self, text: str) -> None:
+        """A line for whoever watches."""
 
     def poll(self, now: float) -> None:
         """Called a few times a second."""
@@ -109,6 +113,10 @@ class PlainReporter(Silent):
             for line in text.splitlines():
                 self._note(f"btfast: network process: {printable(line)}")
 
+    def handle_note(self, text: str) -> None:
+        if not self._quiet:
+            self._note(f"btfast: {text}")
+
     def poll(self, now: float) -> None:
         if self._progress and now >= self._next_line:
             self._next_line = now + PLAIN_INTERVAL
@@ -156,6 +164,9 @@ class LogReporter(Silent):
     def handle_log(self, text: str) -> None:
         for line in text.splitlines():
             self._line("network", printable(line))
+
+    def handle_note(self, text: str) -> None:
+        self._line("note", text)
 
     def close(self) -> None:
         self._file.close()

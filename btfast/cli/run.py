@@ -13,6 +13,7 @@ from btfast.cli.command import INTERRUPTED
 from btfast.cli.options import Options
 from btfast.cli.report import Reporter
 from btfast.cli.reporters import reporters_of
+from btfast.cli.text import plural
 from btfast.cli.totals import Totals
 from btfast.client.download import failed_of
 from btfast.client.launch import NetworkProcess
@@ -20,7 +21,7 @@ from btfast.client.session import Session, Source
 from btfast.client.sources import PeerLike, shown
 from btfast.config import Settings
 from btfast.errors import Error, InternalError, InterruptedError, StorageError
-from btfast.events import Complete, Event, Failed
+from btfast.events import Complete, Event, Failed, Progress
 from btfast.metainfo.selection import WantedKeywords
 
 TICK = 0.25  # seconds between looks at the display
@@ -55,6 +56,8 @@ class Run:
         self._totals = totals
         self._network = network
         self._window = asyncio.Semaphore(2 * settings.jobs + 16)  # items handed over at a time: a list may be long
+        self._serving: set[int] = set()
+        self._all_serving = asyncio.Event()  # or ended
         self._all_ended = asyncio.Event()
         self._interrupted = asyncio.Event()
         self._begun = 0
@@ -108,8 +111,14 @@ class Run:
                 why = f"{_label(item)}: internal error: {type(error).__name__}: {error}: please report this"
                 self._handle_event(failed_of(number, _label(item), InternalError(why)))
             self._begun = number + 1
-        if self._items:
-            await self._all_ended.wait()
+        if not self._items:
+            return
+        await self._all_serving.wait()
+        if self._serving:
+            note = f"serving {plural(len(self._serving), 'torrent')} on port {await session.port()}"
+            for reporter in self._reporters:
+                reporter.handle_note(note)
+        await self._all_ended.wait()
 
     async def _tick(self) -> None:
         while True:
@@ -122,10 +131,19 @@ class Run:
         self._totals.handle_event(event)
         self._report(event)
         if isinstance(event, (Complete, Failed)):
-            self._window.release()
+            if event.id not in self._serving:
+                self._window.release()
+            self._serving.discard(event.id)
             self._ended += 1
             if self._ended == len(self._items):
                 self._all_ended.set()
+        elif isinstance(event, Progress) and event.state == "seeding" and event.id not in self._serving:
+            self._serving.add(event.id)
+            self._window.release()
+        else:
+            return
+        if self._ended + len(self._serving) == len(self._items):
+            self._all_serving.set()
 
     def _report(self, event: Event) -> None:
         for reporter in self._reporters:

@@ -66,6 +66,7 @@ class Engine(asyncio.Protocol):
         self._starting: asyncio.Task[None] | None = None
         self._reports: list[bytes] = []
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._serving: set[int] = set()  # of the tasks, those with nothing left but to serve: they keep nobody waiting
         self._waiting: deque[Add] = deque()
         self._torrents: dict[int, ActiveTorrent] = {}
         self._answered: set[ActiveTorrent] = set()  # those of which workers have done something in this batch
@@ -198,7 +199,7 @@ class Engine(asyncio.Protocol):
         context = self._context
         if context is None or self._stopping is not None:
             return
-        while self._waiting and len(self._tasks) < context.settings.jobs:
+        while self._waiting and len(self._tasks) - len(self._serving) < context.settings.jobs:
             add = self._waiting.popleft()
             if self._limit is not None:
                 self._fail(add, self._limit)
@@ -207,8 +208,13 @@ class Engine(asyncio.Protocol):
             self._tasks[add.id] = task
             task.add_done_callback(partial(self._item_ended, add))
 
+    def _serves(self, number: int) -> None:
+        self._serving.add(number)
+        self._start_waiting()
+
     def _item_ended(self, add: Add, task: asyncio.Task[None]) -> None:
         del self._tasks[add.id]
+        self._serving.discard(add.id)
         if add.id in self._begun:
             self._begun.discard(add.id)
         else:  # cancelled before its first step
@@ -239,6 +245,7 @@ class Engine(asyncio.Protocol):
                     await resolved.leave()
                 raise
             missing = len(meta.hashes.missing)
+            torrent.handle_serving = partial(self._serves, add.id)
             self._torrents[add.id] = torrent
             self._by_hash.name(meta.swarm_hashes, torrent)
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Callable, Container
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -80,6 +80,7 @@ class ActiveTorrent:
         self._layout = Layout(self._order)
         self._state = "queued"
         self.ended = asyncio.Event()  # nothing of it is under way any more
+        self.handle_serving: Callable[[], None] = lambda: None  # is called when nothing is left but to serve
         self._done: asyncio.Future[None] = context.loop.create_future()
         wanted = self._selection.piece_levels
         self._pieces = Pieces(geometry, Bitfield(geometry.piece_count), wanted=True if wanted is None else wanted)
@@ -274,6 +275,7 @@ class ActiveTorrent:
         settings = self._context.settings
         self._state = "seeding"
         self._seeding_since = self._context.loop.time()
+        self.handle_serving()
         if settings.seed_ratio is None and settings.seed_time is None:
             await self._context.loop.create_future()  # until it is removed
         while not self._served_enough():

@@ -310,6 +310,30 @@ def test_seed_serves_until_it_is_stopped(btfast_command: Command, offer: Offer, 
     assert json.loads(out.splitlines()[-1])["event"] == "summary"
 
 
+def test_seeds_do_not_wait_for_one_another_and_say_when_they_serve(offer: Offer, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "btfast", "seed", *COMMON[:2], "--port", "26882", "-j", "1", "--data", "source"]
+    with subprocess.Popen(
+        [*command, offer.torrent("a.bin"), offer.torrent("b.bin")],
+        cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as seed:  # fmt: skip
+        assert seed.stderr is not None
+        assert seed.stderr.readline() == "btfast: serving 2 torrents on port 26882\n"
+        seed.send_signal(signal.SIGINT)
+        seed.communicate(timeout=10)
+        assert seed.returncode == 7
+
+
+def test_what_is_only_served_keeps_nothing_of_the_list_waiting(
+    offer: Offer, tmp_path: Path, btfast_command: Command
+) -> None:
+    listed = [offer.torrent("a.bin"), offer.torrent("b.bin")]
+    done = btfast_command(*words(offer, "--json", "-j", "1", "--seed-time", "2", *listed))
+    assert done.code == 0
+    served = [index for index, item in enumerate(done.objects) if item.get("state") == "seeding"]
+    ended = [index for index, item in enumerate(done.objects) if item["event"] == "complete"]
+    assert {done.objects[index]["id"] for index in served if index < ended[0]} == {0, 1}
+
+
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[str]:
     """An HTTP server of tmp_path; its address."""
