@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # they are loaded when a torrent has a v2 half, or web seeds
     from btfast.engine.web_seeds import WebSeeds
 
 CHOKED = 3  # times as long: in a busy swarm a place in somebody's queue is worth waiting for
+NEWCOMERS = 3  # times as long at most: those who come and go, and never send anything, are not waited for any longer
 RECHECK = 10.0  # seconds without a connected peer before those who name peers are asked again
 
 
@@ -29,17 +30,19 @@ class Patience:
         self._name = name
         self._peers = peers
         self._finding = finding
-        self._alone_since = context.loop.time()
+        self._alone_since = self._fruitless_since = context.loop.time()
 
     def verdict(self, now: float, *, busy: bool, done: int, total: int) -> Error | None:
         """Why to give up now, or None. `busy`: it is the memory or the disk that the torrent waits for."""
         patience = self._context.settings.peer_timeout
         recent, young = min(5.0, patience), min(20.0, patience)
         peers = [peer for peer in self._peers.connections.values() if peer.greeted]
-        if busy or any(now - peer.last_payload < recent or now - peer.connected_at < young for peer in peers):
-            self._alone_since = now
         web = self._web
-        if web is not None and web.hopeful(now, recent):
+        if busy or any(now - peer.last_payload < recent for peer in peers) or (web is not None and web.hopeful(now, recent)):
+            self._alone_since = self._fruitless_since = now
+        elif now - self._fruitless_since < NEWCOMERS * patience and any(
+            now - peer.connected_at < young and (peer.have is None or peer.am_interested) for peer in peers
+        ):
             self._alone_since = now
         if any(peer.am_interested and peer.peer_choking for peer in peers):
             patience *= CHOKED

@@ -92,7 +92,13 @@ class Resuming:
         task.add_done_callback(self._asking.discard)
 
     async def _recall(self, asked: list[tuple[Wanted, asyncio.Future[Known | None]]]) -> None:
-        answer = await self._context.workers.recall(self._path, [wanted for wanted, _ in asked])
+        try:
+            answer = await self._context.workers.recall(self._path, [wanted for wanted, _ in asked])
+        except Exception as error:  # noqa: BLE001 - whoever has asked is told, and must not wait for ever
+            for _, future in asked:
+                if not future.done():
+                    future.set_exception(error)
+            return
         self._say(answer.messages, answer.error)
         for (_, future), known in zip(asked, answer.known, strict=True):
             if not future.done():

@@ -21,6 +21,7 @@ class Rng(Protocol):
     def randrange(self, start: int, /) -> int: ...
 
 
+_LOOPBACK6 = bytes(15) + b"\1"
 SEEDS_FOR_SEEDS = 3  # aria2 says that nothing is left while it has no metadata yet: it needs a seed to get it from
 
 
@@ -29,6 +30,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     swarms: int = 100_000
     peers: int = 1_000_000
+    per_host: int = 200_000  # of them, from one IPv4 address or IPv6 /64: a seed of every torrent, not all the room there is
     numwant: int = 50
     most_numwant: int = 200
     expiry: float = 3900.0
@@ -118,6 +120,7 @@ class TrackerStore:
         self._limits = limits if limits is not None else Limits()
         self._swarms: OrderedDict[bytes, _Swarm] = OrderedDict()
         self._count = 0
+        self._per_host: dict[bytes, int] = {}  # an address of 4 bytes, or the first 8 of 16: peers from there
 
     @property
     def swarms(self) -> int:
@@ -166,6 +169,11 @@ class TrackerStore:
         if peer is None:
             if self._count >= self._limits.peers:
                 raise RemoteError("tracker: full, no more peers are taken: try again later")
+            host = _host_of(compact)
+            from_there = self._per_host.get(host, 0)
+            if from_there >= self._limits.per_host and not _is_loopback(compact):
+                raise RemoteError("tracker: too many peers from one host: try again later")
+            self._per_host[host] = from_there + 1
             peer = swarm.peers[compact] = _Peer(compact)
             self._count += 1
         elif event == "completed" and left == 0 and not swarm.is_seed(peer):
@@ -243,7 +251,16 @@ class TrackerStore:
 
     def _remove(self, swarm: _Swarm, peer: _Peer) -> None:
         swarm.remove(peer)
+        self._forget(peer)
+
+    def _forget(self, peer: _Peer) -> None:
         self._count -= 1
+        host = _host_of(peer.compact)
+        left = self._per_host[host] - 1
+        if left:
+            self._per_host[host] = left
+        else:
+            del self._per_host[host]
 
     def _expire_peers(self, swarm: _Swarm, now: float) -> None:
         oldest = now - self._limits.expiry
@@ -261,4 +278,15 @@ class TrackerStore:
             if swarm.seen > oldest:
                 return
             self._swarms.popitem(last=False)
-            self._count -= len(swarm.peers)
+            for peer in swarm.peers.values():
+                self._forget(peer)
+
+
+def _host_of(compact: bytes) -> bytes:
+    """What one host has: its IPv4 address, or the /64 of its IPv6 address."""
+    return compact[:4] if len(compact) == 6 else compact[:8]
+
+
+def _is_loopback(compact: bytes) -> bool:
+    """This machine itself, where a whole laboratory may stand."""
+    return compact[0] == 127 if len(compact) == 6 else compact[:16] == _LOOPBACK6

@@ -228,3 +228,32 @@ def test_a_large_swarm_gives_as_many_as_wanted_from_everywhere(seeds: int, leech
     everybody = seeds + leechers
     assert len(given_out) == everybody
     assert max(given_out.values()) < 3 * 50_000 / everybody
+
+
+@pytest.mark.parametrize("six", [False, True])
+def test_one_host_cannot_take_all_the_room(six: bool) -> None:
+    store = TrackerStore(random.Random(1), Limits(peers=10, per_host=4))
+    host, other, ours = v4(1)[:4], v4(2)[:4], b"\x7f\0\0\1"
+    if six:
+        host, other, ours = v6(1)[:16], b"\x20\x02" + v6(1)[2:16], bytes(15) + b"\1"
+
+    def announce(address: bytes, port: int, event: str | None = None) -> None:
+        store.announce(0.0, bytes([port]) * 20, address + bytes([200, port]), peer_id(port), left=1, event=event)
+
+    for port in range(4):
+        announce(host, port)
+    with pytest.raises(RemoteError, match="one host"):
+        announce(host, 9)
+    announce(host, 3)
+    announce(other, 9)
+    announce(host, 3, "stopped")
+    announce(host, 5)
+    with pytest.raises(RemoteError, match="one host"):
+        announce(host, 6)
+    for port in range(5):
+        announce(ours, port)
+    assert store.peers == 10
+    store.announce(1e6, HASH, v4(77), peer_id(77), left=1, event=None)
+    assert store.peers == 1
+    for port in range(4):
+        store.announce(1e6, HASH, host + bytes([200, port]), peer_id(port), left=1, event=None)
