@@ -124,6 +124,13 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_dry_run_in_json_ends_no_item_that_it_did_not_do(btfast_command: Command, torrent_file: Path) -> None:
+    done = btfast_command("get", "--dry-run", "--json", torrent_file, "no.torrent")
+    assert [(item["event"], item.get("id")) for item in done.objects] == [
+        ("added", 0), ("metadata", 0), ("failed", 1), ("summary", None),
+    ]  # fmt: skip
+
+
 def test_a_list_has_comments_and_directories() -> None:
     text = "# a comment\n\na.torrent\n  b.torrent\tto here \r\nhttp://x/#frag\t\n"
     assert parse_list(text) == [("a.torrent", ""), ("b.torrent", "to here"), ("http://x/#frag", "")]
