@@ -248,3 +248,18 @@ def test_the_command_warns_on_stderr_and_fails_in_one_line(tmp_path: Path) -> No
     assert name in done.error(3)
     assert done.warnings == [name]
     assert done.err.splitlines()[0] == f"btfast: warning: {name}"
+
+
+async def test_what_a_tracker_warns_of_reaches_the_user(tmp_path: Path) -> None:
+    settings = Settings(bind="127.0.0.1", port=0, workers=1, memory="16MiB")
+    with contextlib.ExitStack() as stack:
+        tracker = stack.enter_context(
+            ScriptedTracker(lambda exchange: exchange.peers(peer.address, **{"warning message": b"slow\ndown"}))
+        )
+        made = make(SIZE, announce=[[tracker.url]])
+        peer = stack.enter_context(ScriptedPeer(made))
+        events: list[Event] = []
+        async with Session(settings, on_event=events.append) as session:
+            await (await session.add(made.torrent, tmp_path / "out"))
+    assert_arrived(made, tmp_path / "out")
+    assert [event.message for event in events if isinstance(event, Warning)] == ["tracker warns: slow down"]
