@@ -3,6 +3,9 @@
 Many torrents may have one and the same seeder. A client that listens with a short backlog (libtorrent: 5) drops what
 exceeds it, and a dropped SYN costs a second or three; so each address has a window of connections that it has not yet
 answered with a handshake. It grows with each prompt answer and halves with each slow one.
+
+An attempt at an address where nobody is takes its room for TIMEOUT seconds, so the torrents take turns, one attempt each:
+one with a thousand such addresses must not keep another from the only one that it has.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from typing import Protocol
 
 from btfast.engine.context import Context
 from btfast.metainfo.addresses import PeerAddress
@@ -25,6 +29,12 @@ SLOW = 0.9  # seconds: a SYN was sent again
 WINDOWS = 4096  # addresses whose window is remembered
 
 Dialed = Callable[[socket.socket | None, str], None]
+
+
+class Wanting(Protocol):
+    """A torrent that has addresses to dial. `dial_one` dials one of them; False: it has none for now."""
+
+    def dial_one(self) -> bool: ...
 
 
 class _Line:
@@ -49,12 +59,22 @@ class Dialer:
         self._lines: dict[PeerAddress, _Line] = {}
         self._ready: collections.deque[tuple[PeerAddress, Dialed]] = collections.deque()
         self._open: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._turns: dict[Wanting, None] = {}  # who has addresses and found no room; next one first
         self._starting = False
 
     @property
     def room(self) -> int:
         """How many more attempts would start at once, if their addresses allow."""
         return max(0, HALF_OPEN - len(self._open) - len(self._ready))
+
+    def want(self, who: Wanting) -> None:
+        """Has `who` dial, now or as room comes, in turn with the others until it has nothing left to dial."""
+        self._turns.setdefault(who)
+        self._start()
+
+    def waits(self, who: Wanting) -> bool:
+        """Whether `who` has not dialed all that it would, for lack of room."""
+        return who in self._turns
 
     def dial(self, address: PeerAddress, done: Dialed) -> None:
         line = self._lines.get(address)
@@ -86,8 +106,16 @@ class Dialer:
             return
         self._starting = True
         try:
-            while self._ready and len(self._open) < HALF_OPEN:
-                self._connect(*self._ready.popleft())
+            while len(self._open) < HALF_OPEN:
+                if self._ready:
+                    self._connect(*self._ready.popleft())
+                elif self._turns:
+                    who = next(iter(self._turns))
+                    del self._turns[who]
+                    if who.dial_one():
+                        self._turns[who] = None  # behind the others
+                else:
+                    break
         finally:
             self._starting = False
 
@@ -143,6 +171,7 @@ class Dialer:
 
     def close(self) -> None:
         """Drops what is under way; nobody is called back."""
+        self._turns.clear()
         self._ready.clear()
         self._lines.clear()
         for sock, timer in self._open.items():

@@ -30,13 +30,14 @@ class Patience:
         self._name = name
         self._peers = peers
         self._finding = finding
-        self._alone_since = self._fruitless_since = context.loop.time()
+        self._alone_since = self._fruitless_since = self._asked = context.loop.time()
 
     def verdict(self, now: float, *, busy: bool, done: int, total: int) -> Error | None:
         """Why to give up now, or None. `busy`: it is the memory or the disk that the torrent waits for."""
         patience = self._context.settings.peer_timeout
         recent, young = min(5.0, patience), min(20.0, patience)
         peers = [peer for peer in self._peers.connections.values() if peer.greeted]
+        held_up, self._asked = now - self._asked if self._peers.held_up else 0.0, now
         web = self._web
         if busy or any(now - peer.last_payload < recent for peer in peers) or (web is not None and web.hopeful(now, recent)):
             self._alone_since = self._fruitless_since = now
@@ -44,6 +45,9 @@ class Patience:
             now - peer.connected_at < young and (peer.have is None or peer.am_interested) for peer in peers
         ):
             self._alone_since = now
+        else:  # time in which it could dial nobody does not count: nobody is to lose the peer that was never dialed
+            self._alone_since += held_up
+            self._fruitless_since += held_up
         if any(peer.am_interested and peer.peer_choking for peer in peers):
             patience *= CHOKED
         alone = now - self._alone_since

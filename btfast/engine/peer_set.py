@@ -70,25 +70,40 @@ class PeerSet:
         for address in addresses:
             self.known.add(address, source, now, sender=sender, seed=seeds)
         if addresses:
-            self.dial(now)
+            self.dial()
 
     def tick(self, now: float) -> None:
         """Once a second: dials, at need in the place of one that is of no use."""
-        if not self._closed and len(self.connections) + self.known.dialing >= self._context.settings.max_peers:
+        if not self._closed and self._full:
             self._give_up_one(now)
-        self.dial(now)
+        self.dial()
 
-    def dial(self, now: float) -> None:
-        """Starts as many connections as the limits allow."""
-        while (
-            not self._closed
-            and self._dialer.room > 0
-            and len(self.connections) + self.known.dialing < self._context.settings.max_peers
-        ):
-            address = self.known.next_dial(now)
-            if address is None:
-                return
-            self._connecting.dial(address)
+    @property
+    def _full(self) -> bool:
+        return len(self.connections) + self.known.dialing >= self._context.settings.max_peers
+
+    def dial(self) -> None:
+        """Starts as many connections as the limits allow, in turn with other torrents."""
+        if not self._closed:
+            self._dialer.want(self)
+
+    def dial_one(self) -> bool:
+        """dialing.Wanting"""
+        if self._closed or self._full:
+            return False
+        address = self.known.next_dial(self._context.loop.time())
+        if address is None:
+            return False
+        self._connecting.dial(address)
+        return True
+
+    @property
+    def held_up(self) -> bool:
+        """Whether it has addresses and dials none of them, since other torrents take all the room."""
+        if self.known.dialing or not self._dialer.waits(self):
+            return False
+        due = self.known.next_time()
+        return due is not None and due <= self._context.loop.time()
 
     def _give_up_one(self, now: float) -> None:
         """While pieces are wanted, who has nothing for us must not keep out an address that may have them."""
@@ -279,7 +294,7 @@ class PeerSet:
         for peer in greeted[:AGAIN]:
             peer.close("the torrent is a hybrid: it is asked for v2")
             self.known.renew(peer.address)
-        self.dial(self._context.loop.time())
+        self.dial()
 
     def drop(self, reason: str, keep: Container[Source]) -> None:
         """Forgets who was found so far, connected or not, but for those that the sources `keep` named."""

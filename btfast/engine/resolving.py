@@ -53,6 +53,8 @@ class Resolving:
         self._magnet = magnet
         self._began = context.loop.time()
         self._rechecked = self._began
+        self._asked = self._began
+        self._held_up = 0.0  # seconds in which other torrents kept us from dialing
         self._arrived: asyncio.Future[None] = context.loop.create_future()
         self._tried: dict[PeerAddress, Source] = {}
         self._found: Counter[Source] = Counter()
@@ -133,6 +135,7 @@ class Resolving:
             await self.finding.stop()
 
     def _metadata_arrived(self) -> None:
+        self.peers.hopeful = ()
         if not self._arrived.done():
             self._arrived.set_result(None)
 
@@ -206,7 +209,11 @@ class Resolving:
             finding.want_peers()
         alone = not len(self.peers.known) and not self.peers.connections
         nobody = alone and finding.exhausted
-        if now - self._fetch.progress_at <= patience and now - self._began <= AT_MOST * patience and not nobody:
+        if self.peers.held_up:
+            self._held_up += now - self._asked
+        self._asked = now
+        counted = now - self._held_up
+        if counted - self._fetch.progress_at <= patience and counted - self._began <= AT_MOST * patience and not nobody:
             return None
         if alone and self.peers.banned:
             return VerificationError(

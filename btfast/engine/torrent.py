@@ -89,7 +89,6 @@ class ActiveTorrent:
         names = self._names = SwarmNames(torrent.swarm_hashes, v2=torrent.info_hash_v2 is not None)
         self._peers = resolved.peers if resolved is not None else PeerSet(context, dialer, names, self._report_peer)
         self._peers.names = names
-        self._peers.hopeful = ()
         self._lines = context.lines()
         self._peers.cap(*self._lines)
         self._web: WebSeeds | None = None

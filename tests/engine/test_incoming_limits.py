@@ -6,6 +6,7 @@ from typing import Any
 from engine_parts import Owner, connected, small_context, tcp_pair
 
 from btfast.engine.connection import PeerConnection
+from btfast.engine.dialing import Wanting
 from btfast.engine.peer_set import PATIENT, PER_HOST, USELESS, PeerSet
 from btfast.engine.swarm_names import SwarmNames
 from btfast.metainfo.addresses import PeerAddress
@@ -120,10 +121,12 @@ async def test_who_says_another_port_over_and_over_is_connected_at_one_place_onl
 class Dials:
     """A dialer that only notes whom it is to dial."""
 
-    room = 100
-
     def __init__(self) -> None:
         self.dialed: list[PeerAddress] = []
+
+    def want(self, who: Wanting) -> None:
+        while who.dial_one():
+            pass
 
     def dial(self, address: PeerAddress, done: Any) -> None:
         self.dialed.append(address)

@@ -20,7 +20,7 @@ class Waiting:
         self.now = 1000.0
         self.connections: dict[int, Any] = {}
         context: Any = SimpleNamespace(loop=self, settings=SimpleNamespace(peer_timeout=PATIENCE))
-        peers: Any = SimpleNamespace(connections=self.connections, known=[1], banned=0, last_failure="")
+        peers: Any = SimpleNamespace(connections=self.connections, known=[1], banned=0, last_failure="", held_up=False)
         finding: Any = SimpleNamespace(exhausted=False, last_error="", want_peers=lambda: None)
         self._patience = Patience(context, "it", peers, finding)
 
