@@ -2,6 +2,7 @@
 
 python local_peer.py libtorrent-check TORRENT FOLDER        python local_peer.py torf-check TORRENT CONTENT
 python local_peer.py libtorrent-create CONTENT OUT VERSION  python local_peer.py torf-create CONTENT OUT
+python local_peer.py direct-read CONTENT (what the disk gives: past the page cache, and nothing is hashed)
 
 Each imports only what its job needs, so that a start costs what starting that library costs. Two threads hash, where the
 library lets that be said.
@@ -15,6 +16,7 @@ import warnings
 
 PIECE = 1 << 20
 THREADS = 2
+DEPTH = 32
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
@@ -63,12 +65,37 @@ def torf_create(content: str, out: str) -> None:
     made.write(out)
 
 
+def direct_read(content: str) -> None:
+    """All of it, DEPTH requests at a time."""
+    import itertools
+    import mmap
+    import threading
+
+    size, turns = os.path.getsize(content), itertools.count()
+    fd = os.open(content, os.O_RDONLY | os.O_DIRECT)
+    read: list[int] = []
+
+    def work() -> None:
+        room = mmap.mmap(-1, PIECE)
+        while (offset := next(turns) * PIECE) < size:
+            read.append(os.preadv(fd, [room], offset))
+
+    threads = [threading.Thread(target=work) for _ in range(DEPTH)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if sum(read) != size:
+        raise SystemExit(f"{sum(read)} bytes were read of {size}")
+
+
 if __name__ == "__main__":
     jobs = {
         "libtorrent-check": libtorrent_check,
         "libtorrent-create": libtorrent_create,
         "torf-check": torf_check,
         "torf-create": torf_create,
+        "direct-read": direct_read,
     }
     jobs[sys.argv[1]](*sys.argv[2:])  # type: ignore[operator]
     os._exit(0)

@@ -10,7 +10,7 @@ from bench.loads.idle import Idle
 from bench.loads.long_pipes import Crowd, Pipe
 from bench.loads.magnets import Magnets
 from bench.loads.memory import Memory
-from bench.loads.on_disk import Check, Create, Hybrid
+from bench.loads.on_disk import Check, Cold, Create, Hybrid
 from bench.loads.rc4 import Rc4
 from bench.loads.swarms import Seed, Swarm
 from bench.loads.tracker import Tracker
@@ -19,6 +19,6 @@ from bench.loads.webseed import Webpipe, Webseed
 
 _ALL: tuple[type[Load], ...] = (
     Flat, Versions, Rc4, Pipe, Crowd, Bulk, Magnets, Memory, Idle, Tracker, Seed, Swarm, Webseed, Webpipe,
-    Check, Create, Hybrid, Rerun,
+    Check, Cold, Create, Hybrid, Rerun,
 )  # fmt: skip
 LOADS: dict[str, type[Load]] = {load.name: load for load in _ALL}

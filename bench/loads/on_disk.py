@@ -1,7 +1,8 @@
-"""check, create, hybrid: data in the page cache, verified against its torrent or made into one. Nothing is downloaded."""
+"""check, cold, create, hybrid: data on disk, verified against its torrent or made into one. Nothing is downloaded."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,15 +10,16 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.clients import ARIA2, BTFAST, LIBTORRENT, Job
+from bench.clients import ARIA2, BTFAST, LIBTORRENT, Client, Job
 from bench.loads.base import CPU, GIB, PEAK, SPEED, WALL, Load, ratio_goal
 from bench.metering import Reading
 from bench.payload import MIB, Payload, make_payload
-from bench.results import Goal, Summary
+from bench.results import Goal, Sample, Summary
 from bench.tools import ROOT
 
 SCRIPT = str(Path(__file__).resolve().parents[1] / "local_peer.py")
 OURS = "btfast"
+DISK = "the disk"
 
 
 def _imports(library: str) -> str | None:
@@ -74,6 +76,9 @@ CHECKERS = (
     Worker("torf", lambda: _imports("torf"), lambda payload, _: _script("torf-check", payload.torrent, payload.content)),
     Worker("aria2", ARIA2.missing, _aria2),
 )
+
+
+READERS = (*CHECKERS, Worker(DISK, lambda: None, lambda payload, _: _script("direct-read", payload.content)))
 
 
 def _makers(version: str) -> tuple[Worker, ...]:
@@ -142,6 +147,27 @@ class Check(_OnDisk):
 
     def goals(self, summary: Summary) -> list[Goal]:
         return [self._goal(summary, 2.2)]
+
+
+class Cold(Check):
+    name = "cold"
+    about = "4 GiB that is on the disk and nowhere else, 1 MiB pieces, hashed and found right; what the disk gives beside it"
+    clients = READERS
+
+    def start(self, folder: Path, stack: ExitStack) -> Job:
+        data = self.work / "data"  # the folder of the others may be in memory
+        data.mkdir()
+        return super().start(data, stack)
+
+    def run(self, client: Client, number: int) -> Sample:
+        for payload in self.job.payloads:
+            with payload.content.open("rb") as file:
+                os.fdatasync(file.fileno())  # only what is written can be let go
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return super().run(client, number)
+
+    def goals(self, summary: Summary) -> list[Goal]:
+        return [ratio_goal(summary, "MiB/s over what the disk gives", SPEED, OURS, DISK, 0.95)]
 
 
 class Create(_OnDisk):

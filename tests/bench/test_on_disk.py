@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from bench.loads.base import Load, Scale
-from bench.loads.on_disk import Check, Create, Hybrid
+from bench.loads.on_disk import Check, Cold, Create, Hybrid
 from bench.payload import MIB
 
 
-@pytest.mark.parametrize("kind", [Check, Create, Hybrid])
+@pytest.mark.parametrize("kind", [Check, Cold, Create, Hybrid])
 def test_every_program_that_is_here_does_the_job(tmp_path: Path, kind: type[Load]) -> None:
     with kind(Scale(size=4 * MIB), tmp_path) as load:
         clients = [client for client in load.clients if client.missing() is None]
