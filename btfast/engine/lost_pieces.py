@@ -112,10 +112,9 @@ class LostPieces:
             return None
         index, why = next(iter(self.unserved.items()))
         path = self._layout.path(self._file_of(index))
-        count = len(self.unserved)
         return StorageError(
-            f"{self._name}: {count} of its pieces {'is' if count == 1 else 'are'} gone since they were verified: {path}: {why}: "
-            "fetch it again",
+            f"{self._name}: {len(self.unserved)} of {len(self._pieces)} pieces cannot be read any more: {path}: {why}: "
+            "run it again to fetch them",
             errno=EIO, path=path,
         )  # fmt: skip
 

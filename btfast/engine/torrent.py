@@ -27,12 +27,13 @@ from btfast.engine.hash_opening import open_exchange
 from btfast.engine.limits import Stopwatch
 from btfast.engine.lost_pieces import LostPieces
 from btfast.engine.metadata_serving import MetadataServing
-from btfast.engine.opening import Found, check_pieces, hold_place, survey_and_check
+from btfast.engine.opening import check_pieces, hold_place, survey_and_check
 from btfast.engine.partial import PartialPieces, resume
 from btfast.engine.patience import Patience
 from btfast.engine.peer_events import PeerEvents
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.placing import order_of
+from btfast.engine.preparing import prepare
 from btfast.engine.recording import MOST_PEERS, Figures, TorrentRecord
 from btfast.engine.seeding_plans import open_plans
 from btfast.engine.selected import Selected
@@ -222,7 +223,7 @@ class ActiveTorrent:
         self._state = "downloading"
         found = self._found
         self._finishing.start(found.have, found.final, found.wrong_size)
-        if (self._finishing.demoting or found.restore) and not await self._prepare(found):
+        if not await prepare(self._finishing, self._selected, found.restore, self._done):
             return
         await resume(self._partial, self._known.partial if self._known is not None else [], self._done)
         self._share.begin(found.there)
@@ -247,23 +248,6 @@ class ActiveTorrent:
         self._early.release(self._peers, context.loop.time())
         if not self._pieces.complete:
             self._peers.add(self._record.peers(), Source.EARLIER)
-
-    async def _prepare(self, found: Found) -> bool:
-        """Returns when files may be written. False: a file could not be renamed, and self._done has the reason."""
-
-        async def prepare() -> None:
-            await self._finishing.demoted()
-            await self._selected.restore(found.restore)
-
-        preparing = asyncio.ensure_future(prepare())
-        try:
-            await asyncio.wait((preparing, self._done), return_when=asyncio.FIRST_COMPLETED)
-            if not preparing.done():
-                return False
-            preparing.result()
-        finally:
-            preparing.cancel()
-        return True
 
     def _release_place(self) -> None:
         place, self._place = self._place, None
