@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import urljoin
 
+from btfast.metainfo.fields import MAX_URL_BYTES
 from btfast.metainfo.geometry import Geometry
 from btfast.metainfo.reach import Reach
 from btfast.metainfo.web_files import WebFiles, piece_url
@@ -27,8 +28,8 @@ class Ask:
     """One request: bytes of a file, or of a piece (BEP 17), for a part of a range."""
 
     __slots__ = (
-        "again", "before", "came", "expected", "file", "first", "left", "piece", "range", "redirects", "url", "validator",
-        "zeros",
+        "again", "before", "cached", "came", "expected", "file", "first", "left", "piece", "place", "range", "redirects",
+        "url", "validator", "zeros",
     )  # fmt: skip
 
     def __init__(self, one: WebRange, file: int, first: int, length: int, *, piece: int = -1) -> None:
@@ -42,6 +43,8 @@ class Ask:
         self.expected = 0  # bytes that the present answer still holds; 0: not known
         self.again = False  # it is to be asked once more
         self.redirects = 0
+        self.cached = False  # we asked where earlier redirects led, and not the seed itself
+        self.place: Place | None = None  # where the seed itself leads this request
         self.url = ""
         self.before: Reach | None = None  # how near the host is that redirected us to the URL
         self.validator = b""
@@ -90,9 +93,13 @@ class Verdicts:
         if seed.by_piece:
             size = self._geometry.piece_size(ask.piece)
             base, ask.before = seed.base
+            if not ask.redirects:
+                ask.cached = base != seed.url
             ask.url = piece_url(base, self._info_hash, ask.piece, ask.first, ask.left, size)
             return base
-        ask.url, ask.before = self.place(seed, ask.file)
+        ask.url, ask.before = ask.place or self.place(seed, ask.file)
+        if ask.place is None:
+            ask.cached = ask.url != self._files.url(seed.url, ask.file)
         return ask.url
 
     def place(self, seed: WebSeed, file: int) -> Place:
@@ -113,6 +120,12 @@ class Verdicts:
 
     def of(self, seed: WebSeed, ask: Ask, head: Head, now: float, reach: Reach) -> Verdict:
         """The meaning of an answer of a host so near; the seed is told."""
+        verdict = self._meaning(seed, ask, head, now, reach)
+        if verdict.accepted:
+            ask.redirects, ask.place = 0, None
+        return verdict
+
+    def _meaning(self, seed: WebSeed, ask: Ask, head: Head, now: float, reach: Reach) -> Verdict:
         status = head.status
         said = f"HTTP {status} {_printable(head.reason)}".rstrip()
         if status in (200, 206) and head.coded:
@@ -130,11 +143,6 @@ class Verdicts:
         if status in _BUSY:
             return Verdict(body=True, why=said, retry_after=retry_after(head))
         if status in _ABSENT or 400 <= status < 500:
-            if not seed.by_piece and seed.base.url != seed.url and ask.file not in seed.moved:
-                # What its neighbours were redirected to was only a guess for this one.
-                seed.moved[ask.file] = Place(self._files.url(seed.url, ask.file))
-                ask.again = True
-                return Verdict(moved=True, why=said)
             return self._lose(seed, ask, said)
         seed.handle_failure(now, said)
         return Verdict(failed=True, why=said)
@@ -168,7 +176,7 @@ class Verdicts:
                 return self._lose(seed, ask, "sends a web page instead")
             return self._stale(seed, ask, f"is {head.length} bytes there, and {total} in the torrent")
         if ask.validator and ask.validator != head.validator:
-            return self._changed(seed, ask, head, now)
+            return self._changed(seed, ask, head)
         self._remember(seed, ask, head)
         if ask.first == 0 and ask.left == total:
             return Verdict(accepted=True, length=head.length)
@@ -189,19 +197,24 @@ class Verdicts:
             return self._strange(seed, now, "lies about the length of its answer")
         before = seed.validators.get(ask.file, b"")
         if before and head.validator != before:
-            return self._changed(seed, ask, head, now)
+            return self._changed(seed, ask, head)
         self._remember(seed, ask, head)
         return Verdict(accepted=True, length=length)
 
-    def _changed(self, seed: WebSeed, ask: Ask, head: Head, now: float) -> Verdict:
-        """Another version: asked for anew, and held against the hashes, when the old one is that of an earlier run."""
-        seed.validators[ask.file] = head.validator
-        if ask.file in seed.remembered:
+    def _changed(self, seed: WebSeed, ask: Ask, head: Head) -> Verdict:
+        """Another version, or another server of several with the same name: asked for anew, and held against the hashes.
+
+        Where it changes twice, what the servers say of it is of no use, and only the hashes count.
+        """
+        told = ask.file in seed.remembered
+        if told:
             seed.remembered.discard(ask.file)
             seed.changed.add(ask.file)
-            ask.again = True
-            return Verdict(moved=True, lost=True, why="changed")
-        return self._strange(seed, now, "changes files while they are fetched")
+        seed.validators[ask.file] = head.validator if told or ask.file not in seed.unsettled else b""
+        if not told:
+            seed.unsettled.add(ask.file)
+        ask.again = True
+        return Verdict(moved=True, lost=told, why="changed")
 
     def _piece(self, seed: WebSeed, ask: Ask, head: Head, now: float) -> Verdict:
         if head.length not in (UNKNOWN, ask.left):
@@ -211,7 +224,10 @@ class Verdicts:
         return Verdict(accepted=True, length=head.length)
 
     def _redirected(self, seed: WebSeed, ask: Ask, head: Head, said: str, reach: Reach) -> Verdict:
-        location = head.headers.get(b"location", b"").decode("utf-8", "replace").strip()
+        value = head.headers.get(b"location", b"")
+        if len(value) > MAX_URL_BYTES:
+            return self._lose(seed, ask, f"{said}, to an address of {len(value)} bytes, more than the {MAX_URL_BYTES} allowed")
+        location = value.decode("utf-8", "replace").strip()
         try:
             url = urljoin(ask.url, location).partition("#")[0] if location else ""
         except ValueError:
@@ -230,9 +246,26 @@ class Verdicts:
             if suffix and url.endswith(suffix) and ask.file not in seed.moved:
                 seed.base = Place(url.removesuffix(suffix), before)
             else:
-                seed.moved[ask.file] = Place(url, before)
+                seed.keep_moved(ask.file, Place(url, before))
+            ask.place = Place(url, before)
         ask.again = True
         return Verdict(moved=True, why=said)
+
+    def _asks_origin(self, seed: WebSeed, ask: Ask) -> bool:
+        """Whether the seed itself is asked, after a refusal where its earlier redirects led.
+
+        Those may hold for a few minutes only (signed URLs), and where its neighbours went was but a guess for this file.
+        """
+        if not ask.cached:
+            return False
+        ask.cached, ask.again, ask.redirects = False, True, 0
+        if seed.by_piece:
+            if ask.url.startswith(seed.base.url):
+                seed.base = Place(seed.url)
+            return True
+        ask.place = Place(self._files.url(seed.url, ask.file))
+        seed.keep_moved(ask.file, ask.place)
+        return True
 
     def _remember(self, seed: WebSeed, ask: Ask, head: Head) -> None:
         seed.validators.setdefault(ask.file, head.validator)
@@ -241,6 +274,8 @@ class Verdicts:
         seed.modified[ask.file] = head.headers.get(b"last-modified", b"")[:64]
 
     def _lose(self, seed: WebSeed, ask: Ask, why: str) -> Verdict:
+        if self._asks_origin(seed, ask):
+            return Verdict(moved=True, why=why)
         if seed.by_piece:
             seed.drop(why)
         else:
@@ -248,6 +283,8 @@ class Verdicts:
         return Verdict(lost=True, why=why)
 
     def _stale(self, seed: WebSeed, ask: Ask, why: str) -> Verdict:
+        if self._asks_origin(seed, ask):
+            return Verdict(moved=True, why=why)
         seed.handle_stale(ask.file, why)
         return Verdict(lost=True, why=why)
 

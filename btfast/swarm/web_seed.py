@@ -22,6 +22,7 @@ MOST_RETRY_AFTER = 3600.0
 HOPELESS = 4  # failures in a row after which nothing is expected of it any more
 STRANGE = 3  # answers that break the protocol before it is given up
 TWICE = 2  # pieces of one file that came wrong: then the file is not the one that the torrent means
+MOST_MOVED = 4096  # files whose place is kept; the others are asked for where the seed itself has them
 WRONG_FILES = 3  # wrong files, and none right, before the whole seed is given up
 
 
@@ -59,6 +60,7 @@ class WebSeed:
         self.validators: dict[int, bytes] = {}  # what If-Range says of files
         self.remembered: set[int] = set()  # files whose validator is of an earlier run
         self.changed: set[int] = set()  # files that are other ones than in an earlier run; whoever tells it clears it
+        self.unsettled: set[int] = set()  # files that changed while they were fetched
         self.modified: dict[int, bytes] = {}  # Last-Modified of files
         self.newly_dated: list[int] = []  # files of it; whoever looks at them clears it
         self.ranges = True  # it answers requests for a part with that part
@@ -96,6 +98,13 @@ class WebSeed:
         return lanes if lanes and rate > FAST * lanes else min(WIDEST, lanes + 1)
 
     # What happens
+
+    def keep_moved(self, file: int, place: Place) -> None:
+        """It redirects to there; the oldest of too many is forgotten."""
+        self.moved.pop(file, None)
+        if len(self.moved) >= MOST_MOVED:
+            del self.moved[next(iter(self.moved))]
+        self.moved[file] = place
 
     def handle_progress(self, count: int) -> None:
         """Whole blocks came, so many bytes."""

@@ -103,6 +103,32 @@ async def test_a_long_beginning_that_is_here_already_is_no_silence_unless_it_dri
     ground.hosts.close()
 
 
+@pytest.mark.parametrize("strict", [True, False], ids=["If-Range is kept to", "If-Range is ignored"])
+async def test_servers_behind_one_name_may_call_the_same_file_by_different_tags(server: Server, strict: bool) -> None:
+    ground = Ground(f"{server.url}/", 8 * PIECE)
+    data = ground.data[0]
+
+    async def handler(target: str, writer: asyncio.StreamWriter) -> bytes | None:
+        head = dict(line.split(": ", 1) for line in server.requests[-1].split("\r\n")[1:] if line)
+        tag = f'"{len(server.requests) % 2}"'
+        if strict and head.get("If-Range", tag) != tag:
+            return response(data, f"ETag: {tag}")
+        first, last = map(int, head["Range"].partition("=")[2].split("-"))
+        said = f"Content-Range: bytes {first}-{last}/{len(data)}"
+        return response(data[first : last + 1], said, f"ETag: {tag}", status="206 Partial Content")
+
+    server.handler = handler
+    lane = ground.lane()
+    lane.fill(ground.clock.time())
+    await until(lambda: ground.complete or lane.idle, "it has come to an end")
+    assert ground.complete, ground.seed.trouble
+    assert ground.arrived()
+    assert ground.seed.failures == 0
+    assert "If-Range" not in server.requests[-1]  # the tags are believed no more
+    lane.close()
+    ground.hosts.close()
+
+
 @pytest.mark.parametrize(
     ("value", "date", "seconds"),
     [
