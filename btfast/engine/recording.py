@@ -76,6 +76,10 @@ class TorrentRecord:
         """Those that answered an earlier run."""
         return self._known.trackers if self._known is not None else []
 
+    def uploaded(self) -> int:
+        """Payload bytes in this run and all before it."""
+        return self._figures().uploaded + (self._known.uploaded if self._known is not None else 0)
+
     def peers(self) -> list[PeerAddress]:
         """Those that an earlier run was connected to; nobody but its trackers names peers of a private torrent (BEP 27)."""
         if self._known is None or not self._known.peers or self._private:

@@ -38,6 +38,7 @@ from btfast.engine.recording import MOST_PEERS, Figures, TorrentRecord
 from btfast.engine.seeding_plans import open_plans
 from btfast.engine.selected import Selected
 from btfast.engine.serving import Serving
+from btfast.engine.serving_time import serve_long_enough
 from btfast.engine.sharing import Share
 from btfast.engine.swarm_names import SwarmNames
 from btfast.engine.swarms import Swarms
@@ -112,7 +113,6 @@ class ActiveTorrent:
         self._finding: Swarms | None = None
         self._place: PlaceLock | None = None
         self._watch = Stopwatch(context, self._lines[1])
-        self._seeding_since: float | None = None
         self._answered: list[str] = []  # trackers
         self._reused = 0  # bytes copied from other files of this machine
         self._left = False  # all goodbyes have been said
@@ -255,21 +255,9 @@ class ActiveTorrent:
             place.release()
 
     async def _serve(self) -> None:
-        settings = self._context.settings
         self._state = "seeding"
-        self._seeding_since = self._context.loop.time()
         self.handle_serving()
-        if settings.seed_ratio is None and settings.seed_time is None:
-            await self._context.loop.create_future()  # until it is removed
-        while not self._served_enough():
-            await asyncio.sleep(0.5)
-
-    def _served_enough(self) -> bool:
-        settings = self._context.settings
-        assert self._seeding_since is not None
-        if settings.seed_time is not None and self._context.loop.time() - self._seeding_since >= settings.seed_time:
-            return True
-        return settings.seed_ratio is not None and self._account.uploaded >= settings.seed_ratio * self._selected.total
+        await serve_long_enough(self._context, self._record.uploaded, self._selected.total)
 
     async def _leave(self, reason: str) -> None:
         """Says goodbye to peers, trackers and workers; may be called again, and is safe to cancel."""

@@ -137,6 +137,8 @@ def test_the_command_serves_until_its_ratio_is_reached(tmp_path: Path) -> None:
     assert seeded.code == 0, seeded
     assert seeded.one("complete")["uploaded"] >= len(made.data)
     assert tree(tmp_path / "source") == tree(tmp_path / "out"), "what is served stays as it is"
+    again = run(tmp_path, *words, "--json")  # what was uploaded before counts
+    assert (again.code, again.one("complete")["uploaded"]) == (0, 0)
 
 
 async def test_btfast_fetches_from_btfast(tmp_path: Path, made: Made, seeder: Session) -> None:
