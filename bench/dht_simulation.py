@@ -293,6 +293,7 @@ def simulate(scale: Scale) -> Outcome:
     )
 
 
+SUCCESS = 0.99  # share of the searches
 QUICK = Scale(nodes=300, searches=50, lifetime=900.0, wait=120.0)
 
 
@@ -325,4 +326,6 @@ def lines(outcome: Outcome) -> list[str]:
         f"seconds to the first peer: {spread(outcome.first_peer)}",
         f"seconds to the end: {spread(outcome.seconds)}",
         f"nodes that stored an announce: {spread(outcome.stored)}",
+        f"{'met' if outcome.success >= SUCCESS else 'MISSED'}     searches that found the peer (goal >= {SUCCESS:.0%})",
+        f"{'met' if max(outcome.hops) <= log2(outcome.nodes) else 'MISSED'}     most hops (goal <= log2 of the nodes)",
     ]
