@@ -409,7 +409,7 @@ class Fetching:
         if self._large is not None:
             self._large.grow()
         scarce = self.picker.endgame or bool(self._context.starved)
-        if self.pieces.complete or not (scarce or self.asked.freed):
+        if self.pieces.complete or self.picker.drained or not (scarce or self.asked.freed):
             return
         self.asked.freed = False
         for peer in list(self._peers.values()):

@@ -161,8 +161,10 @@ class TorrentRecord:
         if self._ended:
             return False
         self._ended = True
+        if self._seen:
+            return True
         figures = self._figures()
-        return bool(self._seen or figures.uploaded or figures.downloaded)
+        return bool(figures.uploaded or figures.downloaded)
 
     def row(self, used: int, *, busy: bool) -> Row:
         """What is to be recorded now; `used`: seconds since 1970; `busy`: pieces of it are being written."""

@@ -103,6 +103,8 @@ def unique_paths(paths: Sequence[tuple[str, ...] | None], *, fold: bool = True) 
     Directories stay, and so does the first file of a name.
     Raises InputError when more than MAX_CLASHES files want one name, or for more than MAX_DIRECTORIES directories.
     """
+    if len(paths) == 1:
+        return list(paths)  # it is alone
     key_of = _key if fold else str
     directories: set[str] = set()
     seen_parents: set[tuple[str, ...]] = set()
