@@ -21,6 +21,7 @@ from btfast.wire.http import UNKNOWN, Head, content_range
 REDIRECTS = 5
 _REDIRECTING = frozenset((301, 302, 303, 307, 308))
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
+_BROKEN = frozenset((500, 502, 504))
 _ABSENT = frozenset((401, 402, 403, 404, 406, 410, 451))
 
 
@@ -62,6 +63,7 @@ class Verdict(NamedTuple):
     whole: bool = False
     length: int = UNKNOWN
     moved: bool = False
+    broken: bool = False  # it may be this one file that the server fails at
     lost: bool = False
     failed: bool = False
     body: bool = False
@@ -123,6 +125,7 @@ class Verdicts:
         verdict = self._meaning(seed, ask, head, now, reach)
         if verdict.accepted:
             ask.redirects, ask.place = 0, None
+            seed.broken.pop(ask.file, None)
         return verdict
 
     def _meaning(self, seed: WebSeed, ask: Ask, head: Head, now: float, reach: Reach) -> Verdict:
@@ -141,14 +144,17 @@ class Verdicts:
             there = f" ({found.total} bytes there)" if found is not None and found.total != UNKNOWN else ""
             return self._stale(seed, ask, f"is shorter there than in the torrent{there}")
         if status in _BUSY:
-            return Verdict(body=True, why=said, retry_after=retry_after(head))
+            wait = retry_after(head)
+            return Verdict(body=True, why=said, retry_after=wait, broken=status in _BROKEN and wait is None)
         if status in _ABSENT or 400 <= status < 500:
             return self._lose(seed, ask, said)
         seed.handle_failure(now, said)
         return Verdict(failed=True, why=said)
 
-    def busy(self, seed: WebSeed, verdict: Verdict, body: bytes, now: float) -> None:
+    def busy(self, seed: WebSeed, ask: Ask, verdict: Verdict, body: bytes, now: float) -> None:
         """The body of an answer that asks for patience: by BEP 17 it says for how many seconds."""
+        if verdict.broken and ask.file != PAD and seed.handle_broken(ask.file, verdict.why):
+            return
         wait = verdict.retry_after
         text = body.strip()
         if wait is None and seed.by_piece and text.isdigit() and len(text) < 8:

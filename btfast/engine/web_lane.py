@@ -277,8 +277,9 @@ class Lane:
         """An answer is whole."""
         if self._busy is not None:
             busy, self._busy = self._busy, None
-            self._verdicts.busy(self.seed, busy, bytes(self._body), self._context.loop.time())
+            self._verdicts.busy(self.seed, self._asks[0], busy, bytes(self._body), self._context.loop.time())
             self._drop_asks(resend=False, why=busy.why)
+            self._owner.changed(self.seed)
             return
         if self._kept:
             self._ended = True  # what came is still to be looked at; `_go_on_whole` ends it

@@ -19,7 +19,7 @@ from btfast.metainfo.reach import Reach
 from btfast.metainfo.torrent import Torrent
 from btfast.metainfo.web_files import WebFiles
 from btfast.swarm.blocks import BlockRun
-from btfast.swarm.pieces import WANTED
+from btfast.swarm.pieces import HAVE, MISSING, WANTED
 from btfast.swarm.rates import Rate
 from btfast.swarm.web_range import Landed, Landing, WebRange, chained
 from btfast.swarm.web_seed import LONG_WAY, Place, WebSeed
@@ -127,30 +127,38 @@ class WebSeeds:
         """Where a seed has a file."""
         return self._verdicts.place(seed, file)
 
-    def stale_files(self) -> dict[int, str]:
-        """Files that are another version wherever they are, and why."""
+    def _lost(self, *, stale: bool) -> dict[int, str]:
+        """Wanted files that are not complete, and are another version, or lacking, at a web seed; and why."""
         found: dict[int, str] = {}
+        pieces, geometry = self._fetching.pieces, self._torrent.geometry
         for seed in self._seeds.values():
-            for file, why in seed.stale.items():
-                found.setdefault(file, why)
+            for file, why in (seed.stale if stale else seed.lacking).items():
+                if file not in found and any(
+                    pieces.state(index) not in (MISSING, HAVE) for index in geometry.file_pieces(file)
+                ):
+                    found[file] = why
         return found
+
+    def _listed(self, files: dict[int, str]) -> str:
+        shown = [f"{self._torrent.file_path(file)} {why}" for file, why in sorted(files.items())[:5]]
+        return "; ".join(shown) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
 
     def verdict(self, name: str, *, peers: int, done: int, total: int) -> Error:
         """Why nothing more comes: files that are other ones by now, or servers and peers that give nothing."""
-        stale = self.stale_files()
+        stale = self._lost(stale=True)
+        lacking = {file: why for file, why in self._lost(stale=False).items() if file not in stale}
+        also = f"; incomplete: {self._listed(lacking)}" if lacking else ""
         if stale:
-            listed = [f"{self._torrent.file_path(file)} {why}" for file, why in sorted(stale.items())]
-            more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
-            count = "1 file is" if len(listed) == 1 else f"{len(listed)} files are"
+            count = "1 file is" if len(stale) == 1 else f"{len(stale)} files are"
             return VerificationError(
-                f"{name}: {count} not what the torrent means at its web seed any more: {'; '.join(listed[:5])}{more}: get a "
+                f"{name}: {count} not what the torrent means at its web seed any more: {self._listed(stale)}{also}: get a "
                 "new torrent, or take them as they are with --accept-stale",
                 stale=[str(self._torrent.file_path(file)) for file in sorted(stale)], done=done, total=total,
             )  # fmt: skip
         wrong = next((seed for seed in self._seeds.values() if seed.gone and seed.stale), None)
         if wrong is not None:
             return VerificationError(f"{name}: {name_of(wrong)}: {wrong.gone}: get a new torrent", done=done, total=total)
-        also = f"; {peers} peers are connected" if peers else "; no peers"
+        also += f"; {peers} peers are connected" if peers else "; no peers"
         why = self.trouble or "nothing comes from its web seeds"
         return IncompleteError(f"{name}: {why}{also}: try again later, or name a source with --peer", done=done, total=total)
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from btfast._bencode import decode
 from btfast.metainfo import fields
+from btfast.metainfo.file_tree import read_tree
 from btfast.metainfo.files import elements_of
 from btfast.metainfo.torrent import MAX_TOKENS, Torrent
 
@@ -22,6 +23,7 @@ class WebFiles:
         self._torrent = torrent
         self._info: dict[bytes, Any] | None = None
         self._name = ""
+        self._tree: list[list[bytes]] = []  # of a torrent that has no list of files (BEP 52)
 
     def url(self, base: str, file: int) -> str:
         """BEP 19: where file number `file` is below `base`, which of a single file may be its URL itself."""
@@ -52,6 +54,10 @@ class WebFiles:
         if isinstance(listed, list) and len(listed) == len(self._torrent.files):
             entry = listed[file] if isinstance(listed[file], dict) else {}
             path = elements_of(entry.get(b"path.utf-8")) or elements_of(entry.get(b"path"))
+        elif listed is None and b"file tree" in self._names():
+            if not self._tree:
+                self._tree = [file.path for file in read_tree(self._names()[b"file tree"])]
+            path = self._tree[file]
         elements = path or [element.encode() for element in self._torrent.files[file].path]
         return "/".join(quote(element, safe="") for element in elements if element not in (b"", b".", b".."))
 

@@ -22,6 +22,7 @@ MOST_RETRY_AFTER = 3600.0
 HOPELESS = 4  # failures in a row after which nothing is expected of it any more
 STRANGE = 3  # answers that break the protocol before it is given up
 TWICE = 2  # pieces of one file that came wrong: then the file is not the one that the torrent means
+BROKEN = 3  # errors of the server in a row over one file: then the others are tried without it
 MOST_MOVED = 4096  # files whose place is kept; the others are asked for where the seed itself has them
 WRONG_FILES = 3  # wrong files, and none right, before the whole seed is given up
 
@@ -61,6 +62,7 @@ class WebSeed:
         self.remembered: set[int] = set()  # files whose validator is of an earlier run
         self.changed: set[int] = set()  # files that are other ones than in an earlier run; whoever tells it clears it
         self.unsettled: set[int] = set()  # files that changed while they were fetched
+        self.broken: dict[int, int] = {}  # files: errors of the server in a row
         self.modified: dict[int, bytes] = {}  # Last-Modified of files
         self.newly_dated: list[int] = []  # files of it; whoever looks at them clears it
         self.ranges = True  # it answers requests for a part with that part
@@ -139,6 +141,15 @@ class WebSeed:
         self.handle_failure(now, why)
         if self._strange >= STRANGE:
             self.drop(why)
+
+    def handle_broken(self, file: int, why: str) -> bool:
+        """The server failed over this file. True when it is given up for that: others are left that it may have."""
+        self.broken[file] = errors = self.broken.get(file, 0) + 1
+        own = self._geometry.file_pieces(file)
+        if errors < BROKEN or not any(self.have[index] for index in range(len(self.have)) if index not in own):
+            return False
+        self.handle_missing(file, why)
+        return True
 
     def handle_missing(self, file: int, why: str) -> None:
         """It does not have this file; without the last one it is gone."""

@@ -10,6 +10,7 @@ from scripted_http import Server, response
 from web_lanes import PIECE, Ground
 
 from btfast.engine.web_answers import retry_after
+from btfast.swarm.web_seed import BROKEN
 from btfast.wire.http import Head
 
 
@@ -99,6 +100,25 @@ async def test_a_long_beginning_that_is_here_already_is_no_silence_unless_it_dri
     if not well:
         assert "sent nothing of use" in ground.seed.trouble
         assert ground.thrown_away < 20 * step
+    lane.close()
+    ground.hosts.close()
+
+
+@pytest.mark.parametrize(("head", "lost"), [((), True), (("Retry-After: 9",), False)])
+async def test_one_file_over_which_the_server_fails_does_not_keep_the_others(
+    server: Server, head: tuple[str, ...], lost: bool
+) -> None:
+    ground = Ground(f"{server.url}/", PIECE, PIECE)
+    server.always(response(b"", *head, status="500 Oops"))
+    lane = ground.lane()
+    for times in range(1, BROKEN + 1):
+        assert not ground.seed.lacking
+        lane.fill(ground.clock.time())
+        await until(lambda times=times: len(server.requests) == times and lane.idle, "it has failed")
+        ground.pieces.abandon(0)
+        ground.clock.ahead += 100
+    assert ground.seed.lacking == ({0: "HTTP 500 Oops"} if lost else {})
+    assert not ground.seed.gone
     lane.close()
     ground.hosts.close()
 

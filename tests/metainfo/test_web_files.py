@@ -41,6 +41,17 @@ def test_files_lie_below_the_name_of_the_torrent() -> None:
     assert files.url("http://h/", 2) == "http://h/some%20name/CON"  # not what it is called on disk
 
 
+def test_those_of_a_v2_torrent_have_their_own_names_too() -> None:
+    leaf = {b"": {b"length": 1, b"pieces root": bytes(31) + b"r"}}
+    tree = {b"A": leaf, b"a": leaf, b"aux.c": leaf, b"d": {b"x\\y": leaf}}
+    info = {b"file tree": tree, b"meta version": 2, b"name": b"n", b"piece length": 16384}
+    made = Torrent.parse(encode({b"info": info, b"piece layers": {}})).where_case_is_ignored()
+    files = WebFiles(made)
+    assert [files.url("http://h/", file) for file in range(4)] == [
+        "http://h/n/A", "http://h/n/a", "http://h/n/aux.c", "http://h/n/d/x%5Cy",
+    ]  # fmt: skip
+
+
 def test_nothing_in_a_path_leads_up() -> None:
     assert WebFiles(torrent(files=[[b"..", b".", b"", b"x"]])).url("http://h/a/", 0) == "http://h/a/some%20name/x"
 

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from btfast.metainfo.geometry import Geometry
-from btfast.swarm.web_seed import BUSY_WAIT, FAST, HOPELESS, LONGEST_WAIT, MOST_RETRY_AFTER, STRANGE, WIDEST, WebSeed
+from btfast.swarm.web_seed import (
+    BROKEN,
+    BUSY_WAIT,
+    FAST,
+    HOPELESS,
+    LONGEST_WAIT,
+    MOST_RETRY_AFTER,
+    STRANGE,
+    WIDEST,
+    WebSeed,
+)
 
 PIECE = 65_536
 
@@ -65,6 +75,13 @@ def test_patience_is_as_long_as_the_server_asks_within_reason() -> None:
     one.handle_busy(5000.0, "503", 0.0)
     assert one.ready_at == 5001
     assert not one.exhausted
+
+
+def test_the_last_file_is_not_given_up_for_errors_of_the_server() -> None:
+    one, _ = seed(PIECE, PIECE)
+    assert [one.handle_broken(0, "500") for _ in range(BROKEN)] == [False] * (BROKEN - 1) + [True]
+    assert not any(one.handle_broken(1, "500") for _ in range(9))
+    assert one.lacking == {0: "500"}
 
 
 def test_strange_answers_are_counted_until_one_is_right() -> None:

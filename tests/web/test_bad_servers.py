@@ -240,6 +240,18 @@ def test_a_missing_file_and_another_version_of_one_do_not_keep_the_rest_from_com
     assert any("mirror/gone: HTTP 404" in warning for warning in done.warnings)
 
 
+def test_a_file_that_came_from_another_server_is_not_called_stale_and_the_missing_one_is_named(tmp_path: Path) -> None:
+    made = make({"a": 65_536 * 2, "b": 65_536 * 2, "c": 65_536 * 2}, name="mirror")
+    right = served(made)
+    del right["/mirror/c"]
+    with WebServer(right | {"/mirror/a": b"another"}) as one, WebServer(right) as other:
+        words = ("--web-seed", one.url, "--web-seed", other.url, "--peer-timeout", "3")
+        done = run(tmp_path, *get(made.save(tmp_path), *words))
+    line = done.error(3)
+    assert "incomplete: mirror/c HTTP 404" in line
+    assert "mirror/a" not in line
+
+
 def test_a_peer_has_what_the_web_server_lost(tmp_path: Path) -> None:
     from support.scripted_peer import ScriptedPeer
 
