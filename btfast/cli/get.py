@@ -53,6 +53,7 @@ def run(parsed: argparse.Namespace, options: Options) -> int:
 def read_items(sources: list[str], options: Options) -> list[Item]:
     """The sources of the command line, then those of the lists. Raises InputError or StorageError."""
     from btfast.cli.run import Item
+    from btfast.client.sources import each_of
     from btfast.metainfo.addresses import parse_host_port
 
     peers = [parse_host_port(peer) for peer in options.texts("peer")]
@@ -63,7 +64,11 @@ def read_items(sources: list[str], options: Options) -> list[Item]:
     only = bool(options["metadata-only"])
     servers = options.texts("web-seed")
     wanted = wanted_of(options)
-    return [Item(source, where, peers, metadata_only=only, web_seeds=servers, wanted=wanted) for source, where in found]
+    return [
+        Item(each, where, peers, metadata_only=only, web_seeds=servers, wanted=wanted)
+        for source, where in found
+        for each in each_of(source)
+    ]
 
 
 def wanted_of(options: Options) -> WantedKeywords:

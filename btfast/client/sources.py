@@ -79,6 +79,32 @@ def magnet_uri(source: str) -> str:
     return "" if os.path.exists(source) else Magnet.from_info_hash(source).uri()
 
 
+def metalink_of(source: str) -> str:
+    """The path of the Metalink in SOURCE.meta4#NAME, which names one of its files; "" for every other text."""
+    document, mark, _ = source.partition("#")
+    return document if mark and is_metalink(document) and not os.path.exists(source) else ""
+
+
+def is_metalink(path: str) -> bool:
+    """Whether a file is called as Metalinks are."""
+    return path.lower().endswith((".meta4", ".metalink"))
+
+
+def each_of(source: str) -> list[str]:
+    """What a source stands for: a Metalink of several files on this machine, for each of them; else itself alone."""
+    if not is_metalink(source) or is_url(source):
+        return [source]
+    from urllib.parse import quote
+
+    from btfast.metainfo.metalink import Metalink
+
+    try:
+        names = Metalink.names(read_torrent(source), what=shown(source))
+    except (InputError, StorageError):
+        return [source]  # it is told when it is read as a source
+    return [f"{source}#{quote(name)}" for name in names] if len(names) > 1 else [source]
+
+
 async def read_source(source: str | os.PathLike[str] | bytes | HasRaw) -> Content:
     """Raises InputError, SourceNotFoundError or StorageError, each with one line for the user."""
     if isinstance(source, bytes):
@@ -90,6 +116,7 @@ async def read_source(source: str | os.PathLike[str] | bytes | HasRaw) -> Conten
             return Content(label, None)
         if isinstance(source, str) and (magnet := magnet_uri(text)):
             return Content(label, None, magnet)
+        text = metalink_of(text) or text
         if stat_torrent(text) <= _THREAD_ABOVE:
             return Content(label, read_torrent(text))
         import asyncio  # who only looks into a torrent does without

@@ -42,6 +42,7 @@ class Add(msgspec.Struct, frozen=True, kw_only=True, tag="add"):
     peers: list[tuple[str, int]] = []
     web_seeds: list[str] = []  # besides those of the torrent
     found_seeds: list[str] = []  # the same, but from strangers: a Metalink named them
+    whole: list[tuple[str, bytes]] = []  # kinds and digests of the one file, such as "sha-256", where a Metalink has them
     seed: bool = False  # all data is in `directory` under its final names: serve it
     wanted: Wanted | None = None  # which files, and in what order; None: all
 

@@ -46,6 +46,7 @@ from btfast.engine.taking_over import take_over
 from btfast.engine.telling import Telling
 from btfast.engine.unchoking import Unchoking
 from btfast.engine.web_opening import begin_accepting, open_web_seeds
+from btfast.engine.whole_files import verify_whole
 from btfast.errors import Error, VerificationError
 from btfast.events import Complete, FileDone, Peer, Warning
 from btfast.metainfo.addresses import PeerAddress
@@ -139,6 +140,10 @@ class ActiveTorrent:
             await self._open()
             await self._start()
             await self._done
+            if self._add.whole and not self._accepted:
+                complete, self._record.complete = self._record.complete, False
+                await verify_whole(self._layout, self._add.whole, torrent.name)
+                self._record.complete = complete
             if not self._add.seed:  # who serves reads there what the files do not have
                 await self._selected.tidy()
             self._release_place()

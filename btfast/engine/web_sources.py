@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Protocol
+from urllib.parse import unquote
 
 import msgspec
 
@@ -45,8 +47,9 @@ async def torrent_of(add: Add, files: Files) -> tuple[Add, Torrent]:
     data = add.data
     way = Way()
     if data is None:
-        ordinary = not add.source.partition("?")[0].lower().endswith(".torrent")
-        data = await fetch(add.source, ordinary, way)
+        address = add.source.partition("#")[0]
+        ordinary = not address.partition("?")[0].lower().endswith(".torrent")
+        data = await fetch(address, ordinary, way)
         if data is None:
             return await _beside(add, fetch)
     if not add.source.lower().endswith(".torrent") and _may_be_metalink(data):
@@ -65,7 +68,7 @@ def _may_be_metalink(data: bytes) -> bool:
 
 
 async def _beside(add: Add, fetch: Fetch) -> tuple[Add, Torrent]:
-    address, mark, query = add.source.partition("?")
+    address, mark, query = add.source.partition("#")[0].partition("?")
     beside = f"{address}.torrent{mark}{query}"
     try:
         data = await fetch(beside, False, Way())
@@ -84,7 +87,10 @@ async def _metalink(add: Add, data: bytes, fetch: Fetch, reach: Reach | None) ->
     """`reach`: of the host that the Metalink is from, which can lead us no nearer than that; None: a file of the user's."""
     from btfast.metainfo.metalink import Metalink  # few need it
 
-    found = Metalink.parse(data, what=add.source)
+    document, _, chosen = add.source.partition("#")
+    found = Metalink.parse(data, what=document, chosen=unquote(chosen))
+    directory = os.path.join(add.directory, *found.folder)
+    add = msgspec.structs.replace(add, directory=directory, whole=list(found.hashes))
     with_mirrors = msgspec.structs.replace(add, found_seeds=list(found.urls))
     failure: Error | None = None
     for url in found.torrents[:3]:
@@ -95,7 +101,7 @@ async def _metalink(add: Add, data: bytes, fetch: Fetch, reach: Reach | None) ->
         except Error as error:
             failure = error
             continue
-        return with_mirrors if torrent.single_file else add, torrent
+        return with_mirrors if torrent.single_file else msgspec.structs.replace(add, whole=[]), torrent
     if found.torrent is None:
         raise failure or InputError(f"{add.source}: cannot be verified: {found.why}: get a Metalink with piece hashes")
     if not (add.web_seeds or found.urls):

@@ -1,4 +1,4 @@
-"""Metalink 4 (RFC 5854): the mirrors and hashes of a file, and the .torrent of it where one is named.
+"""Metalink 4 (RFC 5854): the mirrors and hashes of files, and the .torrent of each where one is named.
 
 XML from strangers: no document type is accepted, so there are no entities to expand; depth, elements and text are bounded.
 Where there is no .torrent, one is made of the SHA-1 hashes of the file's pieces, or of the whole file as one piece: then
@@ -14,6 +14,7 @@ from xml.parsers.expat import ExpatError, ParserCreate
 
 from btfast._bencode import encode
 from btfast.errors import InputError
+from btfast.metainfo.paths import safe_name
 
 MAX_BYTES = 64 << 20
 MAX_DEPTH = 16
@@ -21,43 +22,69 @@ MAX_ELEMENTS = 3_000_000
 MAX_TEXT = 1 << 16
 MAX_URLS = 1000
 MAX_PIECE_LENGTH = 32767 * 16384  # as of any torrent
+MAX_FILES = 10_000
+MAX_DEPTH_OF_NAME = 32
+NAMED = 5  # files that a message lists
+HASH_BYTES = {"sha-1": 20, "sha-256": 32, "sha-512": 64}  # of a whole file, by the names of RFC 5854
 _NAMESPACE = "urn:ietf:params:xml:ns:metalink"
 _SHA1 = re.compile(r"[0-9a-fA-F]{40}")
 _LAST = 999_999
 
 
 class Metalink(NamedTuple):
-    """`urls` of the file and `torrents` of it, best first. `torrent`: made of its hashes, None where those do not do."""
+    """`urls` of the file and `torrents` of it, best first. `torrent`: made of its hashes, None where those do not do.
+
+    `hashes`: kind and digest of the whole file. `folder`: safe elements of the path that a document of several files gives it.
+    """
 
     name: str
     urls: tuple[str, ...]
     torrents: tuple[str, ...]
     torrent: bytes | None
     why: str  # there is no torrent
+    hashes: tuple[tuple[str, bytes], ...] = ()
+    folder: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, data: bytes, *, what: str) -> Metalink:
-        """Raises InputError."""
-        if len(data) > MAX_BYTES:
-            raise _refused(what, f"larger than {MAX_BYTES >> 20} MiB")
-        reader = _Reader()
-        parser = ParserCreate(namespace_separator=" ")
-        parser.buffer_text = True
-        parser.StartDoctypeDeclHandler = reader.handle_doctype
-        parser.StartElementHandler = reader.handle_start
-        parser.EndElementHandler = reader.handle_end
-        parser.CharacterDataHandler = reader.handle_text
-        try:
-            parser.Parse(data, True)
-        except ExpatError:
-            raise _refused(what, "not well-formed XML") from None
-        except _Wrong as wrong:
-            raise _refused(what, str(wrong)) from None
-        if not reader.seen:
-            raise _refused(what, "XML, but no Metalink 4")
-        if len(reader.files) != 1:
-            raise _refused(what, f"describes {len(reader.files)} files", "give one that describes one file")
-        return reader.files[0].result()
+    def parse(cls, data: bytes, *, what: str, chosen: str = "") -> Metalink:
+        """The file that is described; of several, the one with the name `chosen`. Raises InputError."""
+        files = _files(data, what)
+        if len(files) == 1 and chosen in ("", files[0].name):
+            return files[0].result()
+        named = [file for file in files if file.name == chosen] if chosen else []
+        if named:
+            return named[0].result(folder=True)
+        names = ", ".join(repr(file.name[:80]) for file in files[:NAMED]) + (", ..." if len(files) > NAMED else "")
+        why = f"no file {chosen[:80]!r} in it" if chosen else f"it describes {len(files)} files"
+        raise InputError(f"{what}: {why}: name one as SOURCE#NAME: {names}")
+
+    @classmethod
+    def names(cls, data: bytes, *, what: str) -> list[str]:
+        """Those of the files, as the document has them, each once. Raises InputError."""
+        return list(dict.fromkeys(file.name for file in _files(data, what)))
+
+
+def _files(data: bytes, what: str) -> list[_File]:
+    if len(data) > MAX_BYTES:
+        raise _refused(what, f"larger than {MAX_BYTES >> 20} MiB")
+    reader = _Reader()
+    parser = ParserCreate(namespace_separator=" ")
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = reader.handle_doctype
+    parser.StartElementHandler = reader.handle_start
+    parser.EndElementHandler = reader.handle_end
+    parser.CharacterDataHandler = reader.handle_text
+    try:
+        parser.Parse(data, True)
+    except ExpatError:
+        raise _refused(what, "not well-formed XML") from None
+    except _Wrong as wrong:
+        raise _refused(what, str(wrong)) from None
+    if not reader.seen:
+        raise _refused(what, "XML, but no Metalink 4")
+    if not reader.files:
+        raise _refused(what, "describes 0 files")
+    return reader.files
 
 
 def looks_like_xml(data: bytes) -> bool:
@@ -74,6 +101,7 @@ class _File:
         self.name = name
         self.size = -1
         self.whole = ""  # SHA-1 of the file
+        self.hashes: dict[str, bytes] = {}
         self.piece_length = 0
         self.kind = ""
         self.pieces: list[str] = []
@@ -86,10 +114,12 @@ class _File:
             rank = int(priority) if priority.isdigit() and len(priority) < 7 else _LAST
             found.append((rank, len(found), url.replace(" ", "%20")))
 
-    def result(self) -> Metalink:
+    def result(self, *, folder: bool = False) -> Metalink:
         torrent, why = self._torrent()
         urls, torrents = (tuple(url for _, _, url in sorted(found)) for found in (self.urls, self.torrents))
-        return Metalink(self.name, urls, torrents, torrent, why)
+        elements = self.name.replace("\\", "/").split("/")[:-1][:MAX_DEPTH_OF_NAME] if folder else []
+        safe = [safe_name(element.encode("utf-8", "replace"), "_") for element in elements if element not in ("", ".", "..")]
+        return Metalink(self.name, urls, torrents, torrent, why, tuple(self.hashes.items()), tuple(safe))
 
     def _torrent(self) -> tuple[bytes | None, str]:
         if self.size <= 0:
@@ -136,6 +166,8 @@ class _Reader:
         if self._path == ["metalink"]:
             self.seen = True
         elif self._path == ["metalink", "file"]:
+            if len(self.files) >= MAX_FILES:
+                raise _Wrong("too large")
             self.files.append(_File(attributes.get("name", "")))
         elif self._path == ["metalink", "file", "pieces"]:
             length = attributes.get("length", "")
@@ -161,8 +193,11 @@ class _Reader:
         kind = self._attributes.get("type", "").lower()
         if path == ["size"] and text.isdigit() and len(text) < 19:
             file.size = int(text)
-        elif path == ["hash"] and kind == "sha-1":
-            file.whole = text
+        elif path == ["hash"]:
+            if kind == "sha-1":
+                file.whole = text
+            if kind in HASH_BYTES and re.fullmatch(f"[0-9a-fA-F]{{{2 * HASH_BYTES[kind]}}}", text):
+                file.hashes[kind] = bytes.fromhex(text)
         elif path == ["pieces", "hash"]:
             if self._taking:
                 file.pieces.append(text)

@@ -75,7 +75,7 @@ def test_a_name_that_would_lead_elsewhere_does_not() -> None:
         (b'<?xml version="1.0"?><metalink', "not well-formed"),
         (b'<?xml version="1.0"?><rss/>', "no Metalink 4"),
         (f"<metalink {SPACE}></metalink>".encode(), "describes 0 files"),
-        (f'<metalink {SPACE}><file name="a"/><file name="b"/></metalink>'.encode(), "describes 2 files"),
+        (f'<metalink {SPACE}><file name="a"/><file name="b"/></metalink>'.encode(), "describes 2 files: name one as"),
         (f"<metalink {SPACE}>".encode() + b"<x>" * 100, "too large"),
         (one("<url>" + "x" * 70_000 + "</url>"), "too large"),
         (b"", "not well-formed"),
@@ -109,3 +109,16 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
             Metalink.parse(text, what="m")
         except InputError as error:
             assert error.args[0].startswith("m: ")  # noqa: PT017
+
+
+def test_of_several_files_one_is_chosen_and_goes_where_it_belongs() -> None:
+    whole = f'<size>1</size><hash type="sha-1">{DIGEST}</hash><hash type="sha-256">{"a" * 64}</hash><hash type="sha-512">x</hash>'
+    files = "".join(f'<file name="{name}">{whole}</file>' for name in ("a", "x/../y/b", "/z/c", "a"))
+    data = f"<metalink {SPACE}>{files}</metalink>".encode()
+    assert Metalink.names(data, what="m") == ["a", "x/../y/b", "/z/c"]
+    found = [Metalink.parse(data, what="m", chosen=name) for name in ("a", "x/../y/b", "/z/c")]
+    assert [each.folder for each in found] == [(), ("x", "y"), ("z",)]
+    assert found[0].hashes == (("sha-1", bytes.fromhex(DIGEST)), ("sha-256", b"\xaa" * 32))
+    assert [Torrent.parse(each.torrent).name for each in found if each.torrent] == ["a", "b", "c"]
+    with pytest.raises(InputError, match="no file 'd'"):
+        Metalink.parse(data, what="m", chosen="d")

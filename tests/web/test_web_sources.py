@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from pathlib import Path
 
 import pytest
 from support.commands import get, run
-from support.torrents import Made, assert_arrived, make
+from support.torrents import Made, assert_arrived, make, tree
 from support.web_server import Request, WebServer
 
 MADE = make(3_000_000, name="image.iso")
@@ -52,7 +53,17 @@ def test_a_large_file_is_not_read_to_find_that_it_is_no_torrent(tmp_path: Path) 
 
 @pytest.mark.parametrize("local", [True, False])
 def test_a_metalink_with_piece_hashes_and_mirrors_of_which_one_is_gone(tmp_path: Path, local: bool) -> None:
-    with WebServer({"/a/image.iso": MADE.data}) as server, WebServer({}) as gone:
+    asked = threading.Event()  # else the other may have sent all before it is
+
+    def says_no(request: Request) -> bool:
+        asked.set()
+        return False
+
+    def waits(request: Request) -> bool:
+        assert not request.path.startswith("/a/") or asked.wait(10)
+        return False
+
+    with WebServer({}, says_no) as gone, WebServer({"/a/image.iso": MADE.data}, waits) as server:
         data = metalink(MADE, f"{gone.url}/nowhere/image.iso", f"{server.url}/a/image.iso", "ftp://127.0.0.1/image.iso")
         server.files["/image.meta4"] = data
         (tmp_path / "image.meta4").write_bytes(data)
@@ -109,3 +120,37 @@ def test_a_metalink_cannot_have_a_local_server_asked_anything_it_likes(tmp_path:
         done = run(tmp_path, *get(tmp_path / "x.meta4", "--peer-timeout", "3"))
         assert "a torrent may not name it" in done.error(3)
         assert server.requests == []
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_the_files_of_a_metalink_are_fetched_each_by_itself(tmp_path: Path, local: bool) -> None:
+    other = make(90_000, name="notes.txt")
+    with WebServer({"/image.iso": MADE.data, "/n": other.data}) as server:
+        parts = metalink(MADE, f"{server.url}/image.iso"), metalink(other, f"{server.url}/n")
+        files = [part[part.index(b"<file") : part.index(b"</metalink>")] for part in parts]
+        files[1] = files[1].replace(b"notes.txt", b"../doc/notes.txt")
+        data = f"<metalink {SPACE}>".encode() + b"".join(files) + b"</metalink>"
+        server.files["/all.meta4"] = data
+        (tmp_path / "all.meta4").write_bytes(data)
+        sources = [tmp_path / "all.meta4"] if local else [f"{server.url}/all.meta4#../doc/notes.txt", f"{server.url}/all.meta4"]
+        done = run(tmp_path, *get(*sources))
+    if local:
+        assert done.code == 0, done.err
+        assert tree(tmp_path / "out") == {"image.iso": MADE.data, "doc/notes.txt": other.data}
+    else:
+        assert "describes 2 files: name one as SOURCE#NAME: 'image.iso'" in done.error(2)
+        assert tree(tmp_path / "out") == {"doc/notes.txt": other.data}
+
+
+@pytest.mark.parametrize("more", [(), ("--in-place",)])
+def test_a_file_whose_pieces_are_right_and_whose_hash_is_not_does_not_pass(tmp_path: Path, more: tuple[str, ...]) -> None:
+    with WebServer({"/image.iso": MADE.data}) as server:
+        data = metalink(MADE, f"{server.url}/image.iso")
+        wrong = data.replace(hashlib.sha256(MADE.data).hexdigest().encode(), b"0" * 64)
+        (tmp_path / "x.meta4").write_bytes(wrong)
+        for _ in range(2):
+            assert "its SHA-256 is not that of the Metalink" in run(tmp_path, *get(tmp_path / "x.meta4", *more)).error(4)
+            assert list(tree(tmp_path / "out")) == ["image.iso" if more else "image.iso.part"]
+        (tmp_path / "x.meta4").write_bytes(data)
+        done = run(tmp_path, *get(tmp_path / "x.meta4", *more))
+    assert (done.code, done.one("complete")["downloaded"]) == (0, 0)
