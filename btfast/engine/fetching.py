@@ -295,6 +295,11 @@ class Fetching:
         """Verified and written."""
         self._verified(index, fingerprints(slot) if self._suspects.waiting(index) else [])
 
+    @property
+    def proved(self) -> bool:
+        """Whether all that is here was verified by all that is known of it."""
+        return self.hashes is None or self.hashes.proved
+
     def handle_learned(self, root: bytes) -> None:
         """The piece layer of the files with that root has come."""
         if self._unverifiable and self._torrent.hashes.complete:

@@ -22,6 +22,7 @@ from btfast.wire.messages import encode_hash_reject, encode_hash_request
 
 if TYPE_CHECKING:  # it is loaded where there is something to give
     from btfast.engine.hash_serving import HashServing
+    from btfast.engine.second_look import SecondLook
 
 HYBRID_PATIENCE = 2.0  # seconds that a hybrid waits for the hashes of its v2 half; then its v1 half has to be enough
 
@@ -38,17 +39,19 @@ class HashExchange:
     """Of one torrent that has a v2 half. `learned(root)`: the piece layer of the files with that root is known now.
 
     `guilty(peers)`: these sent blocks that are not in the torrent. `failed(error)`: its maker is to blame, and it can never
-    be verified. No `serving`: we have nothing to give.
+    be verified. No `serving`: we have nothing to give. `look`: at pieces that are here before their hashes.
     """
 
     def __init__(
         self, context: Context, torrent: Torrent, peers: Peers, learned: Callable[[bytes], None], failed: Callable[[Error], None],
         guilty: Callable[[list[int]], None] = lambda peers: None, serving: HashServing | None = None,
+        look: SecondLook | None = None,
     ) -> None:  # fmt: skip
         self._context = context
         self._torrent = torrent
         self._peers = peers
         self._serving = serving
+        self._look = look
         self._learned = learned
         self._failed = failed
         self._guilty = guilty
@@ -64,6 +67,11 @@ class HashExchange:
         """Whether pieces have to wait for their hashes: those of a hybrid not for long, since v1 peers have none to give."""
         patient = self._torrent.info_hash_v1 is None or now - self._began < HYBRID_PATIENCE
         return patient and not self._torrent.hashes.complete
+
+    @property
+    def proved(self) -> bool:
+        """Whether no piece has to be looked at again."""
+        return self._look is None or not self._look.busy
 
     @property
     def awaited(self) -> int:
@@ -123,6 +131,8 @@ class HashExchange:
                 # Each run has led to the root, so the hashes beyond the end of the file are none of a file's.
                 self._failed(cannot_lead(self._torrent, root))
                 continue
+            if self._look is not None:
+                self._look.handle_learned(root)
             self._learned(root)
         guilty = self._leaves.poll_guilty()
         if guilty:
@@ -153,7 +163,9 @@ class HashExchange:
     # pieces
 
     def handle_bad_piece(self, index: int, piece: Any, senders: Sequence[tuple[int, BlockRun]], now: float) -> None:
-        """The hash of a piece from several senders is wrong. `piece`: its bytes."""
+        """The hash of a piece is wrong. `piece`: its bytes."""
+        if self._look is not None:
+            self._look.handle_bad(index)
         if len({peer for peer, _ in senders}) < 2:
             return
         place = self._place(index)
@@ -166,7 +178,9 @@ class HashExchange:
             self.ask(now)
 
     def handle_good_piece(self, index: int) -> None:
-        """It has come again, and is right."""
+        """It has come, perhaps again, and is right."""
+        if self._look is not None:
+            self._look.handle_verified(index)
         place = self._place(index) if len(self._leaves) else None
         if place is not None:
             self._leaves.forget(*place[:2])
@@ -183,6 +197,8 @@ class HashExchange:
         return file.pieces_root, within << self._level, min(self._level, merkle.height_of(file.length)), size
 
     def close(self) -> None:
+        if self._look is not None:
+            self._look.close()
         if self._serving is not None:
             self._serving.close()
 

@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 
 def open_exchange(
     context: Context, torrent: Torrent, layout: Layout, pieces: Pieces, peers: Peers, learned: Callable[[bytes], None],
-    guilty: Callable[[list[int]], None], failed: Callable[[Error], None],
+    guilty: Callable[[list[int]], None], failed: Callable[[Error], None], proved: Callable[[], None],
 ) -> HashExchange | None:  # fmt: skip
-    """A torrent of v1 alone has none."""
+    """A torrent of v1 alone has none. `proved`: what had to be looked at again was."""
     if torrent.info_hash_v2 is None:
         return None
     from btfast.engine.hash_exchange import HashExchange
     from btfast.engine.hash_serving import HashServing
 
-    return HashExchange(context, torrent, peers, learned, failed, guilty, HashServing(context, torrent, layout, pieces))
+    look = None
+    if torrent.info_hash_v1 is not None and not torrent.hashes.complete and not pieces.complete:
+        from btfast.engine.second_look import SecondLook
+
+        look = SecondLook(context, torrent, layout, pieces, failed, proved)
+    return HashExchange(context, torrent, peers, learned, failed, guilty, HashServing(context, torrent, layout, pieces), look)

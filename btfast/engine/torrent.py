@@ -213,7 +213,7 @@ class ActiveTorrent:
             self._exchange = PeerExchange(self._extended, self._peers)
         hashes = self._fetching.hashes = open_exchange(
             context, torrent, self._layout, self._pieces, self._peers, self._fetching.handle_learned, self.handle_guilty,
-            self.fail,
+            self.fail, self._check_done,
         )  # fmt: skip
         self._conversation = Conversation(
             context, torrent, self._pieces, self._fetching, self._serving, self._extended, self._names,
@@ -354,7 +354,8 @@ class ActiveTorrent:
         self._check_done()
 
     def _check_done(self) -> None:
-        if self._pieces.complete and self._finishing.left == 0 and not self._done.done():
+        proved = self._fetching is None or self._fetching.proved
+        if self._pieces.complete and self._finishing.left == 0 and proved and not self._done.done():
             self._record.complete = self._pieces.seeding
             if self._finding is not None and self._pieces.seeding:
                 self._finding.completed()

@@ -97,6 +97,43 @@ def test_who_breaks_the_protocol_or_keeps_hashes_to_itself_holds_nobody_up(tmp_p
     assert_arrived(MADE, tmp_path / "out")
 
 
+class Late(HashPeer):
+    """Gives hashes when half of the data has gone, which a hybrid does not wait for. `tree`: what they are made of."""
+
+    def __init__(self, made: Made, tree: Tree) -> None:
+        super().__init__(made)
+        self.tree = tree
+        self.held: list[tuple[Link, HashRange]] = []
+
+    def on_hash_request(self, link: Link, asked: HashRange) -> None:
+        self.held.append((link, asked))
+
+    def on_request(self, link: Link, index: int, begin: int, length: int) -> None:
+        if self.blocks_sent >= SIZE // 32768:
+            while self.held:
+                super().on_hash_request(*self.held.pop())
+        super().on_request(link, index, begin, length)
+
+
+@pytest.mark.parametrize("wrong", [None, 3])
+def test_what_of_a_hybrid_came_before_its_hashes_is_held_against_them(tmp_path: Path, wrong: int | None) -> None:
+    data = bytearray(make_v2(SIZE, hybrid=True).data)
+    if wrong is not None:
+        data[wrong * 65536] ^= 1
+    tree = Tree(merkle.leaf_hashes(bytes(data)), 0, SIZE)
+    files = {"data.bin": {"": {"length": SIZE, "pieces root": tree.root}}}
+    made = make_v2(SIZE, hybrid=True, layers=False, change={"file tree": files})
+    with Late(made, tree) as peer:
+        outcome = run(tmp_path, *get(made.save(tmp_path), "--sequential", peers=(peer.address,)))
+    assert peer.hash_requests
+    assert peer.held == [], "the hashes were given"
+    if wrong is None:
+        assert outcome.code == 0, outcome
+        assert_arrived(made, tmp_path / "out")
+    else:
+        assert f"piece {wrong} is right by one half of this hybrid torrent and wrong by the other" in outcome.error(4)
+
+
 def test_nothing_is_fetched_that_cannot_be_verified_and_the_reason_is_said(tmp_path: Path) -> None:
     with Keeps(MADE) as peer:
         outcome = run(tmp_path, *get(BARE.save(tmp_path), "--peer-timeout", "3", peers=(peer.address,)))
