@@ -2,8 +2,9 @@
 
 python swarm_run.py JOB_JSON    writes RESULT, JSON: {"seconds", "seed_cpu"}; exit code 1 when somebody failed
 
-JOB: {"torrent": with its tracker, "content": folder, "folder": of the downloads, "seed": "btfast" or "libtorrent",
-"leech": the same, "leechers": N, "rate": bytes/s of the seed or 0, "first_port": N, "direct": bool, "result": path}.
+JOB: {"torrent": with its tracker unless `direct`, "content": folder, "folder": of the downloads, "seed": "btfast" or
+"libtorrent", "leech": the same, "leechers": N, "rate": bytes/s of the seed or 0, "first_port": N, "direct": bool,
+"result": path}.
 `direct`: the leechers know the seed only, and do not trade. Member i listens on 127.0.0.(2 + i), port first_port + i.
 Imports nothing of the bench: it runs under the meter.
 """
@@ -32,7 +33,7 @@ class Member:
         self.kind = job["seed" if self.seed else "leech"]
         self.folder = Path(job["content"] if self.seed else job["folder"]) / ("" if self.seed else str(number))
         self.folder.mkdir(exist_ok=True)
-        self.name = Path(job["torrent"]).name.split(".announced")[0]
+        self.name = Path(job["torrent"]).name.removesuffix(".torrent").removesuffix(".announced")
         peer = ["127.0.0.2", job["first_port"]] if job["direct"] and not self.seed else None
         if self.kind == "libtorrent":
             told = {

@@ -49,7 +49,8 @@ class SwarmOf(Load):
         self.first_port = _free_ports(LEECHERS + 1)
         names = [f"127.0.0.{2 + number}:{self.first_port + number}" for number in range(LEECHERS + 1)]
         tracker = stack.enter_context(start_tracker(names))
-        self.torrent = payload.announced(announce_url(tracker))
+        # From a tracker the leechers would hear of one another, and trade: half of the bytes did not come from the seed.
+        self.torrent = payload.torrent if self.direct else payload.announced(announce_url(tracker))
         # What the leechers get lies beside the source, in memory where there is room: disks are not what is measured.
         self.downloads = folder / "downloads"
         return Job((payload,), (), announce_url(tracker), announce=False, folder=folder)
