@@ -1,6 +1,9 @@
 from typing import Self, final
 
+MOST_WINDOWS: int
+
 def open_windows() -> int: ...
+def close_unused() -> None: ...
 @final
 class ServedFile:
     @property

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from errno import EAGAIN, EMFILE
 from weakref import WeakValueDictionary
 
-from btfast._served import ServedFile
+from btfast._served import ServedFile, close_unused
 from btfast.metainfo.geometry import FileSpan
 from btfast.storage.files import descriptor_budget
 from btfast.storage.layout import Layout
@@ -14,6 +14,7 @@ from btfast.storage.layout import Layout
 Segment = tuple[object, int, int, int]  # owner, descriptor (-1: zeros), offset, length
 _ZEROS = object()
 _RECENT = 1024  # files that stay open without a block that waits
+_UNUSED = 15.0  # seconds; what is mapped of a file stays mapped once or twice as long after its last use
 _WIDEST = 2048  # files that one block may lie in: opening them takes 20 ms
 
 
@@ -33,6 +34,7 @@ class ServedFiles:
         budget = descriptor_budget()
         self._few = min(_RECENT, budget)
         self._most = 3 * budget
+        self._closed_unused = 0.0
         self._recent: OrderedDict[tuple[int, int], ServedFile] = OrderedDict()
         self._live: WeakValueDictionary[tuple[int, int], ServedFile] = WeakValueDictionary()
 
@@ -82,6 +84,12 @@ class ServedFiles:
         key = (torrent, file)
         self._recent.pop(key, None)
         self._live.pop(key, None)
+
+    def tick(self, now: float) -> None:
+        """Once a second: has the kernel unmap what nobody has asked for in a while."""
+        if now - self._closed_unused >= _UNUSED:
+            self._closed_unused = now
+            close_unused()
 
     def forget(self, torrent: int) -> None:
         """The torrent is being closed."""

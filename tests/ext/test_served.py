@@ -13,7 +13,7 @@ import pytest
 from stream_harness import BLOCK, Pair, have, message, piece, triple
 
 from btfast._peer_stream import REQUESTS_EVENT
-from btfast._served import ServedFile, open_windows
+from btfast._served import MOST_WINDOWS, ServedFile, close_unused, open_windows
 
 SIZE = (3 << 20) + 777
 DATA = random.Random(5).randbytes(SIZE)
@@ -86,24 +86,66 @@ def test_a_run_over_many_segments(path: Path) -> None:
 
 def test_few_windows_serve_many_files(tmp_path: Path) -> None:
     """And a window that is laid out for a call is not taken for another file before the call."""
-    length = 5 * BLOCK
+    length, count = 5 * BLOCK, MOST_WINDOWS + 8
     files = []
-    for n in range(40):
-        (tmp_path / str(n)).write_bytes(bytes([n]) * length)
-        files.append(opened(tmp_path / str(n)))
     with Pair(tcp=True) as pair:
-        for n, file in enumerate(files):
-            pair.stream.send_blocks(n, 0, length, [(file, file.fd, 0, length)])
-        wanted = b"".join(framed(n, 0, bytes([n]) * length) for n in range(40))
+        for n in range(count):
+            (tmp_path / str(n)).write_bytes(n.to_bytes(2, "big") * (length // 2))
+            files.append(opened(tmp_path / str(n)))
+            pair.stream.send_blocks(n, 0, length, [(files[n], files[n].fd, 0, length)])
+        wanted = b"".join(framed(n, 0, n.to_bytes(2, "big") * (length // 2)) for n in range(count))
         assert drained(pair) == wanted
-        assert open_windows() == 32
+        assert open_windows() == MOST_WINDOWS
         for n, file in enumerate(files):
             pair.stream.send_block(n, 0, 100, [(file, file.fd, 0, 100)])
-        small = b"".join(piece(n, 0, bytes([n]) * 100) for n in range(40))
+        small = b"".join(piece(n, 0, n.to_bytes(2, "big") * 50) for n in range(count))
         assert drained(pair, already=len(wanted)) == small
     del file
     files.clear()
     assert open_windows() == 0
+
+
+def test_a_window_is_closed_with_its_file_or_when_nobody_uses_it(path: Path) -> None:
+    """In whatever order: what is sent is what stands in the file."""
+    rng = random.Random(11)
+    files: list[ServedFile] = []
+    with Pair(tcp=True) as pair:
+        found = wanted = 0
+        for n in range(400):
+            action = rng.random()
+            if action < 0.2 and files:
+                files.pop(rng.randrange(len(files)))
+            elif action < 0.3:
+                close_unused()
+            elif action < 0.6 and len(files) < 5:
+                files.append(opened(path))
+            elif files:
+                file = rng.choice(files)
+                offset = rng.choice([0, MIB, 2 * MIB])
+                pair.stream.send_blocks(n, 0, 5 * BLOCK, [(file, file.fd, offset, 5 * BLOCK)])
+                del file
+                sent = drained(pair, already=wanted)
+                assert sent == framed(n, 0, DATA[offset : offset + 5 * BLOCK])
+                wanted += len(sent)
+                found += 1
+            assert open_windows() <= 3 * len(files)
+    assert found > 50
+    files.clear()
+    used = opened(path)
+    with Pair(tcp=True) as pair:
+        pair.stream.send_blocks(0, 0, 2 * MIB, [(used, used.fd, 0, 2 * MIB)])
+        first = drained(pair)
+        before = open_windows()
+        close_unused()
+        pair.stream.send_blocks(0, 0, MIB, [(used, used.fd, 0, MIB)])
+        drained(pair, already=len(first))
+        assert open_windows() == before
+        close_unused()
+        assert open_windows() < before, "the second was not used since the call before"
+        close_unused()
+        close_unused()
+        assert open_windows() == 0
+    del used
 
 
 def test_a_file_cut_short_ends_the_stream_and_nothing_else(path: Path) -> None:

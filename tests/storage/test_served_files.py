@@ -59,3 +59,14 @@ def test_a_block_across_too_many_files_is_refused_before_any_is_opened(tmp_path:
     layout = MANY.layout(tmp_path)
     with pytest.raises(OSError, match="too many"):
         served.segments(layout, [FileSpan(n % 60, 0, 1) for n in range(5000)])
+
+
+def test_what_nobody_asks_for_is_unmapped_after_a_while(monkeypatch: pytest.MonkeyPatch, served: ServedFiles) -> None:
+    """A window is closed by the second of two calls with no use between them: 15 to 30 seconds after its last."""
+    called: list[float] = []
+    second = 0.0
+    monkeypatch.setattr(served_files, "close_unused", lambda: called.append(second))
+    for n in range(3600, 3600 + 61):
+        second = float(n)
+        served.tick(second)
+    assert called == [3600.0, 3615.0, 3630.0, 3645.0, 3660.0]
