@@ -13,6 +13,7 @@ from btfast._arena import Arena
 from btfast.config import Settings, parse_size
 from btfast.engine.dht import Dht
 from btfast.engine.lsd import LocalDiscovery
+from btfast.engine.places import Places
 from btfast.engine.resolve import Resolver
 from btfast.engine.resuming import Resuming
 from btfast.engine.reusing import Reusing
@@ -23,6 +24,7 @@ from btfast.engine.trackers import Trackers
 from btfast.engine.udp import UdpSockets
 from btfast.engine.workers import Workers
 from btfast.events import Event, Warning
+from btfast.storage.files import descriptor_budget
 from btfast.swarm.external import ExternalAddress
 from btfast.swarm.metadata import Room
 from btfast.wire.handshake import make_peer_id
@@ -44,6 +46,7 @@ class Context:
         self.arena = arena
         self.resolver = Resolver(self.loop)  # of names of peers
         self.served = ServedFiles()
+        self.places = Places(descriptor_budget())
         self.metadata_room = Room()  # for metadata that has not been verified yet
         self.up = Throttle(self.loop, parse_size(settings.max_up))
         self.down = Throttle(self.loop, parse_size(settings.max_down))

@@ -19,10 +19,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from btfast.engine.context import Context
+from btfast.engine.places import EXHAUSTED
 from btfast.metainfo.addresses import PeerAddress
 
 HALF_OPEN = 100  # attempts under way at once
 TIMEOUT = 8.0  # seconds
+REST = 1.0  # seconds without attempts when no descriptor is free
 WINDOW = 4.0  # unanswered connections to one address, to begin with
 GROWTH = 0.25  # of the window with each prompt answer
 SLOW = 0.9  # seconds: a SYN was sent again
@@ -61,11 +63,13 @@ class Dialer:
         self._open: dict[socket.socket, asyncio.TimerHandle] = {}
         self._turns: dict[Wanting, None] = {}  # who has addresses and found no room; next one first
         self._starting = False
+        self._most = min(HALF_OPEN, context.places.half_open)
+        self._resting: asyncio.TimerHandle | None = None
 
     @property
     def room(self) -> int:
         """How many more attempts would start at once, if their addresses allow."""
-        return max(0, HALF_OPEN - len(self._open) - len(self._ready))
+        return max(0, self._most - len(self._open) - len(self._ready))
 
     def want(self, who: Wanting) -> None:
         """Has `who` dial, now or as room comes, in turn with the others until it has nothing left to dial."""
@@ -106,7 +110,7 @@ class Dialer:
             return
         self._starting = True
         try:
-            while len(self._open) < HALF_OPEN:
+            while len(self._open) < self._most and self._resting is None:
                 if self._ready:
                     self._connect(*self._ready.popleft())
                 elif self._turns:
@@ -124,7 +128,11 @@ class Dialer:
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
         except OSError as error:
-            self._failed(address, done, error)
+            if error.errno in EXHAUSTED:  # the address is not to blame
+                self._ready.appendleft((address, done))
+                self._resting = self._context.loop.call_later(REST, self._go_on)
+            else:
+                self._failed(address, done, error)
             return
         loop, bind = self._context.loop, self._context.settings.bind
         sock.setblocking(False)
@@ -141,6 +149,10 @@ class Dialer:
         began = loop.time()
         self._open[sock] = loop.call_later(TIMEOUT, self._settled, sock, address, done, began)
         loop.add_writer(sock.fileno(), self._settled, sock, address, done, began)
+
+    def _go_on(self) -> None:
+        self._resting = None
+        self._start()
 
     def _settled(self, sock: socket.socket, address: PeerAddress, done: Dialed, began: float) -> None:
         """It has connected, or failed, or TIMEOUT seconds are over."""
@@ -171,6 +183,8 @@ class Dialer:
 
     def close(self) -> None:
         """Drops what is under way; nobody is called back."""
+        if self._resting is not None:
+            self._resting.cancel()
         self._turns.clear()
         self._ready.clear()
         self._lines.clear()

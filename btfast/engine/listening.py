@@ -16,6 +16,7 @@ from btfast.engine.arrival import Arrival
 from btfast.engine.connection import PeerConnection, remote_address
 from btfast.engine.context import Context
 from btfast.engine.greeting import GREETING_TIMEOUT
+from btfast.engine.places import EXHAUSTED
 from btfast.engine.turns import KeyTurns
 from btfast.errors import InputError
 
@@ -122,7 +123,7 @@ class Listener:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                if error.errno in EXHAUSTED:
                     # The backlog holds them. It stays readable, so until the next tick nobody looks.
                     self._context.loop.remove_reader(listening.fileno())
                     self._resting.append(listening)
@@ -137,7 +138,7 @@ class Listener:
 
     def _make_room(self, host: str, now: float) -> bool:
         """Room for one more, at need in the place of one from a host that fills more of it, or that was silent longest."""
-        if len(self._pending) < PENDING:
+        if len(self._pending) < min(PENDING, self._context.places.pending):
             return True
         crowd, count = self._hosts.most_common(1)[0]
         if self._hosts[host] + 1 < count:

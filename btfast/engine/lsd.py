@@ -99,7 +99,10 @@ class LocalDiscovery:
         """Whether there is a network to ask; from time to time its interfaces may be others."""
         if now >= self._look_at:
             self._look_at = now + RETRY
-            interfaces = _interfaces(self._context.settings.bind)
+            try:
+                interfaces = _interfaces(self._context.settings.bind)
+            except OSError:
+                interfaces = self._interfaces  # no descriptor is free: the next look may tell
             if interfaces != self._interfaces:
                 self.close()
                 self._interfaces = interfaces

@@ -80,6 +80,8 @@ class PeerSet:
 
     @property
     def _full(self) -> bool:
+        if self._context.places.full:
+            return True
         return len(self.connections) + self.known.dialing >= self._context.settings.max_peers
 
     def dial(self) -> None:
@@ -164,6 +166,7 @@ class PeerSet:
             self.known.set_own(PeerAddress(peer.local_host, self._context.port))
         peer.up, peer.down = self._up, self._down
         self.connections[peer.number] = peer
+        self._context.places.connected += 1
         self.talk.greet(peer)
 
     def handle_incoming(self, peer: PeerConnection, events: list[tuple[Any, ...]], now: float) -> None:
@@ -194,7 +197,8 @@ class PeerSet:
         """Room for one connection in, at need in the place of the one that has been of no use for longest."""
         limit = self._context.settings.max_peers
         incoming = [peer for peer in self.connections.values() if not peer.outgoing]
-        if len(self.connections) < limit and len(incoming) < limit - limit // OURS:
+        full = self._context.places.full
+        if len(self.connections) < limit and len(incoming) < limit - limit // OURS and not full:
             return True
         useless = [peer for peer in incoming if now - _last_use(peer) > USELESS]
         if not useless:
@@ -249,7 +253,8 @@ class PeerSet:
 
     def dropped(self, peer: PeerConnection, reason: str) -> None:
         """A connection has ended."""
-        self.connections.pop(peer.number, None)
+        if self.connections.pop(peer.number, None) is not None:
+            self._context.places.connected -= 1
         now = self._context.loop.time()
         self._leave_listening(peer, now)
         if peer.outgoing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from errno import EAGAIN, EMFILE
+from errno import E2BIG, EAGAIN
 from weakref import WeakValueDictionary
 
 from btfast._served import ServedFile, close_unused
@@ -41,7 +41,7 @@ class ServedFiles:
     def segments(self, layout: Layout, spans: list[FileSpan]) -> list[Segment]:
         """Where the bytes of `spans` are read from. OSError; BlockingIOError when blocks that wait hold all descriptors."""
         if len(spans) > _WIDEST:
-            raise OSError(EMFILE, f"{len(spans)} files for one block are too many")
+            raise OSError(E2BIG, f"{len(spans)} files for one block are too many")
         found: list[Segment] = []
         for file, offset, length in spans:
             if file in layout.pads:

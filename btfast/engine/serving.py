@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from btfast._bitfield import Bitfield
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
+from btfast.engine.places import EXHAUSTED
 from btfast.engine.served_files import Segment, zeros
 from btfast.metainfo.geometry import BLOCK, Geometry
 from btfast.storage.layout import Layout
@@ -87,10 +88,10 @@ class Serving:
             segments = self._context.served.segments(self._layout, spans)
             if self._ahead.get(peer.number, (-1,))[0] != index:
                 _look(segments, fetching=not self._pieces.complete)
-        except BlockingIOError:
-            _reject(peer, index, begin, length, block)  # it may ask again when some of what waits has left
-            return
         except OSError as error:
+            if isinstance(error, BlockingIOError) or error.errno in EXHAUSTED:
+                _reject(peer, index, begin, length, block)  # it may ask again when some of what waits has left
+                return
             self.handle_lost(index, error)
             if self._pieces.have[index]:  # else it is fetched again
                 self._unreadable.add(index)

@@ -118,7 +118,7 @@ class WorkerProcess(asyncio.Protocol):
             if self._figures is None:
                 self._figures = psutil.Process(self.process.pid)
             times = self._figures.cpu_times()
-        except psutil.Error:
+        except (psutil.Error, OSError):
             return 0.0
         return float(times.user + times.system)
 

@@ -13,6 +13,7 @@ from btfast.config import Settings
 from btfast.engine.connection import PeerConnection
 from btfast.engine.dht import Dht
 from btfast.engine.lsd import LocalDiscovery
+from btfast.engine.places import Places
 from btfast.engine.resolve import Resolver
 from btfast.engine.udp import UdpSockets
 from btfast.metainfo.addresses import PeerAddress
@@ -58,6 +59,7 @@ def small_context(**settings: Any) -> Any:
     context = SimpleNamespace(
         loop=Clock(), settings=Settings(**settings), peer_id=b"-XX0001-usususususus",
         port=0, warnings=[], rng=random.Random(1), resolver=Resolver(asyncio.get_running_loop()), external=ExternalAddress(),
+        places=Places(256),
     )  # fmt: skip
     context.udp = UdpSockets(context)
     context.dht = Dht(context, context.warnings.append, moved=context.external.handle_agreed)

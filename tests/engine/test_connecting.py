@@ -18,6 +18,7 @@ from btfast.config import Settings
 from btfast.engine import securing
 from btfast.engine.connecting import Connecting
 from btfast.engine.dialing import Dialer
+from btfast.engine.places import Places
 from btfast.metainfo.addresses import PeerAddress
 from btfast.wire.handshake import encode_handshake
 from btfast.wire.mse import PLAIN, RC4, Responder, Secured, skey_hash
@@ -52,6 +53,7 @@ class Swarm:
         context: Any = SimpleNamespace(
             loop=asyncio.get_running_loop(),
             settings=Settings(bind="127.0.0.1", encryption=policy),  # type: ignore[arg-type]
+            places=Places(400),
         )
         self.torrent = Torrent()
         self.dialer = Dialer(context)

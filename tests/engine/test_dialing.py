@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +17,7 @@ import pytest_asyncio
 from btfast.config import Settings
 from btfast.engine import dialing
 from btfast.engine.dialing import Dialer
+from btfast.engine.places import Places
 from btfast.metainfo.addresses import PeerAddress
 
 
@@ -54,7 +56,7 @@ async def make_dialer() -> AsyncIterator[MakeDialer]:
     dialers: list[Dialer] = []
 
     def make(bind: str = "") -> Dialer:
-        context = SimpleNamespace(loop=asyncio.get_running_loop(), settings=Settings(bind=bind))
+        context = SimpleNamespace(loop=asyncio.get_running_loop(), settings=Settings(bind=bind), places=Places(400))
         dialers.append(Dialer(context))  # type: ignore[arg-type]
         return dialers[-1]
 
@@ -198,3 +200,24 @@ async def test_one_address_that_waits_does_not_hold_up_another(make_dialer: Make
         dialer.dial(address_of(two), calls)
         await until(lambda: calls.count == 5)
         assert calls.sockets[-1].getpeername() == two.getsockname()
+
+
+async def test_without_descriptors_the_address_is_not_to_blame(
+    make_dialer: MakeDialer, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def none_left(*_: int) -> None:
+        tries.append(1)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(dialing, "REST", 0.0)
+    with listening() as server, listening("127.0.0.2") as other:
+        dialer = make_dialer()
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "socket", none_left)
+            dialer.dial(address_of(server), calls)
+            dialer.dial(address_of(other), calls)
+            assert len(tries) == 1, "nothing is tried before the rest is over"
+        await until(lambda: calls.count == 2)
+        assert calls.failures == []

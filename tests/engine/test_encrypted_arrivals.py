@@ -23,6 +23,7 @@ from btfast.engine.arrival import Arrival
 from btfast.engine.by_hash import ByHash
 from btfast.engine.connection import PeerConnection
 from btfast.engine.listening import Listener
+from btfast.engine.places import Places
 from btfast.engine.turns import KeyTurns
 from btfast.wire.handshake import encode_handshake
 from btfast.wire.mse import PLAIN, RC4, Initiator
@@ -79,7 +80,7 @@ async def listen(torrents: ByHash[Torrent]) -> AsyncIterator[MakeHouse]:
 
     def make(**settings: Any) -> House:
         context = SimpleNamespace(
-            loop=asyncio.get_running_loop(), settings=Settings(bind="127.0.0.1", port=0, **settings)
+            loop=asyncio.get_running_loop(), settings=Settings(bind="127.0.0.1", port=0, **settings), places=Places(2000)
         )
         houses.append(House(context, torrents.get, torrents.find_skey))
         return houses[-1]

@@ -5,6 +5,7 @@ from typing import Any
 
 from engine_parts import Owner, connected, small_context, tcp_pair
 
+from btfast.config import Settings
 from btfast.engine.connection import PeerConnection
 from btfast.engine.dialing import Wanting
 from btfast.engine.peer_set import PATIENT, PER_HOST, USELESS, PeerSet
@@ -217,6 +218,22 @@ async def test_who_wants_nothing_more_gives_nobody_up() -> None:
         swarm.set.known.seeds_wanted = False
         swarm.tick(USELESS + 10)
         assert swarm.staying() == swarm.out
+
+
+async def test_all_torrents_together_take_so_many_places() -> None:
+    with Full(max_peers=4) as swarm:
+        places = swarm.context.places
+        assert places.connected == 4
+        places.most = 5
+        swarm.context.settings = Settings(max_peers=200)
+        assert not swarm.comes("8.8.8.8").closed
+        assert swarm.comes("8.8.8.9").closed
+        swarm.tick(1)
+        assert swarm.dials.dialed == []
+        swarm.out[0].close("over")
+        assert places.connected == 4
+        swarm.tick(2)
+        assert swarm.dials.dialed == [SEED]
 
 
 async def test_a_connection_after_the_end_is_closed() -> None:

@@ -18,6 +18,7 @@ from btfast.config import Settings
 from btfast.engine import listening
 from btfast.engine.connection import PeerConnection
 from btfast.engine.listening import Listener
+from btfast.engine.places import Places
 from btfast.errors import InputError
 from btfast.wire.handshake import encode_handshake
 
@@ -56,7 +57,7 @@ async def listen(torrent: Torrent) -> AsyncIterator[MakeListener]:
     listeners: list[Listener] = []
 
     def make(bind: str = "127.0.0.1", port: int = 0) -> Listener:
-        context = SimpleNamespace(loop=asyncio.get_running_loop(), settings=Settings(bind=bind, port=port))
+        context = SimpleNamespace(loop=asyncio.get_running_loop(), settings=Settings(bind=bind, port=port), places=Places(2000))
         find: Any = {KNOWN: torrent}.get
         listeners.append(Listener(context, find))  # type: ignore[arg-type]
         return listeners[-1]
@@ -176,7 +177,7 @@ async def test_an_address_that_is_not_ours_is_an_error_that_says_what_to_do(list
 
 async def test_closing_leaves_nothing_open() -> None:
     before = len(os.listdir("/proc/self/fd"))
-    context = SimpleNamespace(loop=asyncio.get_running_loop(), settings=Settings(bind="127.0.0.1", port=0))
+    context = SimpleNamespace(loop=asyncio.get_running_loop(), settings=Settings(bind="127.0.0.1", port=0), places=Places(2000))
     listener = Listener(context, lambda info_hash: None)  # type: ignore[arg-type]
     with connect(listener.port) as peer:
         await asyncio.sleep(0.02)

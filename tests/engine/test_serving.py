@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from pathlib import Path
 
@@ -156,4 +157,23 @@ async def test_one_file_of_many_that_is_gone_costs_its_piece_only(tmp_path: Path
         seeding.serving.handle_requests(seeding.peer, index, 0, FEW * BLOCK)
     assert seeding.lost == [1]
     assert [index for index, _, _ in seeding.answers()] == [0] * FEW
+    seeding.close()
+
+
+@pytest.mark.parametrize("reason", [errno.EMFILE, errno.ENFILE])
+async def test_a_piece_is_not_given_up_since_no_descriptor_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    seeding = Seeding(tmp_path, [2 * BLOCK])
+
+    def none_free(*_: object) -> None:
+        raise OSError(reason, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(seeding.files, "segments", none_free)
+        seeding.serving.handle_request(seeding.peer, 0, 0, BLOCK)
+        assert seeding.refusals() == [messages.encode_reject(0, 0, BLOCK)]
+    assert seeding.lost == []
+    seeding.serving.handle_request(seeding.peer, 0, 0, BLOCK)
+    assert seeding.peer.stream.uploads == 1
     seeding.close()

@@ -1,0 +1,74 @@
+"""A process that may open little: who fills it with connections is refused, and those who are there are served."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import socket
+from pathlib import Path
+
+import psutil
+from support.commands import LOCAL, Running, running
+from support.torrents import make
+
+from btfast.wire import messages
+from btfast.wire.handshake import encode_handshake
+
+MADE = make(300_000)
+DESCRIPTORS = 72  # about 30 are open before anybody comes
+BLOCK = 16384
+
+
+def limited() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+
+
+def listening_port(seed: Running) -> int:
+    for process in seed._with("btfast.engine"):
+        for one in process.net_connections("tcp"):
+            if one.status == psutil.CONN_LISTEN:
+                return int(one.laddr.port)
+    return 0
+
+
+def greeted(port: int, number: int) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    sock.sendall(encode_handshake(MADE.info_hash, b"-XX0001-%012d" % number) + messages.HAVE_NONE + messages.INTERESTED)
+    return sock
+
+
+def read_until(sock: socket.socket, words: bytes) -> bytes:
+    said = b""
+    while words not in said:
+        more = sock.recv(1 << 16)
+        assert more, said[-100:]
+        said += more
+    return said
+
+
+def served(sock: socket.socket, index: int) -> None:
+    sock.sendall(messages.encode_request(index, 0, BLOCK))
+    read_until(sock, messages.encode_piece(index, 0, MADE.block(index, 0, BLOCK)))
+
+
+def test_it_serves_on_when_others_have_taken_all_descriptors(tmp_path: Path) -> None:
+    MADE.lay_out(tmp_path / "data")
+    torrent = MADE.save(tmp_path)
+    words = ("seed", torrent, "--data", tmp_path / "data", *LOCAL, "--workers", "1", "--max-peers", "1000", "--no-trackers")
+    with contextlib.ExitStack() as stack:
+        seed = stack.enter_context(running(tmp_path, *words, preexec_fn=limited))
+        seed.until(lambda: listening_port(seed), "it listens")
+        port = listening_port(seed)
+        first = stack.enter_context(greeted(port, 0))
+        read_until(first, messages.UNCHOKE)
+        others = stack.enter_context(contextlib.ExitStack())
+        for number in range(1, 150):
+            with contextlib.suppress(OSError):
+                others.enter_context(greeted(port, number))
+        served(first, 0)
+        served(first, 1)
+        others.close()
+        newcomer = stack.enter_context(greeted(port, 999))
+        read_until(newcomer, messages.UNCHOKE)
+        served(newcomer, 2)
+        assert seed.process.poll() is None
