@@ -10,16 +10,18 @@ from bench.swarm_simulation import SEED, Plan, Swarm
 KIB = 1024
 
 
-def plans(leechers: int, seed: int, *, up: float = 100 * KIB, spread: float = 60.0) -> list[Plan]:
+def plans(
+    leechers: int, seed: int, *, up: float = 100 * KIB, spread: float = 60.0, stay: float = 60.0
+) -> list[Plan]:
     """One seed of `up` bytes/s and leechers of mixed speeds: one in ten a free rider, one in five away for a while.
 
-    Those who have finished stay for up to a minute.
+    Those who have finished stay for up to `stay` seconds.
     """
     rng = random.Random(seed)
     found = [Plan(up, up, stays=None)]
     for number in range(leechers):
         rate = rng.choice((20, 40, 80, 160, 300)) * KIB
-        plan = Plan(rate, 4 * rate, joins=rng.uniform(0, spread), stays=rng.uniform(0, 60))
+        plan = Plan(rate, 4 * rate, joins=rng.uniform(0, spread), stays=stay * rng.random())
         if number % 10 == 0:
             plan.free_rider = True
             plan.down = 600 * KIB
@@ -50,10 +52,10 @@ def found_in(swarm: Swarm) -> dict[str, float]:
 
 def simulate(
     leechers: int, pieces: int, seed: int, *, up: float, super_seeding: bool = False, deaf: float = 0.0,
-    piece_length: int = 32 * KIB,
+    piece_length: int = 32 * KIB, stay: float = 60.0,
 ) -> dict[str, float]:  # fmt: skip
     """The figures of one swarm. `up`: the seed's line, bytes a second; `deaf`: the share that heeds no suggestions."""
-    members = plans(leechers, seed, up=up)
+    members = plans(leechers, seed, up=up, stay=stay)
     rng = random.Random(seed)
     for plan in members[1:]:
         plan.heeds = rng.random() >= deaf
@@ -73,12 +75,13 @@ def figures(quick: bool, seeds: tuple[int, ...] = (1,)) -> list[str]:
     """Simulates seeds with a slow and with a fast line, and super-seeding; the figures, a line each; medians of `seeds`."""
     leechers, pieces = (40, 200) if quick else (200, 800)
     lines = []
-    for name, up, super_seeding in (
-        ("a seed of 100 KiB/s", 100 * KIB, False),
-        ("a seed of 400 KiB/s", 400 * KIB, False),
-        ("super-seeding at 100 KiB/s", 100 * KIB, True),
+    for name, up, super_seeding, stay in (
+        ("a seed of 100 KiB/s", 100 * KIB, False, 60.0),
+        ("a seed of 100 KiB/s, and who has finished leaves at once", 100 * KIB, False, 0.0),
+        ("a seed of 400 KiB/s", 400 * KIB, False, 60.0),
+        ("super-seeding at 100 KiB/s", 100 * KIB, True, 60.0),
     ):
-        runs = [simulate(leechers, pieces, seed, up=up, super_seeding=super_seeding) for seed in seeds]
+        runs = [simulate(leechers, pieces, seed, up=up, super_seeding=super_seeding, stay=stay) for seed in seeds]
         found = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         worst = max(run["seed_copies"] for run in runs)
         lines += [

@@ -4,7 +4,9 @@ A round is held every ten seconds. As a downloader, those who sent us most keep 
 minute although asked (snubbed us) is not among them. As a seed, those who receive fastest keep them for a longer turn.
 One slot in five, and every slot that nobody has earned, is optimistic: it goes by a rotation, for thirty seconds, and
 newcomers enter the rotation at its front three times as likely as at any other place. So nobody starves, and a peer that
-has nothing to give yet gets its first pieces. There are more slots when those there are carry much.
+has nothing to give yet gets its first pieces. Who had what we wanted, and has never given a byte, comes after all others
+when it has got a little, also while it has nothing for us: a free rider that lags behind never does. There are more slots
+when those there are carry much.
 
 A slot that is free is given at once: rounds are for taking slots away.
 https://www.bittorrent.org/beps/bep_0003.html, Cohen, "Incentives Build Robustness in BitTorrent" (2003).
@@ -52,7 +54,7 @@ class Choker:
 
     __slots__ = (
         "_alms", "_back", "_choked_at", "_free", "_front", "_idle", "_interested", "_last", "_least", "_optimists", "_over",
-        "_owed", "_peak", "_place", "_rng", "_unchoked", "slots",
+        "_owed", "_peak", "_place", "_refused", "_rng", "_unchoked", "slots",
     )  # fmt: skip
 
     slots: int
@@ -67,6 +69,7 @@ class Choker:
         self._front = self._back = 0  # the lowest and the highest place given so far
         self._optimists: dict[int, float] = {}  # until when
         self._owed: dict[int, float] = {}  # bytes that a peer got from us while it refused to give, less what it gave
+        self._refused: set[int] = set()  # peers that have refused to give, and have given nothing since
         self._last: set[int] = set()  # peers that come after all others
         self._over: set[int] = set()  # peers whose turn ends with the piece that they are fetching
         self._alms = 0.0  # bytes that they may get, as a downloader
@@ -107,6 +110,7 @@ class Choker:
         self._optimists.pop(peer, None)
         self._place.pop(peer, None)
         self._owed.pop(peer, None)
+        self._refused.discard(peer)
         self._last.discard(peer)
         self._over.discard(peer)
 
@@ -226,7 +230,12 @@ class Choker:
                 kept += stats.up_rate
             else:
                 given += stats.up_rate
-            grown = (stats.up_rate if stats.refuses else 0.0) - THANKS * stats.down_rate
+            if stats.down_rate > 0:
+                self._refused.discard(stats.peer)
+            elif stats.refuses:
+                self._refused.add(stats.peer)
+            owes = stats.refuses or stats.peer in self._refused
+            grown = (stats.up_rate if owes else 0.0) - THANKS * stats.down_rate
             if grown or stats.peer in owed:
                 owed[stats.peer] = owed.get(stats.peer, 0.0) + grown * ROUND
         self._last = {peer for peer, debt in owed.items() if debt > NICE}

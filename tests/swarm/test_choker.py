@@ -204,6 +204,24 @@ def test_a_refuser_that_once_gave_a_little_is_forgiven() -> None:
     assert choker.is_unchoked(1)
 
 
+def test_who_refused_once_and_never_gave_comes_last_also_while_it_has_nothing_for_us() -> None:
+    choker = Choker(slots=4)
+    # 3 has refused in the first round; 4 to 8 have never had what we want. All take, and none of them gives.
+    turns: Counter[int] = Counter()
+    for turn in range(120):
+        choker.round(
+            turn * 10.0,
+            [
+                PeerStats(n, True, down_rate=9.0 * (n < 3), up_rate=20_000.0, refuses=n == 3 and not turn)
+                for n in range(9)
+            ],
+        )
+        turns.update(choker.unchoked)
+    assert turns[3] < 0.6 * min(turns[n] for n in range(4, 9))
+    choker.round(1200.0, [PeerStats(n, True, down_rate=20_000.0 * (n == 3), up_rate=20_000.0) for n in range(9)])
+    assert choker.is_unchoked(3)  # it has given
+
+
 def test_nobody_is_kept_out_for_ever_when_all_refuse() -> None:
     choker = Choker(slots=4)
     served: set[int] = set()
