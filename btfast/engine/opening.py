@@ -16,7 +16,7 @@ from btfast.errors import DestinationBusyError, StorageError
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.finish import make_directory, survey
-from btfast.storage.identity import FINAL, UNFINISHED, Identities
+from btfast.storage.identity import FINAL, UNFINISHED, Identity
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
 from btfast.storage.messages import GOOD, IN_PARTS, SPLIT, TO_RESTORE, CheckPieces, Known, PartsSeen, Surveyed
@@ -42,7 +42,7 @@ class Found(NamedTuple):
     unchanged: set[int]
     there: set[int]
     named: set[int]
-    seen: Identities
+    seen: dict[int, Identity]
     restore: list[int]
     parts: bool
 

@@ -12,7 +12,7 @@ from btfast._bitfield import Bitfield
 from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress, decode_both, encode_both
 from btfast.metainfo.torrent import Torrent
-from btfast.storage.identity import ABSENT, FINAL, UNFINISHED, Identities, Identity
+from btfast.storage.identity import ABSENT, FINAL, UNFINISHED, Identity
 from btfast.storage.layout import Layout
 from btfast.storage.messages import FileSeen, Known, PartialPiece, PartsSeen, Row
 from btfast.swarm.pieces import Pieces
@@ -89,7 +89,7 @@ class TorrentRecord:
         except RemoteError:
             return []
 
-    def begin(self, final: set[int], trusted: set[int], found: set[int], identities: Identities) -> None:
+    def begin(self, final: set[int], trusted: set[int], found: set[int], identities: dict[int, Identity]) -> None:
         """What a look at the disk has brought. `found`: files that are there, `final` of them under their final names.
 
         `trusted`: those that are as they were recorded. The others may still be on their way to the disk. `identities`: which
@@ -105,7 +105,7 @@ class TorrentRecord:
                     self._seen[file] = _Seen(ABSENT, False)
         if self._layout.in_parts and (self._known is None or self._known.parts is None):
             parts = self._layout.parts_file
-            self._seen[parts] = _Seen(FINAL, True, identities[parts])
+            self._seen[parts] = _Seen(FINAL, True, identities.get(parts))
         if self._seen:
             self._changed(self)
 

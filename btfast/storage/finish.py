@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 import msgspec
 
 from btfast.storage.files import Files
-from btfast.storage.identity import FINAL, UNFINISHED, Identities, Identity, identity_of
+from btfast.storage.identity import FINAL, UNFINISHED, Identity, identity_of
 from btfast.storage.layout import Layout
 from btfast.storage.marks import Marks
 from btfast.storage.messages import Surveyed
@@ -166,8 +166,7 @@ def survey(layout: Layout, *, writing: bool = True) -> Surveyed:
 
     An empty unfinished file beside a final one is removed: nothing is in it, and it would be read in place of the other.
     """
-    seen = Identities(len(layout.paths) + 1)
-    found = Surveyed(torrent=layout.torrent, unfinished=[], final=[], free=0, allocated=0, wrong_size=[], seen=seen)
+    found = Surveyed(torrent=layout.torrent, unfinished=[], final=[], free=0, allocated=0, wrong_size=[], seen={})
     try:
         root = _open_destination(layout.directory, make=writing)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from btfast.frames import frame
-from btfast.storage.identity import Identities, Identity
+from btfast.storage.identity import Identity
 
 # Kinds of job records. `index` is a piece for the kinds that say so, and a file for FINISH_FILE, DEMOTE_FILE and MAKE_LINK.
 WRITE_PIECE = 1  # hash the payload at `offset`; write it where it belongs if it matches `digest`
@@ -97,7 +97,7 @@ class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
     free: int  # bytes that the file system has left
     allocated: int  # bytes that the wanted files found, and the parts file, occupy already
     wrong_size: list[int] = []
-    seen: Identities = msgspec.field(default_factory=lambda: Identities(0))
+    seen: dict[int, Identity] = {}
     parts: bool = False
     error: str = ""
     errno: int = 0
