@@ -47,7 +47,7 @@ class Connecting:
 
     def _dialed(self, address: PeerAddress, encrypted: bool, sock: socket.socket | None, why: str) -> None:
         if sock is None:
-            self._kinds.unreachable(address)
+            self._kinds.forget(address)
             self._owner.handle_failed(address, why)
         elif self._closed:
             sock.close()
@@ -89,6 +89,10 @@ class Connecting:
             self._owner.handle_failed(address, why)
         else:
             self._dial(address, other)
+
+    def unwanted(self, address: PeerAddress) -> None:
+        """The owner has closed what it was given: its address is banned, or the connection broken."""
+        self._kinds.forget(address)
 
     def close(self) -> None:
         """Nobody is called back for what is in a handshake; what the dialer still has is closed when it comes."""

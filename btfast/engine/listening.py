@@ -16,7 +16,6 @@ from btfast.engine.arrival import Arrival
 from btfast.engine.connection import PeerConnection, remote_address
 from btfast.engine.context import Context
 from btfast.engine.greeting import GREETING_TIMEOUT
-from btfast.engine.places import EXHAUSTED
 from btfast.engine.turns import KeyTurns
 from btfast.errors import InputError
 
@@ -27,6 +26,11 @@ PENDING = 512  # connections that have not said which torrent they mean
 BACKLOG = 512
 ACCEPTS = 64  # taken in one wake-up
 GRACE = 1.0  # seconds that each has to say so when there are too many
+# What Linux hands to accept() of a single connection that has failed already (accept(2)), or that a firewall forbids.
+OF_ONE = frozenset(
+    {errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN,
+     errno.EHOSTUNREACH, errno.ETIMEDOUT, errno.EPERM}
+)  # fmt: skip
 LONGEST = 30.0  # seconds that an encrypted handshake may take, each step of it in its own limit
 
 
@@ -120,15 +124,15 @@ class Listener:
         for _ in range(ACCEPTS):
             try:
                 sock, name = listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno in EXHAUSTED:
-                    # The backlog holds them. It stays readable, so until the next tick nobody looks.
-                    self._context.loop.remove_reader(listening.fileno())
-                    self._resting.append(listening)
-                    return
-                raise
+                if error.errno in OF_ONE:
+                    continue
+                # No descriptor is free, or worse. The backlog stays readable, so until the next tick nobody looks.
+                self._context.loop.remove_reader(listening.fileno())
+                self._resting.append(listening)
+                return
             address = remote_address(name)
             if not self._make_room(address.host, now):
                 sock.close()

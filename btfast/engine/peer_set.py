@@ -135,6 +135,7 @@ class PeerSet:
         if self.known.source(address) is None:  # banned meanwhile, or not wanted any more
             sock.close()
             self._dialer.answered(address, None)
+            self._connecting.unwanted(address)
             return
         try:
             peer = PeerConnection(
@@ -144,6 +145,7 @@ class PeerSet:
         except OSError as error:
             sock.close()
             self._dialer.answered(address, None)
+            self._connecting.unwanted(address)
             self.handle_failed(address, error.strerror or "broken")
             return
         self._adopt(peer)

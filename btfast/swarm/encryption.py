@@ -40,8 +40,8 @@ class Kinds:
         self._second.add(address)
         return not encrypted
 
-    def unreachable(self, address: PeerAddress) -> None:
-        """There was no connection at all."""
+    def forget(self, address: PeerAddress) -> None:
+        """There was no connection at all, or it is not wanted any more."""
         self._second.discard(address)
 
     def worked(self, address: PeerAddress, *, encrypted: bool) -> None:

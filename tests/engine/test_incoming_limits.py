@@ -236,6 +236,20 @@ async def test_all_torrents_together_take_so_many_places() -> None:
         assert swarm.dials.dialed == [SEED]
 
 
+async def test_the_second_try_of_an_address_that_was_banned_meanwhile_is_forgotten() -> None:
+    with Full(max_peers=2) as swarm:
+        swarm.out[0].close("over")
+        swarm.tick(1)
+        assert swarm.dials.dialed == [SEED]
+        swarm.set._connecting.failed(SEED, "it hung up", encrypted=False, silent=True)
+        assert swarm.dials.dialed == [SEED, SEED]
+        swarm.set.known.banned(SEED)
+        ours, theirs = tcp_pair()
+        theirs.close()
+        swarm.set.handle_connected(SEED, ours, None)
+        assert not swarm.set._connecting._kinds._second
+
+
 async def test_a_connection_after_the_end_is_closed() -> None:
     with Swarm(max_peers=3) as swarm:
         swarm.set.close("over")

@@ -33,3 +33,41 @@ async def test_without_descriptors_nobody_looks_until_the_next_tick(monkeypatch:
             listener.tick(context.loop.time())
             await until(lambda: listener._pending, "it was accepted")
             listener.close()
+
+
+@pytest.mark.parametrize("error", [errno.EPROTO, errno.EHOSTUNREACH, errno.ECONNABORTED, errno.EPERM])
+async def test_a_connection_that_failed_in_the_backlog_costs_the_next_one_nothing(
+    monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    accept = socket.socket.accept
+    tries = []
+
+    def fails_once(sock: socket.socket) -> object:
+        tries.append(sock)
+        if len(tries) == 1:
+            raise OSError(error, os.strerror(error))
+        return accept(sock)
+
+    context = small_context()
+    listener = Listener(context, lambda _: None)
+    monkeypatch.setattr(socket.socket, "accept", fails_once)
+    with socket.create_connection(("127.0.0.1", listener.port)):
+        await until(lambda: listener._pending, "it was accepted")
+        listener.close()
+
+
+async def test_an_error_that_nobody_foresaw_ends_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: said.append(context))
+
+    def broken(sock: socket.socket) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    context = small_context()
+    listener = Listener(context, lambda _: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(socket.socket, "accept", broken)
+        with socket.create_connection(("127.0.0.1", listener.port)):
+            await until(lambda: listener._resting, "it rests")
+    listener.close()
+    assert said == []

@@ -50,7 +50,7 @@ def test_what_worked_comes_first_the_next_time_and_the_other_after_it() -> None:
 def test_who_cannot_be_reached_has_not_been_tried_with_either() -> None:
     kinds = Kinds("allow")
     kinds.failed(ONE, encrypted=False, silent=True)
-    kinds.unreachable(ONE)
+    kinds.forget(ONE)
     assert kinds.failed(ONE, encrypted=False, silent=True) is True
 
 
