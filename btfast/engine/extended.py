@@ -101,7 +101,7 @@ class Extended:
         peer.prefers_encryption = said.encryption
         if said.yourip is not None:
             self._context.external.handle_vote(peer.address.host, host_text(said.yourip))
-        if said.port:
+        if said.port and (peer.listen_port is None or not peer.introduced):  # a second one would be one more to dial
             peer.listen_port = said.port
         if said.reqq or not peer.introduced:
             peer.pipeline.set_reqq(said.reqq or USUAL_REQQ)

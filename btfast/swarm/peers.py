@@ -14,7 +14,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Container
 from enum import IntEnum
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import cast
 
 from btfast.metainfo.addresses import PeerAddress
@@ -51,6 +51,7 @@ _WAITING, _DIALING, _CONNECTED = range(3)
 _HOPELESS = 3  # failures in a row after which an address may be dropped for a new one
 _MAX_BANNED = 10_000
 _MAX_DOUBLINGS = 20
+_SPARE = 64  # void entries of those who wait, beyond as many as are known
 
 
 def host_group(host: str) -> str:
@@ -308,7 +309,11 @@ class KnownPeers:
         known.ticket = self._tickets
         wait = min(self._backoff * 2.0 ** min(known.failures - 1, _MAX_DOUBLINGS), self._backoff_cap)
         gossip = known.source in _GOSSIP and not known.proved
-        heappush(self._gossip_later if gossip else self._later, (now + wait, known.ticket, known))
+        queue = self._gossip_later if gossip else self._later
+        heappush(queue, (now + wait, known.ticket, known))
+        if len(queue) > 2 * len(self._known) + _SPARE:  # void ones hide behind any that waits for long
+            queue[:] = [item for item in queue if item[1] == item[2].ticket]
+            heapify(queue)
 
     def _due(self, queue: list[tuple[float, int, _Known]], now: float, *, patient: bool) -> _Known | None:
         if self._drop_void(queue) and queue[0][0] <= now and (patient or queue[0][2].failures <= 1):

@@ -84,3 +84,10 @@ async def test_who_does_not_speak_ltep_must_not_send_it(met: Met) -> None:
     met.hears(OUR_IDS["ut_pex"], b"one")
     assert met.peer.closed
     assert met.heard == []
+
+
+async def test_a_port_is_believed_once(met: Met) -> None:
+    met.extended.greet(met.peer)
+    for port in (7001, 7002, 7001):
+        met.hears(ids.EXT_HANDSHAKE, encode({b"m": {}, b"p": port}))
+        assert met.peer.listen_port == 7001

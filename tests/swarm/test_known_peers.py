@@ -147,3 +147,18 @@ def test_fresh_addresses_come_before_ones_that_failed_twice() -> None:
     known.add(at(2), Source.PEX, 1.0)
     assert known.next_dial(10.0) == at(2)
     assert known.next_dial(10.0) == at(1)
+
+
+def test_who_comes_and_goes_leaves_nothing_behind_one_that_waits_for_long() -> None:
+    known = KnownPeers()
+    for number in range(2):
+        known.add(at(number), Source.TRACKER, 0.0)
+    known.next_dial(0.0)
+    for _ in range(6):
+        known.failed(at(0), 0.0)
+    for _ in range(10_000):
+        known.connected(at(1))
+        known.disconnected(at(1), 0.0)
+    assert len(known._later) <= 2 * 2 + 64
+    assert known.next_dial(5.0) == at(1)
+    assert known.next_dial(160.0) == at(0)
