@@ -78,6 +78,20 @@ def test_any_cut_of_the_stream_is_the_same(key: bytes, sizes: list[int], drop: i
         assert found == expected
 
 
+def test_every_length_up_to_a_kibibyte_is_the_same() -> None:
+    """From each phase of the eight steps that are taken at once; and the other direction stays apart from it."""
+    lengths = list(range(1025))
+    random.Random(2).shuffle(lengths)
+    streams = {key: (Rc4(key), reference(key, sum(lengths))) for key in (b"one", b"another")}
+    at = 0
+    for length in lengths:
+        for cipher, expected in streams.values():
+            part = bytearray(length)
+            cipher.apply(part)
+            assert part == expected[at : at + length]
+        at += length
+
+
 def test_a_long_stream_collides_often_enough() -> None:
     """The kernel's shortcut is wrong one time in 256 if it is wrong."""
     assert Rc4(b"a key").crypt(bytes(200_000)) == reference(b"a key", 200_000)
