@@ -70,8 +70,7 @@ def write(path: str, data: bytes, *, force: bool) -> None:
         if force:
             os.replace(draft, path)
         else:
-            os.link(draft, path)  # unlike a rename it never replaces what somebody else has put there meanwhile
-            os.unlink(draft)
+            _place(draft, path)
     except FileExistsError:
         with contextlib.suppress(OSError):
             os.unlink(draft)
@@ -80,6 +79,19 @@ def write(path: str, data: bytes, *, force: bool) -> None:
         with contextlib.suppress(OSError):
             os.unlink(draft)
         raise StorageError(f"{path}: cannot be written: {error.strerror}: choose another with -o") from error
+
+
+def _place(draft: str, path: str) -> None:
+    """Gives the draft its name. FileExistsError where somebody else has put something there meanwhile."""
+    try:
+        os.link(draft, path)  # unlike a rename it never replaces what is there
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: the name is taken before it is replaced
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        os.replace(draft, path)
+    else:
+        os.unlink(draft)
 
 
 def _exists(path: str) -> InputError:
@@ -144,6 +156,8 @@ def _target(path: str, recipe: Recipe, options: Options) -> str:
         return target
     if os.path.isdir(target):
         raise InputError(f"{target}: a folder: give the name of a file with -o")
+    if os.path.exists(target) and os.path.exists(absolute) and os.path.samefile(target, absolute):
+        raise InputError(f"{target}: is what the torrent is to be made of: give another name with -o FILE")
     if os.path.lexists(target) and not options["force"]:
         raise _exists(target)
     folder = os.path.dirname(os.path.abspath(target))

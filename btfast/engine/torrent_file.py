@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Callable, Sequence
 
 from btfast._bencode import BencodeError, info_span
 from btfast.errors import StorageError
 from btfast.metainfo.paths import ELEMENT_BYTES, safe_name
 from btfast.metainfo.torrent import MAX_TORRENT_BYTES, Torrent
-from btfast.storage.finish import make_directory
+from btfast.storage.finish import make_directory, sync_file
 
 _SUFFIX = ".torrent"
 _BATCH = 64  # files
@@ -128,13 +129,16 @@ def _write(path: str, data: bytes) -> None:
     with open(path, "wb") as file:
         file.write(data)
         file.flush()
-        os.fdatasync(file.fileno())
+        sync_file(file.fileno())
 
 
 def _is_there(path: str, torrent: Torrent) -> bool | None:
     """Whether the file is a .torrent with the same info dict; None when there is no file."""
     try:
-        with open(path, "rb") as file:
+        # What is no file (a pipe) would never be read to its end.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return False
             data = file.read(MAX_TORRENT_BYTES + 1)
         start, end = info_span(data)
     except FileNotFoundError:

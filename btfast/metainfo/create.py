@@ -195,7 +195,7 @@ def _attributes(file: Listed, recipe: Recipe) -> dict[str, Any]:
         found["attr"] = attr
     if file.link is not None:
         found["symlink path"] = list(file.link)
-    if recipe.mtime:
+    if recipe.mtime and file.mtime_ns >= 0:  # no reader takes a time before 1970
         found["mtime"] = file.mtime_ns // 10**9
     return found
 

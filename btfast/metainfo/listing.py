@@ -126,15 +126,15 @@ class _Walk:
         )
 
     def _link(self, entry: os.DirEntry[str], place: tuple[bytes, ...]) -> Listed:
-        """A link as BEP 47 has them: its target is a file of the torrent, named from the torrent's root."""
+        """A link as BEP 47 has them: its target is a file or a folder of the torrent, named from the torrent's root."""
         target = os.path.normpath(os.path.join(os.path.dirname(entry.path), os.readlink(entry.path)))
         inside = os.path.relpath(os.path.realpath(entry.path), self._real_root)
         below = os.path.relpath(target, self._root)
         remedy = "have what it leads to instead with --follow-links, or use --exclude"
         if ".." in inside.split(os.sep) or ".." in below.split(os.sep):
             raise InputError(f"{entry.path}: a link that leads out of the folder: {remedy}")
-        if not os.path.isfile(target):
-            raise InputError(f"{entry.path}: a link that leads to no file: {remedy}")
+        if not os.path.isfile(target) and not (os.path.isdir(target) and below != "."):
+            raise InputError(f"{entry.path}: a link that leads to no file or folder of the torrent: {remedy}")
         status = entry.stat(follow_symlinks=False)
         link = tuple(utf8(element, entry.path) for element in below.split(os.sep))
         return _listed(place, entry.path, status, self._dot_hidden)._replace(length=0, executable=False, link=link)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from swarm_of_one import until
 
 import btfast
 from btfast._bencode import decode
+from btfast.cli.create import write
+from btfast.errors import InputError
 
 
 @pytest.fixture
@@ -71,6 +74,25 @@ def test_nothing_is_replaced_unless_forced(btfast_command: Command, folder: Path
     btfast.Torrent.load(tmp_path / "data.torrent")
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_file_system_without_links_takes_the_torrent_and_nothing_is_replaced_there_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    def link(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    target = tmp_path / "x.torrent"
+    if there:
+        target.write_text("precious")
+        with pytest.raises(InputError, match="exists"):
+            write(str(target), b"new", force=False)
+    else:
+        write(str(target), b"new", force=False)
+    assert target.read_bytes() == (b"precious" if there else b"new")
+    assert os.listdir(tmp_path) == ["x.torrent"]
+
+
 def test_it_can_go_to_stdout(btfast_command: Command, folder: Path, tmp_path: Path) -> None:
     btfast_command("create", "data", "-o", "x")
     words = [sys.executable, "-m", "btfast", "create", "data", "-o", "-"]
@@ -85,6 +107,7 @@ def test_it_can_go_to_stdout(btfast_command: Command, folder: Path, tmp_path: Pa
         (("nowhere",), 5, "nowhere: no such file or folder"),
         (("data", "-o", "data/x.torrent"), 2, "would be in the folder"),
         (("data", "-o", "data"), 2, "a folder"),
+        (("data/a", "-o", "data/a", "--force"), 2, "is what the torrent is to be made of"),
         (("data", "-o", "no/where.torrent"), 6, "cannot be written"),
         (("data", "-o", "-", "--json"), 2, "--json"),
         (("data", "--version", "3"), 2, "--version"),

@@ -28,6 +28,22 @@ async def test_each_gets_its_file(tmp_path: Path) -> None:
     assert [(tmp_path / name).read_bytes() for name in names] == [torrent.raw for torrent in MANY]
 
 
+async def test_a_pipe_of_that_name_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "file 0.torrent")
+    try:
+        async with asyncio.timeout(10):
+            name = await TorrentFiles().save(str(tmp_path), MANY[0])
+    finally:
+        os.close(os.open(tmp_path / "file 0.torrent", os.O_RDWR | os.O_NONBLOCK))  # whoever waits at it goes on
+    assert name != "file 0.torrent"
+    assert (tmp_path / name).read_bytes() == MANY[0].raw
+
+
+async def test_a_system_without_fdatasync_keeps_them_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "fdatasync", raising=False)
+    assert await TorrentFiles().save(str(tmp_path), MANY[0]) == "file 0.torrent"
+
+
 async def test_a_bug_reaches_everybody_who_waits_for_the_batch(tmp_path: Path) -> None:
     def bug() -> None:
         raise ZeroDivisionError("oops")

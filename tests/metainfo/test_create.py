@@ -6,7 +6,7 @@ import hashlib
 import os
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -14,6 +14,7 @@ from btfast._bencode import decode
 from btfast.errors import Error, InputError, SourceNotFoundError, StorageError
 from btfast.metainfo import create
 from btfast.metainfo.create import Recipe, automatic_piece_length, create_torrent
+from btfast.metainfo.links import lead
 from btfast.metainfo.torrent import Torrent
 
 PIECE = 16384
@@ -83,9 +84,28 @@ def test_links_can_be_followed_or_left_out(folder: Path, tmp_path: Path) -> None
     with pytest.raises(InputError, match="a folder that it is in"):
         made(folder, follow_links=True)
     (folder / "loop").unlink()
+    (folder / "self").symlink_to(".")
+    with pytest.raises(InputError, match="leads to no file or folder of the torrent"):
+        made(folder, exclude=("out",))
+    (folder / "self").unlink()
     (folder / "broken").symlink_to("nowhere")
     with pytest.raises(InputError, match="leads to no file"):
         made(folder, exclude=("out",))
+
+
+@pytest.mark.parametrize("version", ["1", "2", "hybrid"])
+def test_a_link_may_lead_to_a_folder_of_the_torrent(folder: Path, version: Literal["1", "2", "hybrid"]) -> None:
+    (folder / "a/to").symlink_to("../a")
+    torrent = Torrent.parse(create_torrent(str(folder), Recipe(piece_length=PIECE, version=version)))
+    assert {file.path: file.symlink for file in torrent.files if file.symlink} == {("link",): ("a", "x"), ("a", "to"): ("a",)}
+    assert all(lead(torrent.files).values())
+
+
+def test_a_time_before_1970_is_left_out(folder: Path) -> None:
+    os.utime(folder / "b", (-5, -5))
+    files = {b"/".join(file[b"path"]): file for file in made(folder, mtime=True)[b"info"][b"files"]}
+    assert b"mtime" not in files[b"b"]
+    assert b"mtime" in files[b"a/x"]
 
 
 def test_a_link_by_way_of_another_out_of_the_folder_is_seen(folder: Path, tmp_path: Path) -> None:
