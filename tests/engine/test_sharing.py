@@ -114,6 +114,20 @@ async def test_the_second_torrent_waits_for_the_file_and_fetches_what_else_it_ha
     assert second.share.waits == {}
 
 
+async def test_a_piece_with_bytes_of_two_files_that_are_waited_for_is_held_until_both_have_come() -> None:
+    process = Process()
+    both = {"big": BIG, "next": random.Random(3).randbytes(3 * PIECE)}
+    first, second = Party(process, torrent_of(both, "a")), Party(process, torrent_of(both, "b"), right=range(4))
+    assert second.share.waits.keys() == {0, 1}
+    first.finish(0)
+    await second.settled()
+    assert (second.found, second.wanted, second.pieces.held) == ([0, 1, 2, 3], [], {4, 5, 6, 7})
+    second.right = range(99)
+    first.finish(1)
+    await second.settled()
+    assert (second.found, second.pieces.complete) == (list(range(8)), True)
+
+
 async def test_what_is_wrong_in_the_copy_is_fetched_and_what_cannot_be_copied_too() -> None:
     process = Process()
     first = Party(process, torrent_of(FIRST, "a"))
