@@ -36,7 +36,7 @@ class Owner(Protocol):
         """A tracker has taken the announce."""
         ...
 
-    def handle_peers(self, addresses: list[PeerAddress]) -> None: ...
+    def handle_peers(self, addresses: list[PeerAddress], tracker: str) -> None: ...
 
     def handle_tracker_warning(self, message: str) -> None: ...
 
@@ -134,7 +134,7 @@ class Announcing:
         if response.hostnames and self._naming is None:
             self._naming = loop.create_task(self._resolve(announce.url, response.hostnames))
         if response.peers:
-            self._owner.handle_peers(await self._allowed(announce.url, response.peers))
+            self._owner.handle_peers(await self._allowed(announce.url, response.peers), host_of(announce.url))
 
     async def _resolve(self, url: str, names: tuple[tuple[str, int], ...]) -> None:
         """Peers that a tracker gave by host name (BEP 3): one name after the other, and of one answer at a time."""
@@ -146,7 +146,7 @@ class Announcing:
                 except (RemoteError, TimeoutError):
                     continue  # one peer less, as one that does not answer
                 peers = tuple(PeerAddress(address.host, port) for address in found[:ADDRESSES_A_NAME])
-                self._owner.handle_peers(await self._allowed(url, peers))
+                self._owner.handle_peers(await self._allowed(url, peers), host_of(url))
         finally:
             self._naming = None
 

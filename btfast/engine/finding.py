@@ -35,7 +35,7 @@ class Owner(Protocol):
 
     def announce_request(self, event: str | None) -> AnnounceRequest: ...
 
-    def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None: ...
+    def handle_peers(self, addresses: list[PeerAddress], source: Source, sender: str = "") -> None: ...
 
     def drop_peers(self, reason: str, keep: Container[Source]) -> None:
         """Those that were found so far are not wanted any more, but for those of the sources `keep`."""
@@ -171,8 +171,8 @@ class Finding:
             # BEP 27: the swarms of a private torrent's trackers do not mix.
             self._owner.drop_peers("another tracker rules its torrent now", (Source.OPTION,))
 
-    def handle_peers(self, addresses: list[PeerAddress]) -> None:
-        self._owner.handle_peers(addresses, Source.TRACKER)
+    def handle_peers(self, addresses: list[PeerAddress], tracker: str) -> None:
+        self._owner.handle_peers(addresses, Source.TRACKER, tracker)
 
     def handle_tracker_warning(self, message: str) -> None:
         self._owner.handle_tracker_warning(message)

@@ -164,12 +164,12 @@ class Resolving:
             encryption=self._context.settings.encryption,
         )  # fmt: skip
 
-    def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:
+    def handle_peers(self, addresses: list[PeerAddress], source: Source, sender: str = "") -> None:
         self._found[source] += len(addresses)
         for address in addresses[: NAMED_PEERS + 1]:
             if len(self._tried) <= NAMED_PEERS:
                 self._tried[address] = source
-        self.peers.add(addresses, source)
+        self.peers.add(addresses, source, sender=sender)
 
     def drop_peers(self, reason: str, keep: Container[Source]) -> None:
         self.peers.drop(reason, keep)

@@ -32,7 +32,7 @@ class Owner(Protocol):
         """Of any of its swarms: the info-hash is set for each."""
         ...
 
-    def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None: ...
+    def handle_peers(self, addresses: list[PeerAddress], source: Source, sender: str = "") -> None: ...
 
     def drop_peers(self, reason: str, keep: Container[Source]) -> None: ...
 
@@ -57,10 +57,10 @@ class _Swarm:
             return request
         return msgspec.structs.replace(request, info_hash=self.info_hash)
 
-    def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:
+    def handle_peers(self, addresses: list[PeerAddress], source: Source, sender: str = "") -> None:
         if source != Source.OPTION:  # who was named may be in either
             self._names.found(addresses, self.info_hash)
-        self._owner.handle_peers(addresses, source)
+        self._owner.handle_peers(addresses, source, sender)
 
     def drop_peers(self, reason: str, keep: Container[Source]) -> None:
         self._owner.drop_peers(reason, keep)

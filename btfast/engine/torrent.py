@@ -390,8 +390,8 @@ class ActiveTorrent:
     def announce_request(self, event: str | None) -> AnnounceRequest:
         return self._account.announce_request(event)
 
-    def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:
-        self._peers.add(addresses, source)
+    def handle_peers(self, addresses: list[PeerAddress], source: Source, sender: str = "") -> None:
+        self._peers.add(addresses, source, sender=sender)
 
     def drop_peers(self, reason: str, keep: Container[Source]) -> None:
         self._peers.drop(reason, keep)

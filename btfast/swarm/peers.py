@@ -37,7 +37,7 @@ class Source(IntEnum):
 # The share of the limit that one source may fill: peers can invent any number of addresses.
 _SHARE = {
     Source.OPTION: 1.0,
-    Source.TRACKER: 1.0,
+    Source.TRACKER: 0.75,
     Source.LSD: 0.5,
     Source.EARLIER: 0.25,
     Source.DHT: 0.5,
@@ -45,7 +45,11 @@ _SHARE = {
     Source.INCOMING: 0.25,
 }
 _GOSSIP = frozenset({Source.DHT, Source.PEX, Source.INCOMING})
+_NAMED = _GOSSIP | {Source.TRACKER}  # sources of many senders, of whom one may name thousands
+_NEAR = frozenset({Source.OPTION, Source.LSD})
+_RESERVE = 16  # one in so many places is for those that the user or the local network names
 _PER_SENDER = 200  # fresh addresses of one sender
+_PER_TRACKER = 500  # those of one tracker
 _PER_HOST = 8  # ports of one public host that gossip may name
 _WAITING, _DIALING, _CONNECTED = range(3)
 _HOPELESS = 3  # failures in a row after which an address may be dropped for a new one
@@ -130,7 +134,9 @@ class KnownPeers:
                 group = host_group(address.host)
                 if self._per_host.get(group, 0) >= _PER_HOST:
                     return False
-            if sender and source in self._fresh and self._fresh[source].waiting(sender) >= _PER_SENDER:
+        if sender and source in self._fresh:
+            most = _PER_TRACKER if source is Source.TRACKER else _PER_SENDER
+            if self._fresh[source].waiting(sender) >= most:
                 return False
         if not self._has_room(source, sender):
             return False
@@ -274,17 +280,28 @@ class KnownPeers:
     def _has_room(self, source: Source, sender: str) -> bool:
         """Whether one more of `source` fits, at need in the place of one that keeps failing or of a longer list."""
         share_full = self._per_source[source] >= self._limit * _SHARE[source]
-        if not share_full and len(self._known) < self._limit:
+        places = self._limit if source in _NEAR else self._limit - self._limit // _RESERVE
+        if not share_full and len(self._known) < places:
             return True
         for known in self._hopeless.values():
             if not share_full or known.source is source:
                 self._forget(known)
                 return True
-        fresh = self._fresh.get(source) if source in _GOSSIP else None
+        if source in _NAMED and self._take_longest(source, self._waiting(source, sender) + 1):
+            return True
+        return not share_full and any(other > source and self._take_longest(other, 0) for other in _GOSSIP)
+
+    def _waiting(self, source: Source, sender: str) -> int:
+        fresh = self._fresh.get(source)
+        return fresh.waiting(sender) if fresh is not None else 0
+
+    def _take_longest(self, source: Source, above: int) -> bool:
+        """Forgets the worst of the sender of `source` that has most waiting, where that is more than `above`."""
+        fresh = self._fresh.get(source)
         if fresh is None:
             return False
         name, waiting = fresh.longest()
-        worst = fresh.worst(name) if waiting > fresh.waiting(sender) + 1 else None
+        worst = fresh.worst(name) if waiting > above else None
         if worst is None:
             return False
         self._forget(cast(_Known, worst))

@@ -44,14 +44,16 @@ class Torrent:
 
     def __init__(self) -> None:
         self.peers: list[PeerAddress] = []
+        self.trackers: set[str] = set()
 
     def announce_request(self, event: str | None) -> AnnounceRequest:
         return AnnounceRequest(info_hash=bytes(20), peer_id=bytes(20), port=1, left=1)
 
     def handle_answered(self, url: str) -> None: ...
 
-    def handle_peers(self, addresses: list[PeerAddress]) -> None:
+    def handle_peers(self, addresses: list[PeerAddress], tracker: str) -> None:
         self.peers += addresses
+        self.trackers.add(tracker)
 
     def handle_tracker_warning(self, message: str) -> None:
         raise AssertionError(message)
@@ -74,6 +76,7 @@ async def test_a_tracker_names_only_what_it_can_reach_itself(host: str, trusted:
     await until(lambda: torrent.peers, "a tracker has answered")
     await announcing.stop()
     assert torrent.peers == trusted
+    assert torrent.trackers == {host_of(f"http://{host}")}
 
 
 def test_the_host_of_a_url() -> None:

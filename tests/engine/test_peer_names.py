@@ -39,7 +39,7 @@ class Item:
     def announce_request(self, event: str | None) -> AnnounceRequest:
         raise AssertionError("there is no tracker")
 
-    def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:
+    def handle_peers(self, addresses: list[PeerAddress], source: Source, sender: str = "") -> None:
         assert source is Source.OPTION
         self.peers += addresses
 

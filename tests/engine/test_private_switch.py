@@ -47,7 +47,7 @@ class Item:
     def announce_request(self, event: str | None) -> AnnounceRequest:
         return AnnounceRequest(info_hash=bytes(20), peer_id=bytes(20), port=1, left=1, event=event)
 
-    def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:
+    def handle_peers(self, addresses: list[PeerAddress], source: Source, sender: str = "") -> None:
         self.found.append(source)
 
     def drop_peers(self, reason: str, keep: Container[Source]) -> None:

@@ -44,7 +44,7 @@ class Torrent:
 
     def handle_answered(self, url: str) -> None: ...
 
-    def handle_peers(self, addresses: list[PeerAddress]) -> None:
+    def handle_peers(self, addresses: list[PeerAddress], tracker: str) -> None:
         self.answers += 1
 
     def handle_tracker_warning(self, message: str) -> None:

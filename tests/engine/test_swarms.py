@@ -39,7 +39,7 @@ class Item:
     def announce_request(self, event: str | None) -> AnnounceRequest:
         return AnnounceRequest(info_hash=b"?" * 20, peer_id=bytes(20), port=1, left=1, event=event)
 
-    def handle_peers(self, addresses: list[PeerAddress], source: Source) -> None:
+    def handle_peers(self, addresses: list[PeerAddress], source: Source, sender: str = "") -> None:
         self.found += [(address, source) for address in addresses]
 
     def drop_peers(self, reason: str, keep: Container[Source]) -> None: ...

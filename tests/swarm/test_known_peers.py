@@ -105,8 +105,9 @@ def test_the_number_of_addresses_is_bounded_and_each_source_has_a_share() -> Non
     known = KnownPeers(limit=100)
     assert sum(known.add(at(n), Source.PEX, 0.0) for n in range(500)) == 50
     assert sum(known.add(at(n), Source.INCOMING, 0.0) for n in range(500, 1000)) == 25
-    assert sum(known.add(at(n), Source.TRACKER, 0.0) for n in range(1000, 2000)) == 25
-    assert len(known) == 100
+    assert sum(known.add(at(n), Source.TRACKER, 0.0) for n in range(1000, 2000)) == 75
+    assert len(known) == 94
+    assert sum(known.add(at(n), Source.OPTION, 0.0) for n in range(2000, 3000)) > 6
 
 
 def test_a_full_table_drops_an_address_that_keeps_failing() -> None:

@@ -138,3 +138,28 @@ def test_a_second_connection_to_a_connected_peer_changes_nothing() -> None:
     assert known.connected_count == 1
     known.disconnected(good(1), 10.0)
     assert known.next_dial(15.0) == good(1)
+
+
+def test_one_tracker_does_not_fill_the_table_for_all_others() -> None:
+    known = KnownPeers()
+    for number in range(4096):
+        known.add(good(number), Source.TRACKER, 0.0, sender="one.example")
+    assert len(known) == 500
+    for liar_ in range(30):
+        for number in range(500):
+            known.add(good(10_000 + 500 * liar_ + number), Source.TRACKER, 0.0, sender=f"{liar_}.example")
+    assert all(known.add(good(40_000 + number), Source.TRACKER, 0.0, sender="honest.example") for number in range(50))
+    for source in Source:
+        assert known.add(good(50_000 + source), source, 0.0, sender="8.8.8.8"), source
+    assert {known.next_dial(0.0) for _ in range(62)} & {good(40_000 + number) for number in range(50)}, "in turn with the liars"
+
+
+def test_what_the_user_and_a_tracker_name_takes_the_place_of_gossip() -> None:
+    known = KnownPeers(limit=200)
+    for source in (Source.DHT, Source.PEX):
+        for number in range(300):
+            known.add(good(1000 * source + number), source, 0.0, sender=f"8.8.8.{number % 40}")
+    assert len(known) == 188
+    assert all(known.add(good(number), Source.TRACKER, 0.0, sender="a.example") for number in range(20))
+    assert all(known.add(good(500 + number), Source.OPTION, 0.0) for number in range(20))
+    assert len(known) == 200
