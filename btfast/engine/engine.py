@@ -418,7 +418,7 @@ class Engine(asyncio.Protocol):
         for beat in itertools.count(1):
             await asyncio.sleep(NUDGE)
             now = loop.time()
-            for torrent in list(self._torrents.values()):
+            for torrent in [torrent for torrent in self._torrents.values() if not torrent.idle]:
                 with self._to_blame(torrent):
                     torrent.nudge(now)
             self._context.resuming.tick(now)

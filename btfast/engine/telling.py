@@ -20,6 +20,11 @@ class Telling:
         """A piece has been verified."""
         self._haves.append(index)
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to tell."""
+        return bool(self._haves)
+
     def handle_lost(self, index: int) -> None:
         """It has gone again: who has not been told yet is not."""
         if index in self._haves:

@@ -433,6 +433,11 @@ class ActiveTorrent:
         if self._fetching is not None:
             self._fetching.give_memory_back()
 
+    @property
+    def idle(self) -> bool:
+        """Whether it needs no nudge: everything is here and told."""
+        return self._pieces.complete and not self._telling.waits
+
     def nudge(self, now: float) -> None:
         """Ten times a second."""
         if self._finding is not None and self._fetching is not None:
