@@ -1,7 +1,7 @@
 """For every test: nothing may stay behind, and under CI no peer program may be missing.
 
 Checked after each test: processes (orphans too), descriptors, asyncio tasks that were left running, errors that only
-reached the loop's handler, and names in /dev/shm.
+reached the loop's handler, names in /dev/shm, and multicast that was to leave this machine (support/fence).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import gc
 import itertools
 import logging
 import os
+import runpy
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,10 +42,12 @@ class _LoopErrors(logging.Handler):
         self.messages.append(record.getMessage())
 
 
+FENCE = Path(__file__).parent / "support/fence"
 _states = tempfile.TemporaryDirectory(prefix="btfast-states-")
 _tests = itertools.count()
 _errors = _LoopErrors()
 _tasks_left: list[str] = []
+_left_machine: Path | None = None
 
 
 def _watch_runners() -> None:
@@ -58,11 +61,25 @@ def _watch_runners() -> None:
     asyncio.runners._cancel_all_tasks = note_and_cancel  # type: ignore[attr-defined]
 
 
+def _put_fence_up() -> Path:
+    """Around this process and what it starts; the file in which it is noted who wanted to get through."""
+    notes = Path(_states.name) / "fence"
+    network = os.readlink("/proc/self/ns/net") if os.path.exists("/proc/self/ns/net") else ""
+    os.environ["TESTS_FENCE"] = f"{notes}|{network}"
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(FENCE)]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(FENCE), *others])
+    runpy.run_path(str(FENCE / "sitecustomize.py"))
+    return notes
+
+
 async def _nothing() -> None:
     """For a loop to run."""
 
 
 def pytest_configure() -> None:
+    global _left_machine
+    if FENCE.exists():
+        _left_machine = _put_fence_up()
     _watch_runners()
     # libuv keeps one pipe of a process's first loop for ever: it must be there before the first test is measured.
     uvloop.run(_nothing())
@@ -93,6 +110,9 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     if not wait_until(lambda: not descriptors.left(), patience=2):
         left += [f"a descriptor: {descriptor}" for descriptor in descriptors.left()]
     left += [f"shared memory: {name}" for name in shared.left()]
+    if _left_machine is not None and _left_machine.exists():
+        left += [f"multicast beyond this machine: {line}" for line in _left_machine.read_text().splitlines()]
+        _left_machine.unlink()
     assert not left, "\n".join(["left behind:", *left])
 
 

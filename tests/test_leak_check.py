@@ -48,6 +48,19 @@ async def test_tidy():
     await asyncio.create_task(asyncio.sleep(0))
 """
 
+LEAVES = """
+import contextlib, socket
+
+def test_leaves():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with contextlib.suppress(OSError):
+            sock.connect(("239.192.152.143", 6771))
+
+def test_stays():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("127.0.0.1", 6771))
+"""
+
 SKIPS = """
 import pytest
 
@@ -69,6 +82,15 @@ def test_what_is_left_behind_is_found(pytester: pytest.Pytester) -> None:
         "an error in a loop: Task exception *",
     ]
     result.stdout.fnmatch_lines([f"*{line}" for line in said])
+
+
+def test_what_was_to_leave_this_machine_is_found(pytester: pytest.Pytester) -> None:
+    fence = pytester.mkdir("support") / "fence"
+    fence.mkdir()
+    (fence / "sitecustomize.py").write_text((HERE / "support/fence/sitecustomize.py").read_text())
+    result = run(pytester, LEAVES)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*multicast beyond this machine: *socket.connect ('239.192.152.143', 6771)"])
 
 
 @pytest.mark.parametrize(("ci", "outcome"), [("", {"skipped": 2}), ("true", {"skipped": 1, "failed": 1})])

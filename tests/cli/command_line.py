@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from support.commands import python_path
+
 import btfast
 
 ROOT = Path(btfast.__file__).resolve().parents[1]
@@ -16,7 +18,7 @@ ROOT = Path(btfast.__file__).resolve().parents[1]
 def environment(home: Path, extra: dict[str, str] | None = None) -> dict[str, str]:
     """Nothing of the developer's own settings reaches the command."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BTFAST_", "XDG_"))}
-    return kept | {"PYTHONPATH": str(ROOT), "HOME": str(home)} | (extra or {})
+    return kept | {"PYTHONPATH": python_path(), "HOME": str(home)} | (extra or {})
 
 
 class Outcome(NamedTuple):

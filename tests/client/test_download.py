@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.commands import python_path
 from swarm_of_one import LOCAL, make_data, make_torrent, seeding, until
 
 import btfast
@@ -117,7 +118,7 @@ def script(tmp_path: Path, peer: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "script.py"],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": python_path()},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -22,11 +22,17 @@ LOCAL = ("--bind", "127.0.0.1", "--port", "0", "--memory", "32MiB")
 PATIENCE = 40.0
 
 
+def python_path() -> str:
+    """This btfast, behind the fence that the tests have put up."""
+    fence = str(Path(__file__).parent / "fence")
+    return os.pathsep.join([fence, str(ROOT)])
+
+
 def environment(home: Path) -> dict[str, str]:
     """Nothing of the developer's own settings reaches the command; its state is the test's, beside the home."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BTFAST_", "XDG_"))}
     state = os.environ.get("XDG_STATE_HOME") or str(home / "state")  # a module's fixture may be the first to run
-    return kept | {"PYTHONPATH": str(ROOT), "HOME": str(home), "XDG_STATE_HOME": state}
+    return kept | {"PYTHONPATH": python_path(), "HOME": str(home), "XDG_STATE_HOME": state}
 
 
 class Outcome(NamedTuple):
