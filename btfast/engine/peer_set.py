@@ -86,7 +86,7 @@ class PeerSet:
 
     def dial(self) -> None:
         """Starts as many connections as the limits allow, in turn with other torrents."""
-        if not self._closed:
+        if not self._closed and len(self.known):
             self._dialer.want(self)
 
     def dial_one(self) -> bool:
