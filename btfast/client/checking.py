@@ -109,7 +109,9 @@ def examine(
 
     try:
         return verify(torrent, directory, threads=workers, sums=sums, progress=show)
-    except (FileNotFoundError, NotADirectoryError):
+    except NotADirectoryError:
+        raise SourceNotFoundError(f"{shown(directory)}: a file: name the directory that it is in") from None
+    except FileNotFoundError:
         raise SourceNotFoundError(f"{shown(directory)}: no such directory: check the path") from None
     except OSError as error:
         raise StorageError(f"{shown(directory)}: cannot be read: {error.strerror}: check it") from error

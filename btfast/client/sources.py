@@ -141,6 +141,9 @@ def stat_torrent(path: str) -> int:
         if _INFO_HASH.fullmatch(path):
             why = "an info-hash: `btfast get --metadata-only` makes a .torrent file of it"
             raise InputError(f"{label}: {why}") from None
+        if is_url(path):
+            why = "a URL: `btfast get --metadata-only` makes a .torrent file of it"
+            raise InputError(f"{label}: {why}") from None
         if scheme := _SCHEME.match(path):
             raise InputError(f"{label}: {scheme[1]} URLs are not supported: use http or https") from None
         raise SourceNotFoundError(f"{label}: no such file: check the path") from None

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import zlib
 from fnmatch import fnmatchcase
 
 from btfast.engine.context import Context
@@ -79,20 +81,26 @@ class Accepting:
 
     async def _download(self, seed: WebSeed, file: int) -> None:
         name = self._layout.paths[file][-1]
+        draft = f".{zlib.crc32(os.fsencode(name)):08x}.stale{PART}"  # what is verified of the file stays until all has come
         parent = self._layout.parent(file, create=True)
         try:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(name + PART, dir_fd=parent)
+                os.unlink(draft, dir_fd=parent)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(name + PART, flags, 0o666, dir_fd=parent)
+            fd = os.open(draft, flags, 0o666, dir_fd=parent)
             try:
                 body = await self._receive(seed, file, fd)
                 if body.modified is not None:
                     os.utime(fd, (body.modified, body.modified))
                 os.fsync(fd)
+            except BaseException:
+                os.unlink(draft, dir_fd=parent)
+                raise
             finally:
                 os.close(fd)
-            os.rename(name + PART, name, src_dir_fd=parent, dst_dir_fd=parent)
+            os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name + PART, dir_fd=parent)
             os.fsync(parent)
         finally:
             os.close(parent)
@@ -164,6 +172,8 @@ class _Body:
             self._fail(RemoteError(f"HTTP {head.status}"))
         elif head.coded or head.length == UNKNOWN:
             self._fail(RemoteError("does not say how long the file is"))
+        elif head.length > (free := _free(self._fd)):
+            self._fail(OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for {head.length} bytes ({free} are free)"))
         else:
             self._taking = True
             self.modified = http_date(head.headers.get(b"last-modified", b""))
@@ -196,6 +206,12 @@ class _Body:
     def _fail(self, error: Exception) -> None:
         if not self.done.done():
             self.done.set_exception(error)
+
+
+def _free(fd: int) -> int:
+    """Bytes that may still be written where the file is."""
+    space = os.fstatvfs(fd)
+    return space.f_bavail * space.f_frsize
 
 
 def _matches(path: tuple[str, ...], glob: str) -> bool:

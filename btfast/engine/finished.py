@@ -8,6 +8,7 @@ from btfast.engine.control import Add
 from btfast.events import Complete, Event, Metadata, Warning
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
+from btfast.storage.layout import Layout
 
 RENAMED_TOLD = 20  # names that are reported one by one
 
@@ -29,6 +30,15 @@ def introduce(emit: Callable[[Event], None], number: int, torrent: Torrent, sele
     more = len(torrent.renamed) - RENAMED_TOLD
     if more > 0:
         emit(Warning(id=number, message=f"{more} more names are unsafe or clash: `btfast info --json` lists all"))
+
+
+def warn_of_strange(emit: Callable[[Event], None], number: int, layout: Layout, files: list[int]) -> None:
+    """Files that were under final names before, and in which nothing is the torrent's."""
+    for file in files[:RENAMED_TOLD]:
+        path = layout.path(file)
+        emit(Warning(id=number, message=f"{path}: was there before, and nothing in it is the torrent's: it is overwritten"))
+    if len(files) > RENAMED_TOLD:
+        emit(Warning(id=number, message=f"{len(files) - RENAMED_TOLD} more files were there before, and are overwritten"))
 
 
 def finished(emit: Callable[[Event], None], add: Add, torrent: Torrent) -> None:

@@ -33,12 +33,13 @@ class Finishing:
         self._executable = {file for file, entry in enumerate(files) if entry.executable}
         self.left = 0  # files without their final name
 
-    def start(self, have: Bitfield, final: set[int], wrong_size: set[int]) -> None:
+    def start(self, have: Bitfield, final: set[int], wrong_size: set[int]) -> list[int]:
         """Given the pieces on disk and the files under final names: finishes and demotes what does not fit that.
 
         `wrong_size`: files under final names that are too long or too short for them. While `demoting`, nothing may be
-        written.
+        written. Returns those under final names in which nothing is right: they may be somebody's own.
         """
+        strange: list[int] = []
         geometry, layout = self._geometry, self._layout
         complete = have.all()
         for file, length in enumerate(layout.lengths):
@@ -55,9 +56,12 @@ class Finishing:
                 self._links.append(file)
             elif file in final or file in wrong_size:
                 self._demote(file)
+                if not length or missing == len(geometry.file_pieces(file)):
+                    strange.append(file)
             elif missing == 0:
                 self._finish(file)
         self._make_links()
+        return strange
 
     @property
     def demoting(self) -> bool:

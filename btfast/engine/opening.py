@@ -172,7 +172,8 @@ def _must_fit(layout: Layout, selection: Selection, found: Surveyed, have: Bitfi
     missing = needed - max(found.allocated, verified)
     if missing > found.free:
         raise StorageError(
-            f"{layout.directory}: {os.strerror(errno.ENOSPC)}: {missing} bytes are needed and {found.free} are free",
+            f"{layout.directory}: {os.strerror(errno.ENOSPC)}: {missing} bytes are needed and {found.free} are free: "
+            "make room, or choose another directory with -o",
             errno=errno.ENOSPC, path=layout.directory,
         )  # fmt: skip
 

@@ -21,7 +21,7 @@ from btfast.engine.early import EarlyPeers
 from btfast.engine.exchange import PeerExchange
 from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
-from btfast.engine.finished import introduce
+from btfast.engine.finished import introduce, warn_of_strange
 from btfast.engine.finishing import Finishing
 from btfast.engine.hash_opening import open_exchange
 from btfast.engine.limits import Stopwatch
@@ -227,7 +227,8 @@ class ActiveTorrent:
         MetadataServing(torrent, self._extended)
         self._state = "downloading"
         found = self._found
-        self._finishing.start(found.have, found.final, found.wrong_size)
+        strange = self._finishing.start(found.have, found.final, found.wrong_size)
+        warn_of_strange(context.emit, self._add.id, self._layout, strange)
         if not await prepare(self._finishing, self._selected, found.restore, self._done):
             return
         await resume(self._partial, self._known.partial if self._known is not None else [], self._done)

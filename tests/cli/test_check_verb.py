@@ -47,6 +47,13 @@ def test_what_is_wrong_is_named_and_exit_code_4(btfast_command: Command, made: M
     assert btfast_command("check", "-q", "t.torrent", "data").out == ""
 
 
+def test_what_is_no_torrent_file_or_directory_is_called_by_its_name(btfast_command: Command, made: Made) -> None:
+    done = btfast_command("check", "http://127.0.0.1:9/t.torrent", "data")
+    assert (done.code, "a URL: `btfast get --metadata-only`" in done.err) == (2, True)
+    done = btfast_command("check", "t.torrent", "t.torrent")
+    assert (done.code, "t.torrent: a file: name the directory that it is in" in done.err) == (5, True)
+
+
 def test_nothing_is_written(btfast_command: Command, made: Made, tmp_path: Path) -> None:
     (tmp_path / "data/t/b").unlink()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
@@ -76,7 +83,7 @@ def test_json_has_an_object_a_file_and_one_end(btfast_command: Command, made: Ma
     [
         (("no.torrent", "data"), 5, "no such file"),
         (("t.torrent", "nowhere"), 5, "nowhere: no such directory"),
-        (("t.torrent", "t.torrent"), 5, "no such directory"),
+        (("t.torrent", "t.torrent"), 5, "t.torrent: a file: name the directory that it is in"),
         (("t.torrent", "data", "--workers", "-1"), 2, "--workers"),
         (("t.torrent", "data", "--sums", "md5"), 2, "--sums"),
         ((), 2, "TORRENT"),

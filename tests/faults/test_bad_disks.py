@@ -101,7 +101,8 @@ def test_a_folder_of_the_torrent_without_permission(tmp_path: Path, out: Path) -
 def test_a_wrong_file_that_may_not_be_renamed(tmp_path: Path, out: Path) -> None:
     options = bound_by_permissions()
     TREE.lay_out(out)
-    (out / "tree" / "sub" / "b.bin").write_bytes(b"wrong")
+    with (out / "tree" / "sub" / "b.bin").open("ab") as file:
+        file.write(b"wrong")
     with unwritable(out / "tree" / "sub"):
         done = fetch(tmp_path, TREE, **options)
     assert "Permission denied" in done.error(6)

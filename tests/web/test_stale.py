@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from support.commands import get, run
@@ -53,6 +54,24 @@ def test_a_file_that_cannot_be_taken_is_an_error_and_leaves_no_final_name(tmp_pa
         done = run(tmp_path, *get(MADE.save(tmp_path), "--web-seed", server.url, "--accept-stale", "*", *QUICK))
     assert "in the middle of an answer" in done.error(3)
     assert not (tmp_path / "out/mirror/longer").exists()
+
+
+def test_what_was_verified_stays_until_the_other_version_is_there(tmp_path: Path) -> None:
+    def bend(request: Request) -> bool:
+        if request.path == "/mirror/longer" and request.first is None:
+            request.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000000\r\n\r\n")
+            return request.close()
+        return False
+
+    made = make({"longer": 65_536 * 2}, name="mirror")
+    data = made.contents()["mirror/longer"]
+    (tmp_path / "out/mirror").mkdir(parents=True)
+    (tmp_path / "out/mirror/longer.part").write_bytes(data[:65_536])
+    with WebServer({"/mirror/longer": data + b"more"}, bend) as server:
+        done = run(tmp_path, *get(made.save(tmp_path), "--web-seed", server.url, "--accept-stale", "*", *QUICK))
+    assert "No space left on device for 1000000000000000 bytes" in done.error(6)
+    assert os.listdir(tmp_path / "out/mirror") == ["longer.part"]
+    assert (tmp_path / "out/mirror/longer.part").read_bytes()[:65_536] == data[:65_536]
 
 
 def test_a_file_that_changes_between_two_parts_is_not_mixed(tmp_path: Path) -> None:
