@@ -62,7 +62,8 @@ def test_complete_data_of_the_wrong_size_is_put_right(tmp_path: Path) -> None:
         with (tmp_path / "out/album" / name).open("ab") as file:
             file.write(b"garbage")
     done = run(tmp_path, *get(ALBUM.save(tmp_path)))
-    assert (done.code, done.err) == (0, "")
+    assert done.code == 0, done.err
+    assert ["album/empty: was there before" in warning for warning in done.warnings] == [True]
     assert_arrived(ALBUM, tmp_path / "out")
     assert sorted(done.one("complete")["files"]) == sorted(ALBUM.files)
 
