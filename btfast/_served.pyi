@@ -1,8 +1,10 @@
 from typing import Self, final
 
 MOST_WINDOWS: int
+WINDOW_SIZE: int
 
 def open_windows() -> int: ...
+def keep(count: int) -> None: ...
 def close_unused() -> None: ...
 @final
 class ServedFile:

@@ -427,7 +427,7 @@ class Engine(asyncio.Protocol):
             self._context.sample_load()
             self._listener.tick(now)
             self._context.lsd.tick(now)
-            self._context.served.tick(now)
+            self._context.served.tick(now, self._arena.size - self._arena.peak)
             if self._context.full_since is not None and now - self._context.full_since > FULL_TOO_LONG:
                 for torrent in self._torrents.values():
                     torrent.give_memory_back()

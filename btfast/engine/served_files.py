@@ -6,7 +6,7 @@ from collections import OrderedDict
 from errno import E2BIG, EAGAIN
 from weakref import WeakValueDictionary
 
-from btfast._served import ServedFile, close_unused
+from btfast._served import WINDOW_SIZE, ServedFile, close_unused, keep
 from btfast.metainfo.geometry import FileSpan
 from btfast.storage.files import descriptor_budget
 from btfast.storage.layout import Layout
@@ -15,6 +15,7 @@ Segment = tuple[object, int, int, int]  # owner, descriptor (-1: zeros), offset,
 _ZEROS = object()
 _RECENT = 1024  # files that stay open without a block that waits
 _UNUSED = 15.0  # seconds; what is mapped of a file stays mapped once or twice as long after its last use
+_FEWEST = 32  # windows that there are even when all of the arena is used
 _WIDEST = 2048  # files that one block may lie in: opening them takes 20 ms
 
 
@@ -35,6 +36,7 @@ class ServedFiles:
         self._few = min(_RECENT, budget)
         self._most = 3 * budget
         self._closed_unused = 0.0
+        self._spare = -1
         self._recent: OrderedDict[tuple[int, int], ServedFile] = OrderedDict()
         self._live: WeakValueDictionary[tuple[int, int], ServedFile] = WeakValueDictionary()
 
@@ -85,8 +87,15 @@ class ServedFiles:
         self._recent.pop(key, None)
         self._live.pop(key, None)
 
-    def tick(self, now: float) -> None:
-        """Once a second: has the kernel unmap what nobody has asked for in a while."""
+    def tick(self, now: float, spare: int) -> None:
+        """Once a second: has the kernel unmap what nobody has asked for in a while, or what is beyond the budget.
+
+        `spare`: bytes of the arena that nothing has needed so far. What is mapped counts as resident, and has its place
+        there.
+        """
+        if spare != self._spare:
+            self._spare = spare
+            keep(max(_FEWEST, spare // WINDOW_SIZE))
         if now - self._closed_unused >= _UNUSED:
             self._closed_unused = now
             close_unused()

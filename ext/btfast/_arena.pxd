@@ -5,6 +5,7 @@ cdef class Arena:
     cdef readonly int fd
     cdef readonly size_t size
     cdef readonly size_t used
+    cdef readonly size_t peak
     cdef uint8_t* base
     cdef int32_t* runs
     cdef int32_t pages

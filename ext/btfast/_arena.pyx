@@ -105,7 +105,7 @@ cdef class Arena:
     """A budget of shared memory, cut into slots.
 
     `fd`: descriptor of the memory, kept open by the caller (by the arena itself after `create`); `size`: bytes, a
-    multiple of 4096; `owner`: this process allocates. `used`: bytes in slots now. Raises ValueError for a bad size or
+    multiple of 4096; `owner`: this process allocates. `used`: bytes in slots now; `peak`: at most so far. Raises ValueError for a bad size or
     one larger than the memory, OSError where mapping fails.
     """
 
@@ -202,6 +202,7 @@ cdef class Arena:
         slot.first = first
         slot.data = self.base + slot.offset
         self.used += <size_t>need * PAGE
+        self.peak = max(self.peak, self.used)
         return slot
 
     cdef void _make_ready(self, size_t end) noexcept:

@@ -7,8 +7,9 @@
 # A third of those 0.28 is mapping pages and unmapping them. The peers of a torrent want the same pieces, each at another
 # time: so many windows stay open that most pages are mapped already, which leaves 0.21. Populating windows costs more
 # than faults around each page (0.37), and so does reading into a buffer (0.35). The windows are of all files together,
-# and who needs one more takes the one that was not used for longest. What is mapped counts as resident, but it is the
-# page cache, which the system takes back when it needs the room; windows that nobody uses are closed after a while.
+# and who needs one more takes the one that was not used for longest. What is mapped counts as resident, though it is the
+# page cache, which the system takes back when it needs the room: so there are no more windows than leaves the budget
+# whole (`keep`), and those that nobody uses are closed after a while.
 
 cimport cython
 from libc.errno cimport ENOMEM, errno
@@ -61,22 +62,25 @@ cdef enum:
     NONE = -1
 
 MOST_WINDOWS = WINDOWS
+WINDOW_SIZE = WINDOW  # bytes
 
 cdef struct Window:
-    void* base  # NULL: free
-    void* file  # the ServedFile, which closes its windows before it ends
+    void* base
+    void* file  # NULL: it is not open. The ServedFile, which closes its windows before it ends
     int64_t number
     uint64_t batch  # of bytes that it was last used for
     uint32_t period  # in which it was
-    int newer  # by last use, over all windows; the free ones are the oldest
+    int newer  # by last use, over the open ones
     int older
     int next  # in its bucket
 
 cdef Window windows[WINDOWS]
 cdef int buckets[BUCKETS]
-cdef int newest = 0
-cdef int oldest = WINDOWS - 1
+cdef int unused[WINDOWS]  # those that are not open
+cdef int newest = NONE
+cdef int oldest = NONE
 cdef int opened = 0
+cdef int most = WINDOWS
 cdef uint32_t period = 0  # between two calls of close_unused
 
 
@@ -85,8 +89,7 @@ cdef void _prepare() noexcept:
     for i in range(BUCKETS):
         buckets[i] = NONE
     for i in range(WINDOWS):
-        windows[i].newer = i - 1
-        windows[i].older = i + 1 if i + 1 < WINDOWS else NONE
+        unused[i] = i
 
 
 cdef int* _bucket(void* file, int64_t number) noexcept:
@@ -108,38 +111,38 @@ cdef void _take_out(int i) noexcept:
         windows[window.older].newer = window.newer
 
 
-cdef void _used(int i, uint64_t batch) noexcept:
-    global newest
-    cdef Window* window = &windows[i]
-    window.batch = batch
-    window.period = period
-    if i == newest:
-        return
-    _take_out(i)
-    window.newer = NONE
-    window.older = newest
-    windows[newest].newer = i
+cdef void _put_first(int i) noexcept:
+    """Into the order of last use, as the newest."""
+    global newest, oldest
+    windows[i].newer = NONE
+    windows[i].older = newest
+    if newest == NONE:
+        oldest = i
+    else:
+        windows[newest].newer = i
     newest = i
 
 
+cdef void _used(int i, uint64_t batch) noexcept:
+    windows[i].batch = batch
+    windows[i].period = period
+    if i != newest:
+        _take_out(i)
+        _put_first(i)
+
+
 cdef void _close(int i) noexcept:
-    """It becomes the one that is taken next."""
-    global oldest, opened
+    global opened
     cdef Window* window = &windows[i]
     cdef int* link = _bucket(window.file, window.number)
     while link[0] != i:
         link = &windows[link[0]].next
     link[0] = window.next
     munmap(window.base, WINDOW)
-    window.base = NULL
-    opened -= 1
     window.file = NULL
-    if i != oldest:
-        _take_out(i)
-        window.older = NONE
-        window.newer = oldest
-        windows[oldest].older = i
-        oldest = i
+    _take_out(i)
+    opened -= 1
+    unused[WINDOWS - opened - 1] = i
 
 
 _prepare()
@@ -187,23 +190,25 @@ cdef class ServedFile:
                 _used(i, batch)
                 return <const uint8_t*>window.base + at
             i = window.next
-        i = oldest
-        window = &windows[i]
-        if wanted < WORTH or self.unmappable or window.base != NULL and window.batch == batch:
+        if wanted < WORTH or self.unmappable or (opened >= most and (oldest == NONE or windows[oldest].batch == batch)):
             return NULL
         base = mmap(NULL, WINDOW, PROT_READ, MAP_SHARED, self.fd, number * WINDOW)
         if base == MAP_FAILED:
             self.unmappable = errno != ENOMEM
             return NULL
-        if window.base != NULL:
-            _close(i)
+        if opened >= most:
+            _close(oldest)
+        opened += 1
+        i = unused[WINDOWS - opened]
+        window = &windows[i]
         window.base = base
         window.file = <void*>self
         window.number = number
         window.next = bucket[0]
         bucket[0] = i
-        opened += 1
-        _used(i, batch)
+        window.batch = batch
+        window.period = period
+        _put_first(i)
         return <const uint8_t*>base + at
 
 
@@ -212,15 +217,17 @@ def open_windows():
     return opened
 
 
+def keep(int count):
+    """From now on at most so many windows are open: 0 to MOST_WINDOWS."""
+    global most
+    most = min(max(count, 0), WINDOWS)
+    while opened > most:
+        _close(oldest)
+
+
 def close_unused():
     """To be called now and then: closes the windows that have not been used since the call before the last one."""
     global period
-    cdef int newer, i = oldest
     period += 1
-    while i != NONE:
-        newer = windows[i].newer
-        if windows[i].base != NULL:
-            if period - windows[i].period < 2:
-                break
-            _close(i)
-        i = newer
+    while oldest != NONE and period - windows[oldest].period >= 2:
+        _close(oldest)

@@ -48,6 +48,15 @@ def test_a_slot_is_zeroed_memory_congruent_to_its_file_offset() -> None:
         assert arena.used == 0
 
 
+def test_the_most_that_was_ever_used_is_remembered() -> None:
+    arena = Arena.create(PAGES * PAGE)
+    assert arena.peak == 0
+    slots = [allocated(arena, 10 * PAGE), allocated(arena, PAGE)]
+    del slots[0]
+    slots.append(allocated(arena, PAGE))
+    assert (arena.used, arena.peak) == (2 * PAGE, 11 * PAGE)
+
+
 def huge_pages_are_given() -> bool:
     """Whether this kernel makes huge pages for who asks: Linux 6.1 and later do, if it has any left."""
     with mmap.mmap(-1, 2 * HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:

@@ -13,7 +13,7 @@ import pytest
 from stream_harness import BLOCK, Pair, have, message, piece, triple
 
 from btfast._peer_stream import REQUESTS_EVENT
-from btfast._served import MOST_WINDOWS, ServedFile, close_unused, open_windows
+from btfast._served import MOST_WINDOWS, ServedFile, close_unused, keep, open_windows
 
 SIZE = (3 << 20) + 777
 DATA = random.Random(5).randbytes(SIZE)
@@ -103,6 +103,27 @@ def test_few_windows_serve_many_files(tmp_path: Path) -> None:
     del file
     files.clear()
     assert open_windows() == 0
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_no_more_windows_are_open_than_are_to_be_kept(path: Path, most: int) -> None:
+    try:
+        with Pair(tcp=True) as pair:
+            file = opened(path)
+            pair.stream.send_blocks(0, 0, SIZE, [(file, file.fd, 0, SIZE)])
+            sent = drained(pair)
+            assert open_windows() == 3
+            keep(most)
+            assert open_windows() == most
+            for _ in range(3):
+                pair.stream.send_blocks(0, 0, SIZE, [(file, file.fd, 0, SIZE)])
+                more = drained(pair, already=len(sent))
+                assert more == sent[: len(more)] == framed(0, 0, DATA)
+                sent += more
+                assert open_windows() == most
+    finally:
+        keep(MOST_WINDOWS)
+    del file
 
 
 def test_a_window_is_closed_with_its_file_or_when_nobody_uses_it(path: Path) -> None:

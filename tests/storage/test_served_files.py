@@ -68,5 +68,13 @@ def test_what_nobody_asks_for_is_unmapped_after_a_while(monkeypatch: pytest.Monk
     monkeypatch.setattr(served_files, "close_unused", lambda: called.append(second))
     for n in range(3600, 3600 + 61):
         second = float(n)
-        served.tick(second)
+        served.tick(second, 0)
     assert called == [3600.0, 3615.0, 3630.0, 3645.0, 3660.0]
+
+
+def test_what_is_mapped_has_its_place_in_what_the_arena_leaves(monkeypatch: pytest.MonkeyPatch, served: ServedFiles) -> None:
+    kept: list[int] = []
+    monkeypatch.setattr(served_files, "keep", kept.append)
+    for second, spare in enumerate([256 << 20, 256 << 20, 100 << 20, 1 << 20, 0]):
+        served.tick(float(second), spare)
+    assert kept == [256, 100, served_files._FEWEST, served_files._FEWEST]
