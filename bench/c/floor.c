@@ -191,9 +191,12 @@ int main(int argc, char **argv)
     const char *io;
     out_fd = open_output(out_path, size, &io);
     size_t slots = sizeof free_slots / sizeof *free_slots;
-    uint8_t *memory = mmap(NULL, slots * piece_length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        die("mmap");
+    /* In huge pages, as the programs that it is the floor of: fewer page faults, and whole requests for the disk. */
+    size_t huge = 2 << 20, room = (slots * piece_length + huge - 1) / huge * huge;
+    uint8_t *memory = aligned_alloc(huge, room);
+    if (!memory)
+        die("aligned_alloc");
+    madvise(memory, room, MADV_HUGEPAGE);
     while (free_count < (int)slots) { /* the last one given back is the first one taken: few of them are ever touched */
         free_slots[free_count] = memory + (size_t)free_count * piece_length;
         free_count++;
