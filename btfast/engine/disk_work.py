@@ -120,7 +120,7 @@ class DiskWork:
                 self.fetching.handle_written(job.piece, job.slot)
             else:
                 self.fetching.handle_mismatch(job.piece, job.slot)
-        if self.paused and job.kind != SAVE_BLOCKS and status == OK:
+        if self.paused and job.kind != SAVE_BLOCKS and (status == OK or job.kind == RESTORE_PIECE):
             self._goes_on()
         self._owner.handle_answered()
 
@@ -143,7 +143,8 @@ class DiskWork:
         problem = self._problem_of(job, errno)
         if job.kind == FINISH_FILE:
             self._record.handle_failed(job.piece, errno)
-        again = job.kind in (WRITE_PIECE, WRITE_PART) or (job.kind == FINISH_FILE and not self._layout.lengths[job.piece])
+        empty = job.kind == FINISH_FILE and not self._layout.lengths[job.piece]
+        again = job.kind in (WRITE_PIECE, WRITE_PART, RESTORE_PIECE) or empty
         if self.fetching is None or not again or errno not in MAY_PASS or not self._context.settings.disk_timeout:
             self._give_up(problem)
             return

@@ -32,8 +32,15 @@ def introduce(emit: Callable[[Event], None], number: int, torrent: Torrent, sele
         emit(Warning(id=number, message=f"{more} more names are unsafe or clash: `btfast info --json` lists all"))
 
 
-def warn_of_strange(emit: Callable[[Event], None], number: int, layout: Layout, files: list[int]) -> None:
-    """Files that were under final names before, and in which nothing is the torrent's."""
+def warn_of_strange(
+    emit: Callable[[Event], None], number: int, layout: Layout, strange: set[int], restore: list[int]
+) -> None:  # fmt: skip
+    """Files that were under final names before, and in which nothing is the torrent's.
+
+    `restore`: pieces that are right with what the parts file has of them.
+    """
+    ours = {file for index in restore for file in layout.geometry.piece_files(index)}
+    files = sorted(strange - ours)
     for file in files[:RENAMED_TOLD]:
         path = layout.path(file)
         emit(Warning(id=number, message=f"{path}: was there before, and nothing in it is the torrent's: it is overwritten"))

@@ -228,7 +228,7 @@ class ActiveTorrent:
         self._state = "downloading"
         found = self._found
         strange = self._finishing.start(found.have, found.final, found.wrong_size)
-        warn_of_strange(context.emit, self._add.id, self._layout, strange)
+        warn_of_strange(context.emit, self._add.id, self._layout, set(strange) - found.unchanged, found.restore)
         if not await prepare(self._finishing, self._selected, found.restore, self._done):
             return
         await resume(self._partial, self._known.partial if self._known is not None else [], self._done)
