@@ -277,6 +277,12 @@ def _check_recipe(recipe: Recipe) -> None:
         raise InputError(f"piece size {length}: not a power of two from 16 KiB to 256 MiB: give one, or none")
     if recipe.name and (recipe.name in (".", "..") or "/" in recipe.name or "\0" in recipe.name):
         raise InputError(f"name {recipe.name!r}: no file can be called so: give another")
+    for what, text in (
+        ("name", recipe.name), ("comment", recipe.comment), ("source", recipe.source),
+        *(("collection", collection) for collection in recipe.collections),
+    ):  # fmt: skip
+        if not fields.is_utf8(text):
+            raise InputError(f"{what} {text[:80]!r}: not UTF-8: write it in other letters")
     for info_hash in recipe.similar:
         if len(info_hash) != 20:
             raise InputError(f"similar {info_hash.hex()}: not an info-hash of 20 bytes: check it")

@@ -54,6 +54,11 @@ def length_of(source: dict[bytes, Any], number: int = 0) -> int:
     return length
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text that came from a command line can be written into a torrent."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def mtime_of(source: dict[bytes, Any]) -> int | None:
     """The `mtime` of a file, in seconds since 1970; None where there is none, or no file system could keep it."""
     if b"mtime" not in source:

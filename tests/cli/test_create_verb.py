@@ -117,6 +117,10 @@ def test_it_can_go_to_stdout(btfast_command: Command, folder: Path, tmp_path: Pa
         (("data", "--similar", "x"), 2, "x"),
         (("data", "--similar", "no.torrent"), 5, "no.torrent"),
         (("data", "--workers", "1000"), 2, "--workers"),
+        (("data", "--name", "x\udcff"), 2, "not UTF-8"),
+        (("data", "--comment", "x\udcff"), 2, "not UTF-8"),
+        (("data", "--source", "x\udcff"), 2, "not UTF-8"),
+        (("data", "--collection", "x\udcff"), 2, "not UTF-8"),
         ((), 2, "PATH"),
     ],
 )
