@@ -154,16 +154,17 @@ cdef class ServedFile:
     """An open file that blocks are served from. It closes `fd` at its end."""
 
     def __cinit__(self, int fd):
+        self.fd = fd
         if fd < 0:
             raise ValueError(f"descriptor {fd}")
-        self.fd = fd
 
     def __dealloc__(self):
         cdef int i
         for i in range(WINDOWS):
             if windows[i].file == <void*>self:
                 _close(i)
-        close(self.fd)
+        if self.fd >= 0:
+            close(self.fd)
 
     def read_ahead(self, int64_t offset, int64_t length):
         """Has the kernel begin to read these bytes, if it does not hold them: they are wanted soon."""

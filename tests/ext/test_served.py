@@ -210,9 +210,14 @@ def test_reading_ahead_changes_nothing(path: Path) -> None:
     with Pair() as pair:
         pair.stream.send_blocks(0, 0, BLOCK, [(file, file.fd, 0, BLOCK)])
         assert drained(pair) == framed(0, 0, DATA[:BLOCK])
+    del file
+
+
+def test_what_is_no_descriptor_closes_no_other() -> None:
+    before = os.listdir("/proc/self/fd")
     with pytest.raises(ValueError, match="descriptor"):
         ServedFile(-1)
-    del file
+    assert os.listdir("/proc/self/fd") == before
 
 
 @pytest.mark.parametrize("seed", range(40))
