@@ -4,8 +4,8 @@
 VENV ?= .venv
 PY = $(VENV)/bin/python
 JOBS := $(shell getconf _NPROCESSORS_ONLN)
-# Most tests wait for processes and sockets more than they compute: one more at a time than there are cores.
-TEST_JOBS ?= $(shell expr $(JOBS) + 1)
+# Most tests wait for processes and sockets more than they compute: two more at a time than there are cores.
+TEST_JOBS ?= $(shell expr $(JOBS) + 2)
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
