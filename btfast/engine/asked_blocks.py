@@ -37,6 +37,8 @@ class AskedBlocks:
         blocks = -(-removed // BLOCK)
         if peer.peer_choking:
             peer.pipeline.handle_returned(blocks)
+            if peer.allowance is not None:
+                peer.allowance.refuse(index)
         else:
             peer.pipeline.handle_rejected(blocks)
             peer.rejects += blocks
@@ -71,8 +73,10 @@ class AskedBlocks:
     def review(self, peer: PeerConnection, now: float) -> None:
         """A peer that owes blocks: slow ones give back what they will not deliver soon, silent ones everything."""
         if peer.peer_choking:
-            if now - peer.choked_at > REJECT_PATIENCE:
+            if now - max(peer.choked_at, peer.asked_choked_at, peer.last_payload) > REJECT_PATIENCE:
                 self.give_up(peer)
+                if peer.allowance is not None:
+                    peer.allowance.refuse_all()
         elif peer.pipeline.snubbed(now):
             if now - max(peer.last_payload, peer.unchoked_at) > SNUBBED_TOO_LONG:
                 peer.close("it leaves requests unanswered")

@@ -12,9 +12,10 @@ from btfast.engine.nearness import fit_send_buffer
 from btfast.engine.throttle import Line
 from btfast.metainfo.addresses import PeerAddress
 from btfast.swarm.pipeline import Pipeline
-from btfast.wire import messages
+from btfast.wire import ids, messages
 
 if TYPE_CHECKING:
+    from btfast.swarm.allowed_fast import Allowance, Grant
     from btfast.wire.mse import Secured
 
 READ_AT_ONCE = 1 << 20  # bytes
@@ -37,11 +38,12 @@ class PeerConnection:
     """
 
     __slots__ = (
-        "_loop", "_paused", "_socket", "_writing", "address", "am_choking", "am_interested", "choked_at", "client",
-        "closed", "connected_at", "dht_owed", "down", "encrypted", "excess", "extensions", "fast", "flooding", "greeted",
-        "hashes_asked", "have", "info_hash", "introduced", "is_seed", "last_payload", "last_received", "last_sent",
-        "last_served", "listen_port", "metadata_asked", "number", "outgoing", "owner", "peer_choking", "peer_id",
-        "peer_interested", "pipeline", "prefers_encryption", "rejects", "stream", "unchoked_at", "up", "upload_only", "v2",
+        "_loop", "_paused", "_socket", "_writing", "address", "allowance", "am_choking", "am_interested",
+        "asked_choked_at", "choked_at", "client", "closed", "connected_at", "dht_owed", "down", "encrypted", "excess",
+        "extensions", "fast", "flooding", "granted", "greeted", "hashes_asked", "have", "info_hash", "introduced",
+        "is_seed", "last_payload", "last_received", "last_sent", "last_served", "listen_port", "metadata_asked", "number",
+        "outgoing", "owner", "peer_choking", "peer_id", "peer_interested", "pipeline", "prefers_encryption", "rejects",
+        "stream", "unchoked_at", "up", "upload_only", "v2",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +85,9 @@ class PeerConnection:
         self.peer_choking = True
         self.peer_interested = False
         self.choked_at = 0.0
+        self.asked_choked_at = 0.0  # when it was last asked for something while it choked us
+        self.granted: Grant | None = None  # what it may ask for while we choke it (BEP 6)
+        self.allowance: Allowance | None = None  # what we may ask for while it chokes us
         self.metadata_asked = 0  # requests for it
         self.hashes_asked = 0  # requests for those of v2
         self.rejects = 0  # since the last block
@@ -214,13 +219,18 @@ class PeerConnection:
     # What the owner says to the peer; none of these flushes.
 
     def choke(self) -> None:
-        if not self.am_choking:
-            self.am_choking = True
-            self.send(messages.CHOKE)
-            dropped = self.stream.drop_blocks()
-            if self.fast:
-                for index, begin, length in dropped:
-                    self.send(messages.encode_reject(index, begin, length))
+        if self.am_choking:
+            return
+        self.am_choking = True
+        self.send(messages.CHOKE)
+        again: list[tuple[Any, ...]] = []
+        for index, begin, length in self.stream.drop_blocks():
+            if self.granted is not None and index in self.granted:
+                again.append((ids.REQUEST, index, begin, length))
+            else:
+                self.reject(index, begin, length)
+        if again:  # what it may have in spite of the choke counts as asked for now
+            self.owner.handle_events(self, again, self._loop.time())
 
     def unchoke(self) -> None:
         if self.am_choking:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from btfast._bitfield import Bitfield
 from btfast._peer_stream import BLOCK_EVENT, CLOSED_EVENT, HANDSHAKE_EVENT, REQUESTS_EVENT
+from btfast.engine.allowed import handle_allowed
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.extended import Extended
@@ -78,6 +79,7 @@ class Conversation:
             ids.NOT_INTERESTED: self._not_interested,
             ids.HAVE: self._have,
             ids.SUGGEST: self._suggest,
+            ids.ALLOWED_FAST: self._allowed_fast,
             ids.BITFIELD: self._bitfield,
             ids.HAVE_ALL: self._bitfield,
             ids.HAVE_NONE: self._bitfield,
@@ -254,6 +256,9 @@ class Conversation:
     def _suggest(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
         if peer.have is not None and peer.fast and not self._pieces.complete:
             self._fetching.picker.peer_suggests(peer.number, event[1])
+
+    def _allowed_fast(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        handle_allowed(peer, event[1], self._pieces)
 
     def _has_more(self, peer: PeerConnection) -> None:
         assert peer.have is not None

@@ -6,9 +6,11 @@ Wires the picker (which blocks), the pipelines (how many), the streams (where th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from btfast._arena import Slot
+from btfast.engine.allowed import MOST_ASKED, to_ask
 from btfast.engine.asked_blocks import AskedBlocks
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
@@ -152,20 +154,21 @@ class Fetching:
 
     def fill(self, peer: PeerConnection, now: float) -> bool:
         """Tops the peer's requests up. False when it would take more but the arena is full."""
-        if peer.peer_choking or not peer.am_interested or peer.closed or self._paused or self.held or self._unverifiable:
+        if (peer.peer_choking and peer.allowance is None) or not peer.am_interested or peer.closed:
             return True
-        if self.picker.drained:
+        if self._paused or self.held or self._unverifiable or self.picker.drained:
             return True
-        room = peer.pipeline.room(now)
+        among = to_ask(peer, self.pieces, now) if peer.peer_choking else None
+        room = peer.pipeline.room(now) if among is None else MOST_ASKED - peer.pipeline.outstanding
         if room <= 0:
             return True
         picker = self.picker
         self._arena_full = False
-        runs = self._pick(peer.number, room)
+        runs = self._pick(peer.number, room, among)
         aside = picker.took_over  # others have been asked for these blocks: they must not land where theirs do
         self._drop_abandoned()
         if not runs:
-            if self._arena_full and peer.stream.outstanding == 0:
+            if self._arena_full and among is None and peer.stream.outstanding == 0:
                 self._context.wait_for_room(peer, lambda: self._retry(peer))
                 return False
             return True
@@ -181,14 +184,17 @@ class Fetching:
                 request(index, begin, min(count * BLOCK, slot.length - begin), slot, direct=not aside)
             asked += count
         peer.pipeline.handle_requested(now, asked)
+        if among is not None:
+            peer.asked_choked_at = now
         peer.flush()
         return True
 
-    def _pick(self, number: int, room: int) -> list[BlockRun]:
-        """What to ask of the peer."""
+    def _pick(self, number: int, room: int, among: list[int] | None) -> list[BlockRun]:
+        """What to ask of the peer, where it chokes us `among` the pieces that it allows."""
+        pick = self.picker.pick if among is None else partial(self.picker.pick_among, among)
         if self._padding is None:
-            return self.picker.pick(number, room)
-        return self._padding.pick(lambda blocks: self.picker.pick(number, blocks), room, lambda run: self._pad(number, run))
+            return pick(number, room)
+        return self._padding.pick(lambda blocks: pick(number, blocks), room, lambda run: self._pad(number, run))
 
     def _pad(self, number: int, run: BlockRun) -> None:
         """Blocks of pads count as come from the peer that was picked for them."""

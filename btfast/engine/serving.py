@@ -8,6 +8,7 @@ from errno import EIO, ENOENT
 from typing import TYPE_CHECKING
 
 from btfast._bitfield import Bitfield
+from btfast.engine.allowed import Granting
 from btfast.engine.connection import PeerConnection
 from btfast.engine.context import Context
 from btfast.engine.places import EXHAUSTED
@@ -40,7 +41,9 @@ class Serving:
         self._geometry = geometry
         self._pieces = pieces
         self._revealing = revealing
+        self._suggesting = suggesting
         self._plans: tuple[Revealing | Suggesting, ...] = tuple(one for one in (revealing, suggesting) if one is not None)
+        self._granting = Granting(geometry)
         self._unreadable: set[int] = set()  # pieces that were verified, and whose files have gone since
         self.handle_lost: Callable[[int, OSError], None] = lambda index, error: None
         self._ahead: dict[int, tuple[int, int, int, int]] = {}  # of each peer: the range that was read ahead, all bytes that were
@@ -56,7 +59,13 @@ class Serving:
 
     def handle_requests(self, peer: PeerConnection, index: int, begin: int, length: int) -> None:
         """The same for requests for all blocks of a range: 16 KiB each, the last may be shorter."""
-        self._answer(peer, index, begin, length, BLOCK)
+        if peer.am_choking and peer.granted is not None and index in peer.granted:  # each of them is counted
+            end = begin + length
+            for at in range(begin, end, BLOCK):
+                if not peer.closed:
+                    self._answer(peer, index, at, min(BLOCK, end - at), BLOCK)
+        else:
+            self._answer(peer, index, begin, length, BLOCK)
 
     def _answer(self, peer: PeerConnection, index: int, begin: int, length: int, block: int) -> None:
         geometry = self._geometry
@@ -64,7 +73,8 @@ class Serving:
             self._impossible(peer, index, begin, length)
             return
         hidden = self._revealing is not None and not self._revealing.may_ask(peer, index)
-        if peer.am_choking or hidden or not self._pieces.have[index] or index in self._unreadable:
+        lacking = hidden or not self._pieces.have[index] or index in self._unreadable
+        if lacking or (peer.am_choking and not (peer.granted is not None and peer.granted.take(index, begin, length))):
             _reject(peer, index, begin, length, block)
             return
         most = (OUR_REQQ - peer.stream.uploads) * block
@@ -152,6 +162,7 @@ class Serving:
     def peer_left(self, peer: PeerConnection) -> None:
         self._uploaded_gone += peer.stream.payload_sent
         self._ahead.pop(peer.number, None)
+        self._granting.peer_left(peer, self._context.loop.time())
         for plan in self._plans:
             plan.peer_left(peer)
 
@@ -159,6 +170,9 @@ class Serving:
         """A peer says what it has."""
         for plan in self._plans:
             plan.handle_bitfield(peer, have, now)
+        # While the swarm lacks pieces a seed does not send others for nothing, the same ones to a whole network.
+        if self._suggesting is None or not self._suggesting.needed:
+            self._granting.grant(peer, have, self.offered, now)
 
     def handle_have(self, peer: PeerConnection, index: int, now: float) -> None:
         """A peer has one piece more."""

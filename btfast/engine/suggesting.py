@@ -27,6 +27,11 @@ class Suggesting:
         self._rates: dict[int, tuple[int, float]] = {}  # payload sent before, bytes a second since
         self.piece_end: Callable[[PeerConnection, float], None] = lambda peer, now: None
 
+    @property
+    def needed(self) -> bool:
+        """Whether there are pieces that hardly anybody has."""
+        return self._spreading.needed
+
     def handle_bitfield(self, peer: PeerConnection, have: Bitfield, now: float) -> None:
         """It has said what it has; who has everything is none of our business."""
         if peer.number not in self._known and not have.all():

@@ -223,6 +223,31 @@ class Picker:
             index, piece = piece.index + 1, None
         return runs or (self.pick(peer, blocks) if at < 0 else runs)
 
+    def pick_among(self, among: list[int], peer: int, blocks: int) -> list[BlockRun]:
+        """`pick` for a peer that chokes us: blocks of pieces `among` these alone, and none that others are asked for."""
+        me = self._peers[peer]
+        self.took_over = False
+        runs: list[BlockRun] = []
+        if me.own is not None and me.own.index not in among:
+            self._open.disown(me)
+        if me.own is not None:
+            blocks -= self._open.take(me, me.own, blocks, runs)
+        for index in among:
+            if blocks <= 0:
+                break
+            piece = self._open.free.get(index)
+            if piece is None:
+                room = self._slots.open_piece(index) if self._choice.may_follow(me, index) else 0
+                if not room:
+                    continue
+                piece = self._opened(me, index, room)
+            elif self._choice.fit(me, piece) is None or piece.solo:
+                continue
+            elif index in self._open.loose:
+                self._open.own(me, piece)
+            blocks -= self._open.take(me, piece, blocks, runs)
+        return runs
+
     def received(self, peer: int, run: BlockRun) -> Received:
         """Blocks that arrived, asked for or not. Whole pieces turn HASHING."""
         index, first, count = run

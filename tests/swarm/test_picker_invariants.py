@@ -111,6 +111,22 @@ class PickerMachine(RuleBasedStateMachine):
             assert self.peers[peer][index] == has
 
     @rule(target=asked, data=st.data(), blocks=st.integers(1, 20))
+    def pick_among(self, data: st.DataObject, blocks: int) -> object:
+        if not self.peers:
+            return multiple()
+        peer = data.draw(st.sampled_from(sorted(self.peers)))
+        among = data.draw(st.lists(st.integers(0, self.geometry.piece_count - 1), unique=True))
+        taken = {index: piece.received | sum_of(piece.holders.values()) for index, piece in self.picker._open.all.items()}
+        runs = self.picker.pick_among(among, peer, blocks)
+        assert sum(run.count for run in runs) <= blocks
+        for run in runs:
+            assert run.index in among
+            assert self.peers[peer][run.index]
+            assert run.first + run.count <= self.geometry.block_count(run.index)
+            assert not mask_of_run(run) & taken.get(run.index, 0)
+        return multiple(*((peer, run) for run in runs))
+
+    @rule(target=asked, data=st.data(), blocks=st.integers(1, 20))
     def pick(self, data: st.DataObject, blocks: int) -> object:
         if not self.peers:
             return multiple()
