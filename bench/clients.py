@@ -194,6 +194,7 @@ class Disk:
 BTFAST = Btfast()
 BTFAST_BUFFERED = Btfast("btfast-buffered", "--io", "buffered")
 BTFAST_256 = Btfast("btfast-256MiB", "--memory", "256MiB")
+BTFAST_512 = Btfast("btfast-512MiB", "--memory", "512MiB")
 IDLE_PORT = 17_881
 MANY_PEERS = ("--max-peers", "4000", "--bind", "127.0.0.1", "--port")
 BTFAST_ALONE = Btfast("btfast", *MANY_PEERS, "0")

@@ -45,6 +45,7 @@ class Member:
             verb = ["seed", "--data"] if self.seed else ["get", "--seed-time", "3600", "-o"]
             command = [sys.executable, "-m", "btfast", *verb, str(self.folder), job["torrent"], "-q", "--no-dht"]
             command += ["--bind", self.host, "--port", str(self.port), "--max-up", str(job["rate"] if self.seed else 0)]
+            command += job["options"] if self.seed else []
             command += ["--state", str(Path(job["folder"]) / f"state-{number}")]
             if job["direct"]:
                 command += ["--no-trackers", *(["--peer", f"{peer[0]}:{peer[1]}"] if peer else [])]

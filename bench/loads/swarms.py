@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import msgspec
 
-from bench.clients import BTFAST, LIBTORRENT_TUNED, Client, Job
+from bench.clients import BTFAST, BTFAST_512, LIBTORRENT_TUNED, Client, Job
 from bench.loads.base import GIB, WALL, Load, ratio_goal
 from bench.metering import Reading
 from bench.payload import MIB, difference, make_payload
@@ -40,7 +40,7 @@ class Member:
 class SwarmOf(Load):
     """`told` says who is what; `rate`: bytes/s of the seed, 0: no cap."""
 
-    clients = (BTFAST, LIBTORRENT_TUNED)
+    clients: tuple[Client, ...] = (BTFAST, LIBTORRENT_TUNED)
     rate: ClassVar[int] = 0
     direct: ClassVar[bool] = False
 
@@ -59,11 +59,13 @@ class SwarmOf(Load):
         """The job of swarm_run.py."""
         shutil.rmtree(self.downloads, ignore_errors=True)
         self.downloads.mkdir()
-        kind = "btfast" if client == "btfast" else "libtorrent"
+        kind = "btfast" if client.startswith("btfast") else "libtorrent"
+        options = BTFAST_512.options if client == BTFAST_512.name else ()
         return {
             "torrent": str(self.torrent), "content": str(self.torrent.parent), "folder": str(self.downloads),
             "seed": kind, "leech": "libtorrent" if self.direct else kind, "leechers": LEECHERS, "rate": self.rate,
             "first_port": self.first_port, "direct": self.direct, "result": str(self.downloads / "result.json"),
+            "options": options,
         }  # fmt: skip
 
     def run(self, client: Client, number: int) -> Sample:
@@ -91,6 +93,7 @@ class Seed(SwarmOf):
     about = "512 MiB served to 8 libtorrent leechers that do not trade"
     columns = (SEED_CPU, RATE, LAST, ALL_CPU)
     charted = (SEED_CPU.key, RATE.key)
+    clients = (BTFAST, BTFAST_512, LIBTORRENT_TUNED)
     direct = True
 
     @property
@@ -99,7 +102,10 @@ class Seed(SwarmOf):
 
     def goals(self, summary: Summary) -> list[Goal]:
         text = "CPU s/GiB of the seeder over libtorrent's"
-        return [ratio_goal(summary, text, SEED_CPU, "btfast", LIBTORRENT_TUNED.name, 0.5)]
+        return [
+            ratio_goal(summary, text, SEED_CPU, "btfast", LIBTORRENT_TUNED.name, 0.5),
+            ratio_goal(summary, f"with --memory 512MiB: {text}", SEED_CPU, BTFAST_512.name, LIBTORRENT_TUNED.name, 0.5),
+        ]
 
 
 class Swarm(SwarmOf):
