@@ -40,7 +40,7 @@ class Member:
 class SwarmOf(Load):
     """`told` says who is what; `rate`: bytes/s of the seed, 0: no cap."""
 
-    clients: tuple[Client, ...] = (BTFAST, LIBTORRENT_TUNED)
+    clients: ClassVar[tuple[Client, ...]] = (BTFAST, LIBTORRENT_TUNED)
     rate: ClassVar[int] = 0
     direct: ClassVar[bool] = False
 
