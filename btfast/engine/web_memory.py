@@ -53,12 +53,22 @@ class WebMemory:
             if len(data) > LARGEST:
                 return
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            if len(os.listdir(self._folder)) >= MOST_FILES:
-                return
+            self._tidy()
             draft = f"{self._path}.{os.getpid()}.part"
             with open(draft, "wb") as file:
                 file.write(data)
             os.replace(draft, self._path)
+
+
+    def _tidy(self) -> None:
+        """Makes room where there are too many: the oldest go, and some more, so that it is not for each."""
+        names = os.listdir(self._folder)
+        if len(names) < MOST_FILES:
+            return
+        paths = [os.path.join(self._folder, name) for name in names]
+        paths.sort(key=lambda path: os.stat(path).st_mtime)
+        for path in paths[: len(paths) - MOST_FILES * 9 // 10]:
+            os.unlink(path)
 
 
 def _sound(value: bytes) -> bool:

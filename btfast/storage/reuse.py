@@ -19,7 +19,8 @@ from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
 
 MAX_FILES = 2_000_000  # that are remembered
-CANDIDATES = 16  # of one size that are looked into
+CANDIDATES = 16  # of one size that are looked into closely
+GLANCES = 256  # that are looked into at all: those beyond the first ones at one place only
 _CHUNK = 1 << 20
 _STRETCH = 16 << 20  # bytes copied between two looks at whether they are still wanted
 _PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the pieces that lie in a file alone, those that are looked at
@@ -70,9 +71,15 @@ class LocalFiles:
         return problems
 
     def candidates(self, size: int, name: str) -> list[str]:
-        """Files of that size, at most CANDIDATES, those called `name` first."""
+        """Files of that size, at most GLANCES, those called `name` first, those that were taken already last."""
         found = sorted(self._by_size.get(size, ()), key=lambda path: os.path.basename(path) != name)
-        return found[:CANDIDATES]
+        return found[:GLANCES]
+
+    def taken(self, path: str, size: int) -> None:
+        """It is what was looked for, and hardly the next file too: of a series each part has the same size."""
+        same = self._by_size[size]
+        same.remove(path)
+        same.append(path)
 
 
 def take_files(
@@ -97,6 +104,7 @@ def take_files(
         except OSError as error:
             reused.problems.append(f"{path}: cannot be copied: {error.strerror or error}")
             continue
+        local.taken(path, length)
         reused.files.append(file)
         reused = reused._replace(bytes=reused.bytes + length)
     return reused
@@ -105,10 +113,13 @@ def take_files(
 def _best(torrent: Torrent, file: int, candidates: Sequence[str], problems: list[str]) -> str | None:
     """The candidate of which most samples are right; one of which none is right is another file."""
     best, most = None, 0
-    for path in candidates:
+    for number, path in enumerate(candidates):
+        places = _PLACES if number < CANDIDATES else _PLACES[:1]
         try:
             with _opened(path, torrent.files[file].length) as source:
-                right = 0 if source is None else _right_samples(torrent, file, source, path)
+                right = 0 if source is None else _right_samples(torrent, file, source, path, places)
+                if right and len(places) < len(_PLACES) and source is not None:
+                    right = _right_samples(torrent, file, source, path, _PLACES)
         except OSError as error:
             problems.append(f"{path}: cannot be read: {error.strerror or error}")
             continue
@@ -144,7 +155,7 @@ def _opened(path: str, length: int) -> Iterator[int | None]:
         os.close(fd)
 
 
-def _right_samples(torrent: Torrent, file: int, source: int, path: str) -> int:
+def _right_samples(torrent: Torrent, file: int, source: int, path: str, places: Sequence[float]) -> int:
     """How many samples are right, each place counted; of a file without pieces of its own the name decides."""
     pieces = torrent.geometry.file_pieces(file)
     first, last = pieces[0], pieces[-1]
@@ -154,7 +165,7 @@ def _right_samples(torrent: Torrent, file: int, source: int, path: str) -> int:
         last -= 1
     if first > last:
         return int(os.path.basename(path) == torrent.files[file].path[-1])
-    chosen = [first + round(place * (last - first)) for place in _PLACES]
+    chosen = [first + round(place * (last - first)) for place in places]
     right = {index: _piece_is_right(torrent, file, index, source) for index in set(chosen)}
     return sum(right[index] for index in chosen)
 

@@ -165,3 +165,16 @@ def test_a_copy_ends_when_it_is_not_wanted_any_more_and_leaves_nothing(tmp_path:
     )
     assert reused.files == []
     assert list((tmp_path / "out" / "t").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [v1, v2])
+def test_all_parts_of_a_long_series_are_found(tmp_path: Path, kind: object) -> None:
+    files = contents({f"part{number:02}": 2 * PIECE for number in range(60)})
+    torrent: Torrent = kind(files)  # type: ignore[operator]
+    names = [f"was {name}" for name in files]
+    random.Random(4).shuffle(names)
+    local = kept(tmp_path / "old", dict(zip(names, files.values(), strict=True)))
+    layout = layout_of(torrent, tmp_path / "out")
+    assert take_files(torrent, layout, local, range(60)).files == list(range(60))
+    for name, data in files.items():
+        assert (tmp_path / "out" / "t" / f"{name}.part").read_bytes() == data
