@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
+from urllib.request import urlopen
 
 import pytest
 from drivers.ports import free_port, listens
@@ -43,6 +45,10 @@ class OtherTracker(ABC):
     @abstractmethod
     def command(self) -> list[str]: ...
 
+    def ready(self) -> bool:
+        """Whether it can be asked."""
+        return listens(self.port)
+
     def __enter__(self) -> Self:
         if (reason := self.missing()) is not None:
             pytest.skip(reason)
@@ -53,7 +59,7 @@ class OtherTracker(ABC):
                 words, cwd=self.home, env=environment(self.home), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         deadline = time.monotonic() + PATIENCE
-        while not listens(self.port):
+        while not self.ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.__exit__(None, None, None)
                 pytest.fail(f"{self.name} does not listen: {self.log.read_text(errors='replace')}")
@@ -86,6 +92,14 @@ class OpenTracker(OtherTracker):
         self.home.chmod(0o755)
         where = ["-i", "127.0.0.1", "-p", str(self.port), "-P", str(self.port), "-d", str(self.home)]
         return ["opentracker", *where, "-w", "/list" if root else str(self.home / "list"), *(["-u", "nobody"] if root else [])]
+
+    def ready(self) -> bool:
+        """It listens before another thread has read the list."""
+        if not listens(self.port):
+            return False
+        query = f"info_hash={quote(bytes.fromhex(self.info_hashes[-1]))}&peer_id={'-' * 20}&port=1&left=1&event=stopped"
+        with urlopen(f"{self.url('http')}?{query}", timeout=PATIENCE) as answer:
+            return b"not authorized" not in answer.read()
 
 
 class BittorrentTracker(OtherTracker):
