@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ class Knows(ScriptedPeer):
         return whole[:28] + self.info_hash + whole[48:]
 
 
+def only_in(info_hash: bytes, peer: ScriptedPeer) -> Callable[[Exchange], None]:
+    """A tracker's answer: the peer is in the swarm of that hash and in no other."""
+    return lambda exchange: exchange.peers(*([peer.address] if exchange.info_hash == info_hash else []))
+
+
 def fetch(home: Path, announce: str, *words: str) -> object:
     made = make_v2(SIZE, hybrid=True, announce=[[announce]])
     assert made.info_hash == MADE.info_hash
@@ -51,14 +57,7 @@ def fetch(home: Path, announce: str, *words: str) -> object:
 
 def test_a_peer_of_the_v2_swarm_alone_is_found_there_and_greeted_by_that_hash(tmp_path: Path) -> None:
     with Knows(V2) as peer:
-
-        def answer(exchange: Exchange) -> None:
-            if exchange.info_hash == V2:
-                exchange.peers(peer.address)
-            else:
-                exchange.peers()
-
-        with ScriptedTracker(answer) as tracker:
+        with ScriptedTracker(only_in(V2, peer)) as tracker:
             fetch(tmp_path, tracker.url)
             heard = [(exchange.info_hash, exchange.query.get("event")) for exchange in tracker.exchanges]
         assert peer.said == [(V2, False)]
@@ -76,7 +75,7 @@ def test_a_peer_of_both_swarms_is_one_peer(tmp_path: Path) -> None:
 
 
 def test_a_peer_of_v1_alone_is_greeted_by_v1_and_told_of_v2(tmp_path: Path) -> None:
-    with Knows(V1) as peer, ScriptedTracker(lambda exchange: exchange.peers(peer.address)) as tracker:
+    with Knows(V1) as peer, ScriptedTracker(only_in(V1, peer)) as tracker:
         fetch(tmp_path, tracker.url)
         assert peer.said == [(V1, True)]
 
