@@ -80,3 +80,8 @@ class LimitReachedError(Error):
 
 class InternalError(Error):
     """A bug of ours. Please report it."""
+
+
+def bug(what: str, error: BaseException) -> InternalError:
+    """What is told of an exception that nobody foresaw. `what`: the item or the process that it ends."""
+    return InternalError(f"{what}: {type(error).__name__}: {error}: please report this")

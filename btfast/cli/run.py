@@ -20,7 +20,7 @@ from btfast.client.launch import NetworkProcess
 from btfast.client.session import Session, Source
 from btfast.client.sources import PeerLike, shown
 from btfast.config import Settings
-from btfast.errors import Error, InternalError, InterruptedError, StorageError
+from btfast.errors import Error, InterruptedError, StorageError, bug
 from btfast.events import Complete, Event, Failed, Progress
 from btfast.metainfo.selection import WantedKeywords
 
@@ -108,8 +108,7 @@ class Run:
             except Error as error:
                 self._handle_event(failed_of(number, _label(item), error))
             except Exception as error:  # noqa: BLE001 - a bug of ours costs one item and not its list
-                why = f"{_label(item)}: internal error: {type(error).__name__}: {error}: please report this"
-                self._handle_event(failed_of(number, _label(item), InternalError(why)))
+                self._handle_event(failed_of(number, _label(item), bug(_label(item), error)))
             self._begun = number + 1
         if not self._items:
             return

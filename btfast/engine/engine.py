@@ -28,7 +28,7 @@ from btfast.engine.web_sources import torrent_of
 from btfast.engine.worker_process import Job
 from btfast.engine.worker_start import StartedWorker
 from btfast.engine.workers import Workers
-from btfast.errors import DestinationBusyError, Error, InternalError, InterruptedError, LimitReachedError
+from btfast.errors import DestinationBusyError, Error, InternalError, InterruptedError, LimitReachedError, bug
 from btfast.frames import Frames
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
@@ -144,7 +144,7 @@ class Engine(asyncio.Protocol):
         error = None if task.cancelled() else task.exception()
         if error is not None and not self.finished.done():
             # What is cancelled because of it ends with the reason, not as if somebody had interrupted it.
-            self._limit = InternalError(f"network process: {type(error).__name__}: {error}: please report this")
+            self._limit = bug("network process", error)
             self.finished.set_exception(error)
 
     def stop(self) -> None:
@@ -263,7 +263,7 @@ class Engine(asyncio.Protocol):
             self._fail(add, self._limit or InterruptedError(f"{add.source}: stopped: run it again to go on"), torrent)
             raise
         except Exception as error:  # noqa: BLE001 - a bug ends its item, says so, and leaves the others alone
-            self._fail(add, InternalError(f"{add.source}: {type(error).__name__}: {error}: please report this"), torrent)
+            self._fail(add, bug(add.source, error), torrent)
             context.loop.call_exception_handler({"message": f"item {add.id} broke", "exception": error})
 
     async def _recall(self, context: Context, add: Add, meta: Torrent) -> Known | None:
@@ -387,7 +387,7 @@ class Engine(asyncio.Protocol):
         try:
             torrent.disk.handle_completed(job, status, errno)
         except Exception as error:  # noqa: BLE001 - a bug ends its item, and not the handling of the other completions
-            torrent.fail(InternalError(f"{torrent.torrent.name}: {type(error).__name__}: {error}: please report this"))
+            torrent.fail(bug(torrent.name, error))
 
     def _batch_ended(self) -> None:
         for torrent in self._answered:
@@ -445,5 +445,5 @@ class Engine(asyncio.Protocol):
         try:
             yield
         except Exception as error:  # noqa: BLE001 - see above
-            item.fail(InternalError(f"{item.name}: {type(error).__name__}: {error}: please report this"))
+            item.fail(bug(item.name, error))
             asyncio.get_running_loop().call_exception_handler({"message": f"{item.name} broke", "exception": error})

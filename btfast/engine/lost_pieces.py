@@ -22,6 +22,7 @@ from btfast.engine.recording import TorrentRecord
 from btfast.engine.selected import Selected
 from btfast.engine.serving import Serving
 from btfast.engine.telling import Telling
+from btfast.engine.together import tell
 from btfast.errors import Error, StorageError
 from btfast.events import Warning
 from btfast.metainfo.selection import SKIP, Selection
@@ -152,8 +153,7 @@ class LostPieces:
         self._fetching.asked.freed = True
 
     def _mended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled():
-            task.result()
+        tell(task, self._name, self._owner.fail)
 
     def _lose(self, index: int, gone: set[int]) -> None:
         """A HAVE piece is fetched again, or where it is not wanted, missing."""

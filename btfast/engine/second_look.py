@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from btfast.engine.context import Context
 from btfast.engine.disagreement import halves_differ
+from btfast.engine.together import tell
 from btfast.errors import Error
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
@@ -90,10 +91,9 @@ class SecondLook:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._looking = None
-        if task.cancelled():
-            return
-        task.result()  # a bug is told
-        self._done()
+        tell(task, self._torrent.name, self._failed)
+        if not task.cancelled():
+            self._done()
 
     def close(self) -> None:
         self._due.clear()

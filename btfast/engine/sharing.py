@@ -18,7 +18,7 @@ from typing import Protocol
 
 from btfast._bitfield import Bitfield
 from btfast.engine.reusing import MAX_ROOTS, WORTHWHILE, Reusing, are_related, mark_of_name, marks_of
-from btfast.errors import Error, InternalError
+from btfast.errors import Error, bug
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
 from btfast.swarm.pieces import Pieces
@@ -250,7 +250,7 @@ class Share:
         except Error as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - a bug ends the torrent that it concerns
-            self._fail(InternalError(f"{self.torrent.name}: {type(error).__name__}: {error}: please report this"))
+            self._fail(bug(self.torrent.name, error))
         finally:
             self._working = None
 

@@ -126,3 +126,15 @@ async def test_who_leaves_does_not_wait_for_it() -> None:
     bench.look.close()
     await bench.settle()
     assert (bench.look.busy, bench.ends) == (False, 0)
+
+
+async def test_a_look_that_cannot_be_had_ends_the_torrent() -> None:
+    async def broken(order: CheckPieces, worker: int) -> PiecesChecked:
+        raise ZeroDivisionError("a bug")
+
+    bench = Bench([0])
+    bench.disk.check = broken  # type: ignore[method-assign]
+    bench.learn("a")
+    while not bench.ends:
+        await asyncio.sleep(0)
+    assert [str(error) for error in bench.failed] == ["t: ZeroDivisionError: a bug: please report this"]
