@@ -147,20 +147,26 @@ class Curl:
         return ["curl", "--silent", "--fail", "--output", str(job.folder / payload.content.name), job.web]
 
 
-class Floor:
-    """Not a downloader: what receiving, hashing and writing alone cost (c/floor.c)."""
+class Program:
+    """One of the bench's own, from its source in c/."""
 
-    name = "floor"
+    name: str
 
     def missing(self) -> str | None:
         try:
-            build("floor")
+            build(self.name)
         except ToolError as error:
             return str(error).splitlines()[0]
         return None
 
     def version(self) -> str:
         return ""
+
+
+class Floor(Program):
+    """Not a downloader: what receiving, hashing and writing alone cost (c/floor.c)."""
+
+    name = "floor"
 
     def command(self, job: Job) -> list[str]:
         (payload,) = job.payloads
@@ -171,20 +177,10 @@ class Floor:
         return [str(build("floor")), "--info-hash", payload.info_hash, "--hashes", str(hashes), *sizes, *where]
 
 
-class Disk:
+class Disk(Program):
     """Not a downloader either: what the disk takes when nothing is received, hashed or kept account of (c/disk.c)."""
 
     name = "disk"
-
-    def missing(self) -> str | None:
-        try:
-            build("disk")
-        except ToolError as error:
-            return str(error).splitlines()[0]
-        return None
-
-    def version(self) -> str:
-        return ""
 
     def command(self, job: Job) -> list[str]:
         (payload,) = job.payloads

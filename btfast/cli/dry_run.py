@@ -14,6 +14,7 @@ from btfast.cli.text import file_line, plural, printable, size
 from btfast.cli.totals import Totals
 from btfast.client.download import failed_of
 from btfast.client.sources import absolute_directory, is_url, magnet_uri, read_torrent, shown, stat_torrent
+from btfast.engine.finished import metadata_of
 from btfast.errors import Error
 from btfast.events import Added, Metadata
 from btfast.metainfo.selection import Selection, Wanted
@@ -65,24 +66,6 @@ def _say(torrent: Torrent, selection: Selection, where: str, *, every: bool) -> 
     if every:
         for number in wanted:
             print(file_line(number, files[number].length, str(torrent.file_path(number))))
-
-
-def metadata_of(number: int, torrent: Torrent, selection: Selection) -> Metadata:
-    """The event that a run reports for the torrent."""
-    files = [file for file in torrent.files if not file.pad]
-    wanted = selection.files
-    return Metadata(
-        id=number,
-        name=torrent.name,
-        info_hash=torrent.info_hash.hex(),
-        size=sum(file.length for file in files),
-        files=len(files),
-        pieces=torrent.geometry.piece_count,
-        piece_length=torrent.piece_length,
-        private=torrent.private,
-        wanted_files=len(wanted),
-        wanted_size=sum(torrent.files[file].length for file in wanted),
-    )
 
 
 def _tell(reporters: Sequence[Reporter], event: Added | Metadata | object) -> None:

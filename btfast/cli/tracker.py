@@ -46,9 +46,9 @@ async def _serve(options: Options) -> int:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    if _number(options, "tracker-port") not in range(65536):
-        raise InputError(f"{options.spelled('tracker-port')}: {options['tracker-port']}: not a port: give 0 to 65535")
     bind, port, interval = options.text("tracker-bind"), _number(options, "tracker-port"), _number(options, "interval")
+    if port not in range(65536):
+        raise InputError(f"{options.spelled('tracker-port')}: {port}: not a port: give 0 to 65535")
     access = read_access(options)
     limits = None
     if options.given("expiry"):

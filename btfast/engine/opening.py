@@ -32,8 +32,8 @@ class Found(NamedTuple):
     `wrong_size`: files with final names that are not theirs, whatever pieces are in them. Of what is only served, every
     file counts as `final`: nothing is to be done to it. `unchanged`: files that are as an earlier run has recorded them;
     `there`: all that are there, `named` of them under their final names. `seen`: which files they were before their pieces
-    were hashed. `restore`: pieces that are right in the parts file
-    and that wanted files lack; not in `have`. `parts`: there is a parts file.
+    were hashed. `restore`: pieces that are right in the parts file and that wanted files lack; not in `have`. `parts`: there
+    is a parts file.
     """
 
     have: Bitfield

@@ -10,7 +10,6 @@ from btfast.engine.selected import Selected
 
 async def prepare(finishing: Finishing, selected: Selected, restore: list[int], done: asyncio.Future[None]) -> bool:
     """Returns when files may be written. False: something was refused, and `done` has the reason."""
-
     if not finishing.demoting and not restore:
         return True
 
