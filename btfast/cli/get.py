@@ -33,9 +33,9 @@ def run(parsed: argparse.Namespace, options: Options) -> int:
 
         return dry_run(read_items(parsed.sources, options), options)
 
-    from btfast.client.launch import launch
+    from btfast.client.launch import launch_fork
 
-    network = launch()  # it loads its modules while we load ours
+    network = launch_fork()
     try:
         from btfast.cli.settings import settings_of, shows_details
         from btfast.engine.control import Configure, encode

@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace, options: Options) -> int:
-    from btfast.client.launch import launch
+    from btfast.client.launch import launch_fork
 
-    network = launch()
+    network = launch_fork()
     try:
         from btfast.cli.settings import settings_of, shows_details
         from btfast.engine.control import Configure, encode

@@ -1,7 +1,8 @@
 """Starts the network process, as early as the caller can, and ends it. Imports no more than that needs.
 
-A new interpreter by `subprocess`: never `fork` of a process with threads, never `multiprocessing`, so that it works in
-an unguarded script, in a thread and in a notebook.
+For scripts a new interpreter by `subprocess`: never `fork` of a process with threads, never `multiprocessing`, so that it
+works in an unguarded script, in a thread and in a notebook. The command line has neither threads nor a loop when it
+begins: it forks, where the system allows it, and what both need is loaded once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
+from btfast.engine.forking import ForkedProcess, can_fork, fork
 from btfast.errors import InternalError
 
 TAIL = 8192  # bytes of its stderr that are kept for the error message
@@ -24,7 +27,7 @@ class NetworkProcess:
 
     __slots__ = ("_tail", "control", "errors", "process", "started")
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, errors: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | ForkedProcess, control: socket.socket, errors: int) -> None:
         self.started = time.monotonic()
         self.process = process
         self.control = control
@@ -76,19 +79,25 @@ def launch() -> NetworkProcess:
     """Starts the network process; it waits for its Configure message. Raises InternalError."""
     if not sys.executable:
         raise InternalError("network process: cannot be started: this program does not say where its Python is")
+    return _start(_open)
+
+
+def launch_fork() -> NetworkProcess:
+    """The same, as a fork of this process where that is safe. Raises InternalError."""
+    if not can_fork():
+        return launch()
+    import btfast.client.link
+    import btfast.client.sources  # noqa: F401 - most of what either will need
+
+    return _start(_fork)
+
+
+def _start(begin: Callable[[socket.socket, int], subprocess.Popen[bytes] | ForkedProcess]) -> NetworkProcess:
     ours, theirs = socket.socketpair()
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "btfast.engine", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=writer,
-            pass_fds=(theirs.fileno(),),
-            start_new_session=True,  # Ctrl-C in the terminal is for the caller, who then says Stop
-            env=_environment(),
-        )
+        process = begin(theirs, writer)
     except OSError as error:
         ours.close()
         os.close(reader)
@@ -97,6 +106,28 @@ def launch() -> NetworkProcess:
         theirs.close()
         os.close(writer)
     return NetworkProcess(process, ours, reader)
+
+
+def _open(control: socket.socket, errors: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "btfast.engine", str(control.fileno())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        pass_fds=(control.fileno(),),
+        start_new_session=True,  # Ctrl-C in the terminal is for the caller, who then says Stop
+        env=_environment(),
+    )
+
+
+def _fork(control: socket.socket, errors: int) -> ForkedProcess:
+    def live() -> None:
+        from btfast.engine.__main__ import serve
+
+        os.setsid()
+        serve(control.detach())
+
+    return fork("btfast-engine", live, control.fileno(), errors=errors)
 
 
 def _environment() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Entry of the network process, started by the client as `python -m btfast.engine FD`; not for people.
 
-The workers are started first, as soon as the settings are here: they load their modules while this process loads its own.
+The workers are started first, as soon as the settings are here: this process has no thread and no loop yet.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if __name__ == "__main__":  # msgspec does without it, and is loaded 7 ms sooner
 from btfast._arena import Arena
 from btfast.engine.budget import arena_budget, worker_count
 from btfast.engine.control import read_configure
-from btfast.engine.worker_start import StartedWorker, start_worker
+from btfast.engine.worker_start import StartedWorker, start_workers
 
 if TYPE_CHECKING:
     from btfast.engine.control import Configure
@@ -47,15 +47,16 @@ async def _run(control: socket.socket, configure: Configure, arena: Arena, start
     os._exit(0)
 
 
-def main() -> None:
+def serve(descriptor: int) -> None:
+    """Does what the caller at the other end of this control stream asks until it is told to stop, or the caller is gone."""
     gc.set_threshold(200_000, 20, 20)
-    control = socket.socket(fileno=int(sys.argv[1]))
+    control = socket.socket(fileno=descriptor)
     configure = read_configure(control)
     if configure is None:  # the caller is gone already
         return
     settings = configure.settings
     arena = Arena.create(arena_budget(settings.memory))
-    started = [start_worker(arena) for _ in range(worker_count(settings.workers))]
+    started = start_workers(arena, worker_count(settings.workers))
     control.setblocking(False)
     try:
         import uvloop
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(int(sys.argv[1]))

@@ -313,17 +313,23 @@ class Worker:
             raise RuntimeError("completion ring is full: more jobs were given out than it holds")
 
 
-def main() -> None:
-    """Entry of `python -m btfast.storage.worker`; not for people."""
-    arena_fd, arena_size, rings, capacity, jobs_wake, completions_wake, control, is_eventfd = map(int, sys.argv[1:])
+def serve(
+    arena: Arena, rings: int, capacity: int, jobs_wake: int, done_wake: int, control: int, *, is_eventfd: bool
+) -> None:
+    """Does what the network process asks until that has gone. All are descriptors but `capacity`."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     # Ctrl-C in a terminal goes to every process; the network process decides when workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    arena = Arena(arena_fd, arena_size)
-    jobs = Ring(rings, 0, capacity, jobs_wake, is_eventfd=bool(is_eventfd))
-    completions = Ring(rings, ring_bytes(capacity), capacity, completions_wake, is_eventfd=bool(is_eventfd))
+    jobs = Ring(rings, 0, capacity, jobs_wake, is_eventfd=is_eventfd)
+    completions = Ring(rings, ring_bytes(capacity), capacity, done_wake, is_eventfd=is_eventfd)
     Worker(arena, jobs, completions, control).run()
+
+
+def main() -> None:
+    """Entry of `python -m btfast.storage.worker`; not for people."""
+    arena_fd, arena_size, *line, is_eventfd = map(int, sys.argv[1:])
+    serve(Arena(arena_fd, arena_size), *line, is_eventfd=bool(is_eventfd))
     os._exit(0)  # the network process waits for our end: nothing is left that the interpreter's would have to do
 
 

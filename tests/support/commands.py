@@ -92,22 +92,22 @@ class Running:
                 self._seen.setdefault(process.pid, process)
         return [process for process in self._seen.values() if alive(process)]
 
-    def _with(self, word: str) -> list[psutil.Process]:
+    def _with(self, condition: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
         found = []
         for process in self.family:
             with contextlib.suppress(psutil.NoSuchProcess):
-                if word in process.cmdline():
+                if condition(process):
                     found.append(process)
         return found
 
     @property
     def engine(self) -> psutil.Process:
-        (process,) = self._with("btfast.engine")
+        (process,) = self._with(lambda process: process.name() == "btfast-engine")
         return process
 
     @property
     def workers(self) -> list[psutil.Process]:
-        return self._with("btfast.storage.worker")
+        return self._with(lambda process: process.name() == "btfast-worker")
 
     def until(self, condition: Callable[[], object], what: str, *, patience: float = 20.0) -> None:
         """Waits for a condition while the command works."""
