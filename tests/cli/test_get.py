@@ -281,10 +281,8 @@ def test_interrupting_a_list_ends_every_item_once(offer: Offer, tmp_path: Path) 
 
 def test_a_second_signal_exits_at_once(offer: Offer, tmp_path: Path) -> None:
     running = Running(tmp_path, words(offer, offer.torrent("a.bin", size=4 << 20, rate=1 << 19)))
-    for process in running.family:
-        if "btfast.engine" in process.cmdline():
-            process.suspend()  # it cannot answer: only the second signal ends the command
-            engine = process
+    engine = next(process for process in running.family if process.name() == "btfast-engine")
+    engine.suspend()  # it cannot answer: only the second signal ends the command
     running.process.send_signal(signal.SIGINT)
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(2) == 7

@@ -24,7 +24,7 @@ def limited() -> None:
 
 
 def listening_port(seed: Running) -> int:
-    for process in seed._with("btfast.engine"):
+    for process in seed.named("btfast-engine"):
         for one in process.net_connections("tcp"):
             if one.status == psutil.CONN_LISTEN:
                 return int(one.laddr.port)

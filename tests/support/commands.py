@@ -92,22 +92,23 @@ class Running:
                 self._seen.setdefault(process.pid, process)
         return [process for process in self._seen.values() if alive(process)]
 
-    def _with(self, condition: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
+    def named(self, name: str) -> list[psutil.Process]:
+        """Those of the family that call themselves so."""
         found = []
         for process in self.family:
             with contextlib.suppress(psutil.NoSuchProcess):
-                if condition(process):
+                if process.name() == name:
                     found.append(process)
         return found
 
     @property
     def engine(self) -> psutil.Process:
-        (process,) = self._with(lambda process: process.name() == "btfast-engine")
+        (process,) = self.named("btfast-engine")
         return process
 
     @property
     def workers(self) -> list[psutil.Process]:
-        return self._with(lambda process: process.name() == "btfast-worker")
+        return self.named("btfast-worker")
 
     def until(self, condition: Callable[[], object], what: str, *, patience: float = 20.0) -> None:
         """Waits for a condition while the command works."""
