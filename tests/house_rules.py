@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 MAX_LINES = 500
 FLOORS = {
-    "errors": 0, "config": 0, "events": 0, "frames": 0, "progress": 0, "sweep": 0,
+    "errors": 0, "config": 0, "events": 0, "frames": 0, "process_name": 0, "progress": 0, "sweep": 0,
     "metainfo": 1,
     "wire": 2, "discovery": 2, "swarm": 2, "storage": 2,
     "engine": 3, "tracker": 3,

@@ -127,7 +127,7 @@ def _fork(control: socket.socket, errors: int) -> ForkedProcess:
         os.setsid()
         serve(control.detach())
 
-    return fork("btfast-engine", live, control.fileno(), errors=errors)
+    return fork(live, control.fileno(), errors=errors)
 
 
 def _environment() -> dict[str, str]:

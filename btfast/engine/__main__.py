@@ -20,6 +20,7 @@ from btfast._arena import Arena
 from btfast.engine.budget import arena_budget, worker_count
 from btfast.engine.control import read_configure
 from btfast.engine.worker_start import StartedWorker, start_workers
+from btfast.process_name import name_process
 
 if TYPE_CHECKING:
     from btfast.engine.control import Configure
@@ -49,6 +50,7 @@ async def _run(control: socket.socket, configure: Configure, arena: Arena, start
 
 def serve(descriptor: int) -> None:
     """Does what the caller at the other end of this control stream asks until it is told to stop, or the caller is gone."""
+    name_process("btfast-engine")
     gc.set_threshold(200_000, 20, 20)
     control = socket.socket(fileno=descriptor)
     configure = read_configure(control)

@@ -6,7 +6,6 @@ the code of its parent.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -62,7 +61,7 @@ def can_fork() -> bool:
     return sys.platform == "linux" and threading.active_count() == 1
 
 
-def fork(name: str, live: Callable[[], object], *kept: int, errors: int = 2) -> ForkedProcess:
+def fork(live: Callable[[], object], *kept: int, errors: int = 2) -> ForkedProcess:
     """A child that does `live` and ends.
 
     `kept`: the descriptors that it has besides the standard ones; `errors`: what its stderr is. Raises OSError.
@@ -79,8 +78,6 @@ def fork(name: str, live: Callable[[], object], *kept: int, errors: int = 2) -> 
         os.dup2(nothing, 0)
         os.dup2(nothing, 1)
         _close_all_but(*kept)
-        with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:  # its command line is its parent's
-            file.write(name)
         live()
         code = 0
     except Exception:  # noqa: BLE001 - told as the interpreter tells of one that nobody took

@@ -79,7 +79,7 @@ def _fork_worker(arena: Arena) -> StartedWorker:
     from btfast.storage.worker import serve  # loaded once, for all
 
     line = _Line()
-    process = fork("btfast-worker", lambda: serve(arena, *line.told, is_eventfd=line.is_eventfd), arena.fd, *line.fds)
+    process = fork(lambda: serve(arena, *line.told, is_eventfd=line.is_eventfd), arena.fd, *line.fds)
     return line.hold(process)
 
 

@@ -21,6 +21,7 @@ if __name__ == "__main__":  # msgspec does without it, and is loaded 7 ms sooner
 from btfast._arena import Arena
 from btfast._ring import Ring, ring_bytes
 from btfast.frames import Frames
+from btfast.process_name import name_process
 from btfast.storage import finish, messages
 from btfast.storage.ahead import Ahead
 from btfast.storage.check import Checker
@@ -317,6 +318,7 @@ def serve(
     arena: Arena, rings: int, capacity: int, jobs_wake: int, done_wake: int, control: int, *, is_eventfd: bool
 ) -> None:
     """Does what the network process asks until that has gone. All are descriptors but `capacity`."""
+    name_process("btfast-worker")
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     # Ctrl-C in a terminal goes to every process; the network process decides when workers end.

@@ -28,6 +28,9 @@ cdef class Outbox:
     cdef size_t sealed_head
     cdef size_t sealed_end
     cdef bint sealing
+    # Put into a pipe of _splice, and not taken by the socket: `piped` bytes of blocks. They are next.
+    cdef int pipe[2]
+    cdef size_t piped
     cdef Uploads blocks
 
     cdef int put(self, const uint8_t* data, size_t n) except -1
@@ -39,6 +42,8 @@ cdef class Outbox:
     cdef PyObject* _advance_block(self, size_t n) noexcept
     cdef Flush flush(self, int fd, uint64_t allowed) except? FAILED
     cdef uint8_t* _extend(self, size_t n) except NULL
-    cdef int _gather(self, iovec* v, size_t* wanted, bint* more) except? -1
+    cdef Flush _flush_plain(self, int fd) except? FAILED
+    cdef bint _put_into_pipe(self, iovec* v, int n) except -1
+    cdef int _gather(self, iovec* v, size_t* wanted, bint* more, bint* stays) except? -1
     cdef const uint8_t* _find(self, Part* part, size_t* room, size_t* used) except? NULL
     cdef int _advance(self, size_t n) except -1

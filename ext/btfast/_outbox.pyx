@@ -5,7 +5,7 @@
 # _served has them mapped, or through a buffer. A block keeps a reference to the owner of each file it is read from until
 # it has left or was taken back. References are let go only when the queues are in order again: an owner's end may run
 # any code. An encrypted stream reads its blocks through a buffer, at most SEALED bytes ahead of the socket: what has
-# been encrypted must leave.
+# been encrypted must leave. So must what was put into a pipe, from which the socket takes it without a copy.
 
 cimport cython
 from cpython.ref cimport Py_DECREF, PyObject
@@ -18,6 +18,7 @@ import os
 
 from btfast._rc4 cimport Rc4, rc4_apply
 from btfast._served cimport ServedFile
+from btfast._splice cimport give_pipe_back, lasting, put_pages, send_pages, take_pipe
 from btfast._uploads cimport Part, Uploads, next_block
 from btfast.framing cimport BLOCK, PIECE_HEADER, piece_header, put32
 from btfast.reading cimport iovec
@@ -68,6 +69,7 @@ cdef enum:
     PLACES = 66  # twice the blocks that AT_ONCE are, and two
     TURN = 1 << 20  # bytes after which the others have theirs
     STAGED = 1 << 18
+    WORTH = 1 << 16  # bytes of blocks for which a pipe is used: fewer are copied
 
 cdef str SHORTER = "a file that is being served has become shorter"
 
@@ -84,8 +86,11 @@ cdef class Outbox:
 
     def __cinit__(self):
         self.blocks = Uploads.__new__(Uploads)
+        self.pipe[0] = self.pipe[1] = -1
 
     def __dealloc__(self):
+        if self.pipe[0] >= 0:
+            give_pipe_back(self.pipe)
         free(self.text)
         free(self.sealed)
 
@@ -135,22 +140,39 @@ cdef class Outbox:
 
     cdef Flush flush(self, int fd, uint64_t allowed) except? FAILED:
         """Sends what the socket takes, of blocks `allowed` bytes at most; `failure` says why it said FAILED."""
-        cdef iovec v[PLACES]
-        cdef size_t wanted, turn = 0
-        cdef ssize_t sent
-        cdef bint more
-        cdef int n
+        cdef Flush result
         self.allowed = allowed
         if self.cipher is not None:
             return self._flush_sealed(fd)
+        result = self._flush_plain(fd)
+        if self.pipe[0] >= 0 and self.piped == 0:
+            give_pipe_back(self.pipe)
+        return result
+
+    cdef Flush _flush_plain(self, int fd) except? FAILED:
+        cdef iovec v[PLACES]
+        cdef size_t wanted, turn = 0
+        cdef ssize_t sent
+        cdef bint more = False, stays
+        cdef int n
         while turn < TURN:
-            wanted = 0
-            n = self._gather(v, &wanted, &more)
-            if n < 0:
-                return FAILED
-            if n == 0:
-                return HELD if self.blocks.head < self.blocks.end else SENT
-            sent = btfast_sendv(fd, v, n, more and turn + wanted < TURN)
+            if self.piped:
+                wanted = self.piped
+                sent = send_pages(self.pipe[0], fd, wanted, more)
+                if sent > 0:
+                    self.piped -= <size_t>sent
+            else:
+                wanted = 0
+                n = self._gather(v, &wanted, &more, &stays)
+                if n < 0:
+                    return FAILED
+                if n == 0:
+                    return HELD if self.blocks.head < self.blocks.end else SENT
+                if stays and wanted >= WORTH and self._put_into_pipe(v, n):
+                    continue
+                sent = btfast_sendv(fd, v, n, more and turn + wanted < TURN)
+                if sent > 0:
+                    self._advance(<size_t>sent)
             if sent < 0:
                 if errno == EINTR:
                     continue
@@ -158,17 +180,40 @@ cdef class Outbox:
                     return FULL
                 self.failure = SHORTER if errno == EFAULT else os.strerror(errno)
                 return FAILED
-            self._advance(<size_t>sent)
+            self.sent += <size_t>sent
             if <size_t>sent < wanted:
                 return FULL
             turn += wanted
-        return FULL if self.head < self.end or self.blocks.head < self.blocks.end and self.allowed else \
+        return FULL if self.piped or self.head < self.end or self.blocks.head < self.blocks.end and self.allowed else \
             HELD if self.blocks.head < self.blocks.end else SENT
 
-    cdef int _gather(self, iovec* v, size_t* wanted, bint* more) except? -1:
+    cdef bint _put_into_pipe(self, iovec* v, int n) except -1:
+        """Whether some of what is laid out, which stays as it is, has been put into an empty pipe; it has then left here."""
+        cdef uint8_t* room
+        cdef ssize_t put
+        cdef int i
+        if self.pipe[0] < 0 and not take_pipe(self.pipe):
+            return False
+        room = lasting(<size_t>n * PIECE_HEADER)
+        if room == NULL:
+            return False
+        for i in range(n):
+            if <uint8_t*>headers <= <uint8_t*>v[i].iov_base < <uint8_t*>headers + sizeof(headers):
+                memcpy(room, v[i].iov_base, v[i].iov_len)
+                v[i].iov_base = room
+                room += v[i].iov_len
+        put = put_pages(self.pipe[1], v, n)
+        if put <= 0:
+            return False
+        self.piped = <size_t>put
+        self._advance(self.piped)
+        return True
+
+    cdef int _gather(self, iovec* v, size_t* wanted, bint* more, bint* stays) except? -1:
         """Lays out what leaves next; returns in how many places, -1 where the first byte of it cannot be had.
 
-        `wanted`: how many bytes that is; `more`: whether others follow at once.
+        `wanted`: how many bytes that is; `more`: whether others follow at once; `stays`: whether they, but for headers,
+        stay as they are when they have left.
         """
         global batch
         cdef Part part
@@ -178,6 +223,7 @@ cdef class Outbox:
         cdef bint text = self.head < self.end
         cdef const uint8_t* place = NULL
         batch += 1
+        stays[0] = True
         if i < self.blocks.end:
             part = self.blocks.parts[i]
         while n + 2 <= PLACES and wanted[0] < AT_ONCE:
@@ -186,7 +232,7 @@ cdef class Outbox:
                 v[n].iov_len = self.end - self.head
                 wanted[0] += v[n].iov_len
                 n += 1
-                text = False
+                text = stays[0] = False
                 continue
             if i == self.blocks.end or not allowed:
                 break
@@ -224,6 +270,8 @@ cdef class Outbox:
                     if i < self.blocks.end:
                         part = self.blocks.parts[i]
         more[0] = text or i < self.blocks.end and allowed
+        if used:
+            stays[0] = False
         return n
 
     cdef const uint8_t* _find(self, Part* part, size_t* room, size_t* used) except? NULL:
@@ -264,7 +312,6 @@ cdef class Outbox:
         cdef Part* part
         cdef size_t take
         cdef int finished = 0, i
-        self.sent += n
         while n:
             if self.head < self.end and (self.blocks.head == self.blocks.end or self.blocks.waits(self.blocks.head)):
                 take = min(n, self.end - self.head)

@@ -36,7 +36,7 @@ def answers(program: str) -> list[str]:
 
 
 def test_a_child_does_its_work_and_ends_well() -> None:
-    work = "child = fork('child', lambda: os.write(writer, str(os.getpid()).encode()), writer)"
+    work = "child = fork(lambda: os.write(writer, str(os.getpid()).encode()), writer)"
     told = answers(work + "; print(said() == str(child.pid), child.wait(), child.poll(), child.wait(1))")
     assert told == ["True", "0", "0", "0"]
 
@@ -52,7 +52,7 @@ def test_a_child_holds_what_was_kept_and_nothing_else() -> None:
                     continue
                 name = os.readlink(f'/proc/self/fd/{fd}').split(':')[0]
                 os.write(writer, f' {"kept" if fd == writer else fd}={name}'.encode())
-        child = fork('child', live, writer, errors=writer)
+        child = fork(live, writer, errors=writer)
         print(said(), child.wait())
     """)
     assert told == ["0=/dev/null", "1=/dev/null", "2=pipe", "kept=pipe", "0"]
@@ -62,7 +62,7 @@ def test_an_exception_is_told_and_ends_the_child() -> None:
     told = answers("""
         def live():
             raise ValueError('nothing')
-        child = fork('child', live, errors=writer)
+        child = fork(live, errors=writer)
         text = said().splitlines()
         print(text[0].split()[0], text[-1], child.wait())
     """)
@@ -71,7 +71,7 @@ def test_an_exception_is_told_and_ends_the_child() -> None:
 
 def test_a_child_is_waited_for_as_long_as_asked_and_ends_when_told() -> None:
     told = answers("""
-        child = fork('child', lambda: time.sleep(600))
+        child = fork(lambda: time.sleep(600))
         try:
             child.wait(0.01)
         except subprocess.TimeoutExpired:
@@ -82,14 +82,6 @@ def test_a_child_is_waited_for_as_long_as_asked_and_ends_when_told() -> None:
         print(child.returncode)
     """)
     assert told == ["waits", "None", str(-signal.SIGTERM), str(-signal.SIGTERM)]
-
-
-def test_a_child_has_a_name_of_its_own() -> None:
-    told = answers("""
-        child = fork('child', lambda: os.write(writer, open('/proc/self/comm').read().encode()), writer)
-        print(said(), open('/proc/self/comm').read() != 'child', child.wait())
-    """)
-    assert told == ["child", "True", "0"]
 
 
 def test_a_process_with_threads_is_not_forked() -> None:

@@ -7,6 +7,7 @@ import random
 import select
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from stream_harness import BLOCK, Pair, have, message, piece, triple
 
 from btfast._peer_stream import REQUESTS_EVENT
 from btfast._served import MOST_WINDOWS, ServedFile, close_unused, keep, open_windows
+from btfast._splice import MOST_PIPES, pipes_taken, set_use
 
 SIZE = (3 << 20) + 777
 DATA = random.Random(5).randbytes(SIZE)
@@ -332,3 +334,63 @@ def test_a_run_to_the_end_of_what_can_be_named() -> None:
     with Pair() as pair:
         asked = [(0, 2**32 - 2 * BLOCK, BLOCK), (0, 2**32 - BLOCK, BLOCK)]
         assert pair.feed(requests(*asked)) == [(REQUESTS_EVENT, 0, 2**32 - 2 * BLOCK, 2 * BLOCK)]
+
+
+def test_a_stream_has_a_pipe_as_long_as_something_is_in_it(path: Path) -> None:
+    if not set_use(True):
+        pytest.skip("this kernel takes no pages from pipes, or one a call")
+    with Pair(tcp=True) as pair:
+        file = opened(path)
+        for n in range(12):  # more than both ends of the socket hold
+            pair.stream.send_blocks(n, 0, SIZE, [(file, file.fd, 0, SIZE)])
+        while pipes_taken() == 0:
+            assert not pair.stream.flush(), "all has left, and nothing was ever left in a pipe"
+        assert drained(pair) == b"".join(framed(n, 0, DATA) for n in range(12))
+        assert pipes_taken() == 0
+    del file
+
+
+def test_who_gets_no_pipe_copies(path: Path) -> None:
+    """And what lies in the pipe of a stream that ends goes with it."""
+    with ExitStack() as stack:
+        file = opened(path)
+        pairs = [stack.enter_context(Pair(tcp=True)) for _ in range(MOST_PIPES + 3)]
+        for pair in pairs:
+            for n in range(12):
+                pair.stream.send_blocks(n, 0, SIZE, [(file, file.fd, 0, SIZE)])
+            before = -1
+            while before < pair.stream.sent:
+                before = pair.stream.sent
+                assert not pair.stream.flush()
+        assert pipes_taken() == (MOST_PIPES if set_use(True) else 0)
+        for pair in reversed(pairs[1:]):
+            assert drained(pair) == b"".join(framed(n, 0, DATA) for n in range(12))
+        del file
+    del pair, pairs
+    assert (pipes_taken(), open_windows()) == (0, 0)
+
+
+@pytest.mark.parametrize("use", [False, True])
+def test_what_leaves_is_the_same_with_pipes_and_without(path: Path, use: bool) -> None:
+    rng = random.Random(5)
+    set_use(use)
+    try:
+        with Pair(tcp=True) as pair:
+            file = opened(path)
+            wanted = bytearray()
+            read = 0
+            for n in range(60):
+                length = rng.choice([1, BLOCK, 5 * BLOCK, 300_000, MIB])
+                offset = rng.randrange(SIZE - length)
+                if rng.random() < 0.5:
+                    pair.stream.send(b"text %d" % n)
+                    assert drained(pair, already=read) == b"text %d" % n
+                    read += len(b"text %d" % n)
+                pair.stream.send_blocks(n, 0, length, [(file, file.fd, offset, length)])
+                wanted = framed(n, 0, DATA[offset : offset + length])
+                assert drained(pair, rng.choice([5000, 1 << 20]), already=read) == wanted
+                read += len(wanted)
+            del file
+    finally:
+        set_use(True)
+    assert pipes_taken() == 0
