@@ -17,7 +17,7 @@ from real_sockets import until
 
 from btfast._arena import Arena
 from btfast.engine.worker_process import Job
-from btfast.engine.worker_start import start_worker
+from btfast.engine.worker_start import StartedWorker, start_worker
 from btfast.engine.workers import Workers
 from btfast.errors import InternalError
 from btfast.storage.identity import FINAL
@@ -199,17 +199,21 @@ async def test_a_question_to_a_killed_worker_is_answered_by_its_successor(pool: 
         assert (await question).states == bytes([GOOD])
 
 
-async def test_a_job_that_kills_every_worker_ends_the_session(pool: Pool) -> None:
+async def test_a_job_that_kills_every_worker_ends_the_session(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start_doomed_worker(arena: Arena) -> StartedWorker:
+        started = start_worker(arena)
+        started.process.kill()
+        return started
+
+    monkeypatch.setattr("btfast.engine.workers.start_worker", start_doomed_worker)
     for process in pool.processes():
         process.send_signal(signal.SIGSTOP)
     pool.write(0)
     pool.workers.flush()
-    killed: set[int] = set()
-    async with asyncio.timeout(30):
+    for process in pool.processes():
+        process.kill()
+    async with asyncio.timeout(60):
         while not pool.fatal:
-            for pid in set(pool.workers.pids) - killed:
-                killed.add(pid)
-                os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(0.005)
     assert "giving up" in str(pool.fatal[0])
     assert pool.completed == []
