@@ -244,7 +244,7 @@ class Engine(asyncio.Protocol):
                 if resolved is not None:
                     await resolved.leave()
                 raise
-            missing = len(meta.hashes.missing)
+            torrent.handle_layers = partial(self._keep_layers, context, meta)
             torrent.handle_serving = partial(self._serves, add.id)
             self._torrents[add.id] = torrent
             self._by_hash.name(meta.swarm_hashes, torrent)
@@ -253,8 +253,6 @@ class Engine(asyncio.Protocol):
             finally:
                 del self._torrents[add.id]
                 self._by_hash.forget(meta.swarm_hashes, torrent)
-                if self._magnets is not None and add.magnet and len(meta.hashes.missing) < missing:
-                    self._magnets.keep(meta)
                 torrent.ended.set()
             self._emit(complete)
         except Error as error:
@@ -281,17 +279,16 @@ class Engine(asyncio.Protocol):
         if not add.magnet:
             add, meta = await torrent_of(add, context.trackers)
             await self._turn(add, meta.swarm_hashes)
+            if meta.hashes.missing:
+                self._cached(context).recall_layers(meta)
             return add, meta, None
-        if self._magnets is None:
-            from btfast.engine.magnets import Magnets  # who has .torrent files does without
-
-            self._magnets = Magnets(context, self._dialer)
-        add, magnet = self._magnets.read(add)
+        magnets = self._cached(context)
+        add, magnet = magnets.read(add)
         await self._turn(add, magnet.swarm_hashes)
-        known = self._magnets.known(magnet)
+        known = magnets.known(magnet)
         if known is not None:
             return add, known, None
-        resolving = self._magnets.resolving(add, magnet)
+        resolving = magnets.resolving(add, magnet)
         self._resolving[add.id] = resolving
         self._by_hash.name(magnet.swarm_hashes, resolving)
         held = False
@@ -300,7 +297,7 @@ class Engine(asyncio.Protocol):
             if add.metadata_only:
                 held = True  # until it is written
                 return add, meta, resolving
-            self._magnets.keep(meta)
+            magnets.keep(meta)
             if meta.private:  # peers that others than its trackers named are not for it (BEP 27)
                 await resolving.leave()
                 return add, meta, None
@@ -308,6 +305,16 @@ class Engine(asyncio.Protocol):
         finally:
             if not held:
                 self._resolved(add, resolving)
+
+    def _cached(self, context: Context) -> Magnets:
+        if self._magnets is None:
+            from btfast.engine.magnets import Magnets  # who has whole .torrent files does without
+
+            self._magnets = Magnets(context, self._dialer)
+        return self._magnets
+
+    def _keep_layers(self, context: Context, meta: Torrent) -> None:
+        self._cached(context).keep_layers(meta)
 
     def _resolved(self, add: Add, resolving: Resolving) -> None:
         """Its place is free for the torrent, or for another item with the same one."""

@@ -28,6 +28,7 @@ from btfast.swarm.suspects import BadBlocks
 
 if TYPE_CHECKING:  # it is loaded when a torrent has a v2 half
     from btfast.engine.hash_exchange import HashExchange
+    from btfast.engine.hashless import Hashless
 
 
 class Owner(Protocol):
@@ -75,12 +76,12 @@ class Fetching:
         self._suspects = BadBlocks()
         self._paused = False
         self.held = False  # files are being mended
-        self._unverifiable = not torrent.hashes.complete  # nothing is fetched that cannot be verified
         self._arena_full = False  # the last pick wanted a slot and got none
         self._parts = 1  # downloaders that divide the pieces, we among them
         self.dropped: set[int] = set()  # pieces begun in vain: what was kept of them is forgotten by who keeps it
         self.web: WebSide | None = None
         self.hashes: HashExchange | None = None
+        self.hashless: Hashless | None = None  # where some pieces cannot be verified yet
         self.pieces = pieces
         self.picker = Picker(
             self._geometry, pieces, context.rng, self, sequential=selection.sequential, levels=selection.piece_levels,
@@ -156,7 +157,7 @@ class Fetching:
         """Tops the peer's requests up. False when it would take more but the arena is full."""
         if (peer.peer_choking and peer.allowance is None) or not peer.am_interested or peer.closed:
             return True
-        if self._paused or self.held or self._unverifiable or self.picker.drained:
+        if self._paused or self.held or self.picker.drained:
             return True
         among = to_ask(peer, self.pieces, now) if peer.peer_choking else None
         room = peer.pipeline.room(now) if among is None else MOST_ASKED - peer.pipeline.outstanding
@@ -256,7 +257,7 @@ class Fetching:
 
         `at`: from the beginning of this piece or not at all.
         """
-        if self._paused or self.held or self._unverifiable:
+        if self._paused or self.held:
             return [], False, False
         self._arena_full = False
         runs = self.picker.pick_range(number, blocks, at)
@@ -306,14 +307,12 @@ class Fetching:
         """Whether all that is here was verified by all that is known of it."""
         return self.hashes is None or self.hashes.proved
 
-    def handle_learned(self, root: bytes) -> None:
-        """The piece layer of the files with that root has come."""
-        if self._unverifiable and self._torrent.hashes.complete:
-            self._unverifiable = False
-            now = self._context.loop.time()
-            for peer in list(self._peers.values()):
-                if peer.have is not None:
-                    self.fill(peer, now)
+    def refill(self) -> None:
+        """Pieces may be asked for that could not be before."""
+        now = self._context.loop.time()
+        for peer in list(self._peers.values()):
+            if peer.have is not None:
+                self.fill(peer, now)
 
     def handle_mismatch(self, index: int, slot: Slot) -> None:
         """The hash is wrong."""
@@ -379,8 +378,8 @@ class Fetching:
     def tick(self, now: float) -> None:
         """Once a second: slow peers give back what they will not deliver soon, silent ones everything."""
         self._share()
-        if self._unverifiable and self.hashes is not None and not self.hashes.holds(now):
-            self._unverifiable = False
+        if self.hashless is not None:
+            self.hashless.tick(now)
         for peer in list(self._peers.values()):
             if peer.have is None or not peer.greeted:
                 continue
@@ -443,6 +442,8 @@ class Fetching:
         self._slots.clear()
         if self.hashes is not None:
             self.hashes.close()
+        if self.hashless is not None:
+            self.hashless.close()
         if self._large is not None:
             self._large.close()
 

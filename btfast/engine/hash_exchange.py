@@ -5,7 +5,7 @@ Only connections on which both sides have said the v2 hash speak of hashes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from btfast.engine.connection import PeerConnection
@@ -24,8 +24,6 @@ if TYPE_CHECKING:  # it is loaded where there is something to give
     from btfast.engine.hash_serving import HashServing
     from btfast.engine.second_look import SecondLook
 
-HYBRID_PATIENCE = 2.0  # seconds that a hybrid waits for the hashes of its v2 half; then its v1 half has to be enough
-
 
 class Peers(Protocol):
     """Who knows the connections."""
@@ -39,13 +37,14 @@ class HashExchange:
     """Of one torrent that has a v2 half. `learned(root)`: the piece layer of the files with that root is known now.
 
     `guilty(peers)`: these sent blocks that are not in the torrent. `failed(error)`: its maker is to blame, and it can never
-    be verified. No `serving`: we have nothing to give. `look`: at pieces that are here before their hashes.
+    be verified. No `serving`: we have nothing to give. `look`: at pieces that are here before their hashes. `first`: roots of
+    files whose layers are asked for before all others.
     """
 
     def __init__(
         self, context: Context, torrent: Torrent, peers: Peers, learned: Callable[[bytes], None], failed: Callable[[Error], None],
         guilty: Callable[[list[int]], None] = lambda peers: None, serving: HashServing | None = None,
-        look: SecondLook | None = None,
+        look: SecondLook | None = None, first: Iterable[bytes] = (),
     ) -> None:  # fmt: skip
         self._context = context
         self._torrent = torrent
@@ -57,16 +56,11 @@ class HashExchange:
         self._guilty = guilty
         self._level = merkle.piece_level(torrent.piece_length)
         self._requests = HashRequests()
-        missing = set(torrent.hashes.missing)
-        lengths = {file.pieces_root: file.length for file in torrent.files if file.pieces_root in missing}
-        self._layers = PieceLayers(self._requests, lengths.items(), self._level)
+        lengths = {file.pieces_root: file.length for file in torrent.files if file.pieces_root is not None}
+        missing = dict.fromkeys([*first, *torrent.hashes.missing])
+        self._layers = PieceLayers(self._requests, [(root, lengths[root]) for root in missing], self._level)
         self._leaves = BadLeaves(self._requests)
-        self._began = context.loop.time()
-
-    def holds(self, now: float) -> bool:
-        """Whether pieces have to wait for their hashes: those of a hybrid not for long, since v1 peers have none to give."""
-        patient = self._torrent.info_hash_v1 is None or now - self._began < HYBRID_PATIENCE
-        return patient and not self._torrent.hashes.complete
+        self.progress_at = float("-inf")  # when a right answer came last
 
     @property
     def proved(self) -> bool:
@@ -74,19 +68,15 @@ class HashExchange:
         return self._look is None or not self._look.busy
 
     @property
-    def awaited(self) -> int:
-        """Piece layers that have not come."""
-        return len(self._layers)
-
-    @property
-    def problem(self) -> str:
-        """Why they have not."""
-        facts = [f"{self._requests.peers} peers speak v2"]
+    def facts(self) -> str:
+        """Who was asked for what is missing."""
+        count = self._requests.peers
+        facts = [f"{count} {'peer speaks' if count == 1 else 'peers speak'} v2"]
         if self._requests.rejects:
             facts.append(f"{self._requests.rejects} requests rejected")
         if self._requests.unanswered:
             facts.append(f"{self._requests.unanswered} not answered")
-        return f"the hashes of {len(self._layers)} files are missing, and no peer sends them: {', '.join(facts)}"
+        return ", ".join(facts)
 
     # peers
 
@@ -122,8 +112,10 @@ class HashExchange:
         except RemoteError as error:
             peer.close(str(error))
             return
-        if right and not self._layers.handle(asked, hashes):
-            self._leaves.handle(asked, hashes)
+        if right:
+            self.progress_at = now
+            if not self._layers.handle(asked, hashes):
+                self._leaves.handle(asked, hashes)
         for root, layer in self._layers.poll_whole():
             try:
                 self._torrent.hashes.add_layer(root, layer)

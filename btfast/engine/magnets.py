@@ -49,11 +49,12 @@ class Magnets:
                     torrent = torrent_of(magnet, metadata)
                 except Error:
                     continue  # asking again leads to the message
-                self._recall_layers(torrent)
+                self.recall_layers(torrent)
                 return torrent
         return None
 
-    def _recall_layers(self, torrent: Torrent) -> None:
+    def recall_layers(self, torrent: Torrent) -> None:
+        """Piece layers that a torrent lacks, as far as an earlier run has learned them."""
         layers = self._cache.load_layers(torrent.info_hash) if torrent.hashes.missing and self._cache is not None else None
         if layers is None:
             return
@@ -75,11 +76,25 @@ class Magnets:
             for info_hash in torrent.swarm_hashes:
                 cache.save(info_hash, torrent.info_raw)
             if torrent.piece_layers:
-                cache.save_layers(torrent.info_hash, encode(dict(torrent.piece_layers)))
+                self._keep_layers(cache, torrent)
         except OSError as error:
-            self._cache = None
-            why = f"{error.filename or 'its directory'}: {error.strerror}: choose another with --state"
-            self._context.loop.call_soon_threadsafe(self._warn, f"metadata is not kept for later runs: {why}")
+            self._refused(error)
+
+    def keep_layers(self, torrent: Torrent) -> None:
+        """Some have come from peers; its metadata is here, or came in a file."""
+        if self._cache is not None:
+            try:
+                self._keep_layers(self._cache, torrent)
+            except OSError as error:
+                self._refused(error)
+
+    def _keep_layers(self, cache: MetadataCache, torrent: Torrent) -> None:
+        cache.save_layers(torrent.info_hash, encode(dict(torrent.piece_layers)))
+
+    def _refused(self, error: OSError) -> None:
+        self._cache = None
+        why = f"{error.filename or 'its directory'}: {error.strerror}: choose another with --state"
+        self._context.loop.call_soon_threadsafe(self._warn, f"metadata is not kept for later runs: {why}")
 
     def _warn(self, message: str) -> None:
         self._context.emit(Warning(id=None, message=message))

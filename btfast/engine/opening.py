@@ -199,6 +199,10 @@ async def check_pieces(
 
     Only so many questions are out at once, so that those of others get turns.
     """
+    if torrent.info_hash_v1 is None and torrent.hashes.missing and not touched.none():
+        from btfast.engine.layers_on_disk import layers_on_disk
+
+        touched = await layers_on_disk(context, torrent, layout, touched, have)
     restore: list[int] = []
     runs = deque(_questions(torrent, layout, touched))
 

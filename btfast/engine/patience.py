@@ -10,6 +10,7 @@ from btfast.errors import Error, IncompleteError, VerificationError
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # they are loaded when a torrent has a v2 half, or web seeds
     from btfast.engine.hash_exchange import HashExchange
+    from btfast.engine.hashless import Hashless
     from btfast.engine.web_seeds import WebSeeds
 
 CHOKED = 3  # times as long: in a busy swarm a place in somebody's queue is worth waiting for
@@ -22,11 +23,12 @@ class Patience:
 
     def __init__(
         self, context: Context, name: str, peers: PeerSet, finding: Swarms, web: WebSeeds | None = None,
-        hashes: HashExchange | None = None,
+        hashes: HashExchange | None = None, hashless: Hashless | None = None,
     ) -> None:
         self._context = context
         self._web = web
         self._hashes = hashes
+        self._hashless = hashless
         self._name = name
         self._peers = peers
         self._finding = finding
@@ -39,7 +41,9 @@ class Patience:
         peers = [peer for peer in self._peers.connections.values() if peer.greeted]
         held_up, self._asked = now - self._asked if self._peers.held_up else 0.0, now
         web = self._web
-        if busy or any(now - peer.last_payload < recent for peer in peers) or (web is not None and web.hopeful(now, recent)):
+        came = any(now - peer.last_payload < recent for peer in peers)
+        came = came or (self._hashes is not None and now - self._hashes.progress_at < recent)
+        if busy or came or (web is not None and web.hopeful(now, recent)):
             self._alone_since = self._fruitless_since = now
         elif now - self._fruitless_since < NEWCOMERS * patience and any(
             now - peer.connected_at < young and (peer.have is None or peer.am_interested) for peer in peers
@@ -64,14 +68,27 @@ class Patience:
             )  # fmt: skip
         if alone <= patience and not nothing:
             return None
+        lacks = self._lacks()
+        if lacks and self._hashless is not None and self._hashless.stuck:
+            return IncompleteError(
+                f"{self._name}: {lacks}: try again later, or name a peer that has them with --peer", done=done, total=total
+            )
         if web is not None:
             return web.verdict(self._name, peers=len(peers), done=done, total=total)
         why = f"{known} known, {len(peers)} connected, none of them sends what is missing" if known else "none is known"
         if known and not peers and self._peers.last_failure:
             why += f"; {self._peers.last_failure}"
-        if self._hashes is not None and self._hashes.awaited:
-            why += f"; {self._hashes.problem}"
+        if lacks:
+            why += f"; {lacks}"
         tracker = f" ({self._finding.last_error})" if self._finding.last_error else ""
         return IncompleteError(
             f"{self._name}: no peers: {why}{tracker}: try again later, or name one with --peer", done=done, total=total
         )
+
+    def _lacks(self) -> str:
+        """Which files wait for their hashes, and who was asked; "" where none does."""
+        if self._hashless is None or self._hashes is None or not (paths := self._hashless.lacking()):
+            return ""
+        from btfast.engine.hashless import missing_hashes
+
+        return missing_hashes(paths, self._hashes.facts)

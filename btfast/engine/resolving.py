@@ -111,6 +111,7 @@ class Resolving:
                 whole.set_exception(error)
 
         from btfast.engine.hash_exchange import HashExchange
+        from btfast.engine.hashless import missing_hashes
 
         exchange = HashExchange(self._context, torrent, self.peers, learned, failed)
         self.preface.hashes = exchange
@@ -125,7 +126,10 @@ class Resolving:
             async with asyncio.timeout(self._context.settings.peer_timeout):
                 await whole
         except TimeoutError:
-            self._context.emit(Warning(id=self._add.id, message=f"{torrent.name}: {exchange.problem}"))
+            missing = set(torrent.hashes.missing)
+            paths = ["/".join(file.path) for file in torrent.files if file.pieces_root in missing]
+            why = missing_hashes(paths, exchange.facts)
+            self._context.emit(Warning(id=self._add.id, message=f"{torrent.name}: {why}"))
 
     async def leave(self) -> None:
         """Ends all connections; trackers are told."""

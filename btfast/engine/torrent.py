@@ -84,9 +84,12 @@ class ActiveTorrent:
         self._state = "queued"
         self.ended = asyncio.Event()  # nothing of it is under way any more
         self.handle_serving: Callable[[], None] = lambda: None  # is called when nothing is left but to serve
+        self.handle_layers: Callable[[], None] = lambda: None  # is called when piece layers have come
         self._done: asyncio.Future[None] = context.loop.create_future()
         wanted = self._selection.piece_levels
-        self._pieces = Pieces(geometry, Bitfield(geometry.piece_count), wanted=True if wanted is None else wanted)
+        self._pieces = Pieces(
+            geometry, Bitfield(geometry.piece_count), wanted=True if wanted is None else wanted, has_hash=torrent.hashes.digest
+        )
         self._selected = Selected(context, torrent, self._selection, self._layout, self._pieces)
         self._resolved = resolved
         names = self._names = SwarmNames(torrent.swarm_hashes, v2=torrent.info_hash_v2 is not None)
@@ -211,10 +214,9 @@ class ActiveTorrent:
         self._extended = Extended(context, lambda: self._pieces.complete and self._serving.revealing is None)
         if context.settings.pex and not torrent.private:
             self._exchange = PeerExchange(self._extended, self._peers)
-        hashes = self._fetching.hashes = open_exchange(
-            context, torrent, self._layout, self._pieces, self._peers, self._fetching.handle_learned, self.handle_guilty,
-            self.fail, self._check_done,
-        )  # fmt: skip
+        hashes = open_exchange(
+            context, torrent, self._layout, self._selection, self._found, self._peers, self._fetching, self
+        )
         self._conversation = Conversation(
             context, torrent, self._pieces, self._fetching, self._serving, self._extended, self._names,
             PeerEvents(self._peers, self._unchoking, self._exchange), hashes,
@@ -250,7 +252,7 @@ class ActiveTorrent:
         if web is not None:
             web.mtimes = self._finishing.mtimes
             web.fill(context.loop.time())
-        self._patience = Patience(context, torrent.name, self._peers, self._finding, web, hashes)
+        self._patience = Patience(context, torrent.name, self._peers, self._finding, web, hashes, self._fetching.hashless)
         self._early.release(self._peers, context.loop.time())
         if not self._pieces.complete:
             self._peers.add(self._record.peers(), Source.EARLIER)
@@ -475,7 +477,8 @@ class ActiveTorrent:
     def _lose_patience(self, now: float) -> None:
         if self._finding is None or self._done.done():
             return
-        waits = bool(self._share.waits) or bool(self._context.starved)
+        hashless = self._fetching.hashless if self._fetching is not None else None
+        waits = bool(self._share.waits) or bool(self._context.starved) or (hashless is not None and hashless.busy)
         busy = waits or self.disk.paused or self._context.workers.busy_with(self.number)
         error = self._patience.verdict(now, busy=busy, done=self.done_bytes, total=self._selected.total)
         if error is not None and not self._accept(error):

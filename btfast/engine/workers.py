@@ -171,6 +171,14 @@ class Workers:
         assert isinstance(answer, messages.BlocksRead)
         return int.from_bytes(answer.blocks, "little")
 
+    async def read_leaves(self, torrent: int, first: int, count: int) -> bytes:
+        """Leaf hashes of `count` pieces of a v2 file as they are on disk, from piece `first` on; b"" where they are not."""
+        worker = self.workers[(torrent + first) % len(self.workers)]
+        self._introduce(worker, torrent)
+        answer = await self._ask(worker, messages.ReadLeaves(next(self._questions), torrent, first, count))
+        assert isinstance(answer, messages.LeavesRead)
+        return answer.leaves
+
     async def _ask(self, worker: WorkerProcess, question: messages.Question) -> messages.Answer:
         key = messages.question_of(question)
         assert key is not None

@@ -51,6 +51,21 @@ class Checker:
                 states[n] = states[n] if state is None else state
         return bytes(states)
 
+    def leaves(self, layout: Layout, first: int, count: int) -> bytes:
+        """What LeavesRead says of `count` pieces of a file, from piece `first` on."""
+        found = bytearray()
+        try:
+            for index in range(first, first + count):
+                rest = layout.tree_shape(index)[0]
+                for chunk in self._chunks(layout, index, 0):
+                    if len(chunk) == 0:
+                        return b""
+                    found += _hashing.hash_spans("sha256", chunk[: max(rest, 0)], LEAF)
+                    rest -= len(chunk)
+        finally:
+            self.close()
+        return bytes(found)
+
     def _check_lanes(self, layout: Layout, pieces: list[int], expected: list[bytes]) -> bytes:
         missing = [False] * len(pieces)
         sha1, trees = len(expected[0]) != ROOT, len(expected[0]) != SHA1

@@ -168,6 +168,22 @@ class BlocksRead(msgspec.Struct, frozen=True, tag="blocks"):
     blocks: bytes
 
 
+class ReadLeaves(msgspec.Struct, frozen=True, tag="leaves"):
+    """Hash the blocks of `count` pieces of one v2 file as they are on disk, from piece `first` on. Answered by LeavesRead."""
+
+    question: int
+    torrent: int
+    first: int
+    count: int
+
+
+class LeavesRead(msgspec.Struct, frozen=True, tag="leaves_read"):
+    """The SHA-256 of each block, one behind the other; b"" where something is not there."""
+
+    question: int
+    leaves: bytes
+
+
 class Wanted(msgspec.Struct, frozen=True, array_like=True):
     """Which torrent in which destination is asked for; `suffix`: of an unfinished file's name; `parts`: of the parts file."""
 
@@ -278,23 +294,25 @@ class Problem(msgspec.Struct, frozen=True, tag="problem"):
     errno: int
 
 
-Order = OpenTorrent | CloseTorrent | CheckPieces | ReadBlocks | Recall | Record | Reopen
-Answer = PiecesChecked | BlocksRead | Recalled | Recorded | Reopened | Problem
-Question = CheckPieces | ReadBlocks | Recall | Record | Reopen
+Order = OpenTorrent | CloseTorrent | CheckPieces | ReadBlocks | ReadLeaves | Recall | Record | Reopen
+Answer = PiecesChecked | BlocksRead | LeavesRead | Recalled | Recorded | Reopened | Problem
+Question = CheckPieces | ReadBlocks | ReadLeaves | Recall | Record | Reopen
+_WITH_NUMBER = (ReadBlocks, BlocksRead, ReadLeaves, LeavesRead, Recall, Recalled, Record, Recorded, Reopen, Reopened)
 
 
 def question_of(message: Order | Answer) -> tuple[int, int] | None:
     """What a question and its answer have in common; None for a message that is neither."""
     if isinstance(message, (CheckPieces, PiecesChecked)):
         return message.torrent, message.first
-    if isinstance(message, (ReadBlocks, BlocksRead, Recall, Recalled, Record, Recorded, Reopen, Reopened)):
+    if isinstance(message, _WITH_NUMBER):
         return -1, message.question
     return None
 
 
 def torrent_of(question: Question) -> int:
     """The torrent that a question is about; -1 for those about the resume store."""
-    return question.torrent if isinstance(question, (CheckPieces, ReadBlocks, Reopen)) else -1
+    return question.torrent if isinstance(question, (CheckPieces, ReadBlocks, ReadLeaves, Reopen)) else -1
+
 
 _encoder = msgspec.msgpack.Encoder()
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)

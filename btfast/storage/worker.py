@@ -64,7 +64,7 @@ class Worker:
         self._frames = Frames()
         self._layouts: dict[int, Layout] = {}
         self._closed: set[int] = set()  # torrents that are over: nothing of them is waited for
-        self._checks: deque[messages.CheckPieces | messages.ReadBlocks] = deque()
+        self._checks: deque[messages.CheckPieces | messages.ReadBlocks | messages.ReadLeaves] = deque()
         self._files = Files(descriptor_budget())
         self._checker = Checker()
         self._recorder = Recorder(self._answer, self._files)
@@ -142,16 +142,20 @@ class Worker:
                 if (layout := self._layouts.get(order.torrent)) is not None:
                     layout.may_be_made(order.file)
                 self._answer(messages.Reopened(order.question))
-            elif isinstance(order, (messages.CheckPieces, messages.ReadBlocks)):
+            elif isinstance(order, (messages.CheckPieces, messages.ReadBlocks, messages.ReadLeaves)):
                 self._checks.append(order)
             else:
                 self._recorder.handle(order)
 
-    def _check(self, order: messages.CheckPieces | messages.ReadBlocks) -> None:
+    def _check(self, order: messages.CheckPieces | messages.ReadBlocks | messages.ReadLeaves) -> None:
         layout = self._layouts.get(order.torrent)
         if isinstance(order, messages.ReadBlocks):
             blocks = read_blocks(layout, order.partial, self._arena, order.offset) if layout is not None else 0
             self._answer(messages.BlocksRead(order.question, mask_bytes(blocks)))
+            return
+        if isinstance(order, messages.ReadLeaves):
+            leaves = self._checker.leaves(layout, order.first, order.count) if layout is not None else b""
+            self._answer(messages.LeavesRead(order.question, leaves))
             return
         states = self._checker.check(layout, order.first, order.hashes, order.size) if layout is not None else b""
         self._answer(messages.PiecesChecked(order.torrent, order.first, states))

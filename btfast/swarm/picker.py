@@ -21,7 +21,7 @@ from btfast.swarm.blocks import NOTHING_NEW, BlockRun, OpenPiece, PeerWork, Rece
 from btfast.swarm.choice import Choice
 from btfast.swarm.endgame import SOLO_PATIENCE, STALLED, Pace, take_over
 from btfast.swarm.open_pieces import OpenPieces
-from btfast.swarm.pieces import RECEIVING, WANTED, Pieces
+from btfast.swarm.pieces import HASHLESS, RECEIVING, WANTED, Pieces
 from btfast.swarm.rarity import Rarity, Rng, mask_of
 from btfast.swarm.trust import Trust
 
@@ -100,7 +100,7 @@ class Picker:
         else:
             me.mask |= bit
             self._rarity.join(bit)
-        return self._pieces.state(index) in (WANTED, RECEIVING)
+        return self._pieces.state(index) in (WANTED, RECEIVING, HASHLESS)
 
     def peer_lacks(self, peer: int, index: int, count: int = 1) -> None:
         """A peer has lost pieces, `count` of them from `index` on (BEP 54, or a web seed). What is asked of it stays asked."""
@@ -135,12 +135,14 @@ class Picker:
         return returned
 
     def interesting(self, peer: int) -> bool:
-        """Whether the peer has a piece that is WANTED or an open one that is not whole yet."""
+        """Whether the peer has a piece that is WANTED or HASHLESS, or an open one that is not whole yet."""
         me = self._peers[peer]
         counts = self._pieces.count
         if me.mask is None:
-            return counts(WANTED) + counts(RECEIVING) > 0
+            return counts(WANTED) + counts(RECEIVING) + counts(HASHLESS) > 0
         if counts(WANTED) and self._rarity.wanted & me.mask:
+            return True
+        if counts(HASHLESS) and self._rarity.hashless & me.mask:
             return True
         have = me.have
         return any(have[index] and piece.received != piece.full for index, piece in self._open.all.items())

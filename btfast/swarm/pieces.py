@@ -5,21 +5,26 @@ A piece is in exactly one state, and leaves it only by one of these transitions:
     method                  from                to          when
     want                    MISSING             WANTED      the user asks for a file
     unwant                  WANTED              MISSING     the user drops a file
-    hold                    WANTED              MISSING     it is to come from elsewhere, and is still missed
+    hold                    WANTED, HASHLESS    MISSING     it is to come from elsewhere, and is still missed
     release                 MISSING             WANTED      it does not come from there
+    wait_for_hashes         WANTED              HASHLESS    its hash is to come first
+    hashes_came             HASHLESS            WANTED      it has come, or is done without
     open                    WANTED              RECEIVING   it has a slot; blocks are asked for
     abandon                 RECEIVING           WANTED      its slot was taken back, its blocks are lost
     whole                   RECEIVING           HASHING     its last block came
     failed                  HASHING             WANTED      its hash is wrong
     verified_not_written    HASHING             WRITING     its hash is right, the disk refused it
     written                 HASHING, WRITING    HAVE        verified and on disk
-    found                   MISSING, WANTED     HAVE        a check found it on disk
+    found                   MISSING, WANTED,    HAVE        a check found it on disk
+                            HASHLESS
     lost                    HAVE                WANTED      a check found it gone
+
+What has no hash yet becomes HASHLESS where it would become WANTED.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 
 from btfast._bitfield import Bitfield
@@ -28,7 +33,10 @@ from btfast.metainfo.geometry import Geometry
 
 
 class PieceState(IntEnum):
-    """Where a piece stands. MISSING: not wanted. WRITING: verified, its write must be repeated."""
+    """Where a piece stands. MISSING: not wanted. WRITING: verified, its write must be repeated.
+
+    HASHLESS: wanted, and nothing is known yet that could verify it.
+    """
 
     MISSING = 0
     WANTED = 1
@@ -36,13 +44,18 @@ class PieceState(IntEnum):
     HASHING = 3
     WRITING = 4
     HAVE = 5
+    HASHLESS = 6
 
 
-MISSING, WANTED, RECEIVING, HASHING, WRITING, HAVE = (int(state) for state in PieceState)
+MISSING, WANTED, RECEIVING, HASHING, WRITING, HAVE, HASHLESS = (int(state) for state in PieceState)
 
 _STATES = tuple(PieceState)
 _AS_STATES = bytes(WANTED if level else MISSING for level in range(256))
-_AS_BITS = bytes(ord("1") if state == WANTED else ord("0") for state in range(256))
+_AS_BITS = {
+    wanted: bytes(ord("1") if state == wanted else ord("0") for state in range(256)) for wanted in (WANTED, HASHLESS)
+}
+_WITHOUT = bytes(HASHLESS if state == WANTED else state for state in range(256))
+_WITH = bytes(WANTED if state == HASHLESS else state for state in range(256))
 
 
 class Pieces:
@@ -51,17 +64,22 @@ class Pieces:
     `have` gives the pieces that are on disk already (the object is kept and updated); the others are WANTED, or
     MISSING when `wanted` is False, or has a 0 byte for them. `revision` grows when the set of WANTED pieces changes behind
     the picker's back. `held`: pieces that are wanted and not to be asked for, since they are to come from elsewhere.
+    `has_hash(index)`: whether something is known that can verify a piece.
     """
 
-    __slots__ = ("_counts", "_states", "bytes_left", "geometry", "have", "held", "revision")
+    __slots__ = ("_counts", "_has_hash", "_states", "bytes_left", "geometry", "have", "held", "revision")
 
     geometry: Geometry
     have: Bitfield
     bytes_left: int
     revision: int
 
-    def __init__(self, geometry: Geometry, have: Bitfield | None = None, *, wanted: bytes | bool = True) -> None:
+    def __init__(
+        self, geometry: Geometry, have: Bitfield | None = None, *, wanted: bytes | bool = True,
+        has_hash: Callable[[int], object] = lambda _: True,
+    ) -> None:  # fmt: skip
         count = geometry.piece_count
+        self._has_hash = has_hash
         self.geometry = geometry
         self.have = Bitfield(count) if have is None else have
         self.revision = 0
@@ -92,7 +110,7 @@ class Pieces:
     def complete(self) -> bool:
         """Nothing that is wanted is left to fetch, hash or write."""
         counts = self._counts
-        return counts[WANTED] + counts[RECEIVING] + counts[HASHING] + counts[WRITING] == 0 and not self.held
+        return counts[WANTED] + counts[RECEIVING] + counts[HASHING] + counts[WRITING] + counts[HASHLESS] == 0 and not self.held
 
     @property
     def seeding(self) -> bool:
@@ -111,22 +129,22 @@ class Pieces:
         """All WANTED pieces in order."""
         return [index for index, state in enumerate(self._states) if state == WANTED]
 
-    def wanted_mask(self) -> int:
-        """WANTED pieces as an int in which piece i is bit (piece count - 1 - i)."""
-        return int(self._states.translate(_AS_BITS), 2) if self._states else 0
+    def mask(self, state: int) -> int:
+        """Pieces in `state`, WANTED or HASHLESS, as an int in which piece i is bit (piece count - 1 - i)."""
+        return int(self._states.translate(_AS_BITS[state]), 2) if self._states else 0
 
     def want(self, index: int) -> bool:
         """MISSING to WANTED; False when it was not MISSING, or is held."""
         if self._states[index] != MISSING or index in self.held:
             return False
-        self._move(index, WANTED)
+        self._want(index)
         self.bytes_left += self.geometry.piece_size(index)
         self.revision += 1
         return True
 
     def unwant(self, index: int) -> bool:
         """WANTED to MISSING; False when it was not WANTED: a piece under way is finished."""
-        if self._states[index] != WANTED:
+        if self._states[index] not in (WANTED, HASHLESS):
             return False
         self._move(index, MISSING)
         self.bytes_left -= self.geometry.piece_size(index)
@@ -135,7 +153,7 @@ class Pieces:
 
     def hold(self, index: int) -> bool:
         """WANTED to MISSING, and still missed; False when it was not WANTED: a piece under way is finished."""
-        if self._states[index] != WANTED:
+        if self._states[index] not in (WANTED, HASHLESS):
             return False
         self._move(index, MISSING)
         self.held.add(index)
@@ -147,9 +165,25 @@ class Pieces:
         if index not in self.held:
             return False
         self.held.discard(index)
-        self._move(index, WANTED)
+        self._want(index)
         self.revision += 1
         return True
+
+    def wait_for_hashes(self, indexes: range) -> None:
+        """WANTED to HASHLESS, for those of `indexes`, a row of pieces, that are WANTED."""
+        self._translate(indexes, _WITHOUT)
+
+    def hashes_came(self, indexes: range) -> None:
+        """HASHLESS to WANTED, for those of `indexes`, a row of pieces, that are HASHLESS."""
+        self._translate(indexes, _WITH)
+
+    def _translate(self, indexes: range, table: bytes) -> None:
+        counts, before = self._counts, self._states[indexes.start : indexes.stop]
+        after = before.translate(table)
+        for state in (WANTED, HASHLESS):
+            counts[state] += after.count(state) - before.count(state)
+        self._states[indexes.start : indexes.stop] = after
+        self.revision += 1
 
     def open(self, index: int) -> None:
         """WANTED to RECEIVING."""
@@ -178,14 +212,14 @@ class Pieces:
         self.bytes_left -= self.geometry.piece_size(index)
 
     def found(self, indexes: Iterable[int]) -> None:
-        """MISSING or WANTED to HAVE, for each of `indexes`; those that are HAVE already stay."""
+        """MISSING, WANTED or HASHLESS to HAVE, for each of `indexes`; those that are HAVE already stay."""
         for index in indexes:
             state = self._states[index]
             if state == HAVE:
                 continue
-            self._step(index, (MISSING, WANTED), HAVE)
+            self._step(index, (MISSING, WANTED, HASHLESS), HAVE)
             self.have.set(index)
-            if state == WANTED or index in self.held:
+            if state != MISSING or index in self.held:
                 self.held.discard(index)
                 self.bytes_left -= self.geometry.piece_size(index)
         self.revision += 1
@@ -193,9 +227,13 @@ class Pieces:
     def lost(self, index: int) -> None:
         """HAVE back to WANTED."""
         self._step(index, (HAVE,), WANTED)
+        self._want(index)
         self.have.clear(index)
         self.bytes_left += self.geometry.piece_size(index)
         self.revision += 1
+
+    def _want(self, index: int) -> None:
+        self._move(index, WANTED if self._has_hash(index) else HASHLESS)
 
     def _move(self, index: int, state: int) -> None:
         counts = self._counts

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from btfast._bitfield import Bitfield
-from btfast.swarm.pieces import Pieces
+from btfast.swarm.pieces import HASHLESS, WANTED, Pieces
 
 
 class Rng(Protocol):
@@ -30,7 +30,8 @@ class Rarity:
     """Availability of pieces among the peers that lack some, and the choice among WANTED ones."""
 
     __slots__ = (
-        "_cursor", "_list", "_pieces", "_planes", "_region", "_revision", "_rng", "_sequential", "_tiers", "_top", "_wanted",
+        "_cursor", "_hashless", "_list", "_pieces", "_planes", "_region", "_revision", "_rng", "_sequential", "_tiers", "_top",
+        "_wanted",
     )  # fmt: skip
 
     def __init__(self, pieces: Pieces, rng: Rng, *, sequential: bool = False, levels: bytes | None = None) -> None:
@@ -41,6 +42,7 @@ class Rarity:
         self._planes: list[int] = []
         self._revision = pieces.revision
         self._wanted: int | None = None  # mask of WANTED pieces; made when the first partial peer asks
+        self._hashless: int | None = None  # mask of HASHLESS pieces
         self._list: list[int] | None = None  # WANTED pieces, and some that no longer are, for draws among seeds
         self._cursor = 0
         self._region = 0  # mask of the pieces that come first among equally rare ones
@@ -92,8 +94,16 @@ class Rarity:
         """WANTED pieces as a mask."""
         self._refresh()
         if self._wanted is None:
-            self._wanted = self._pieces.wanted_mask()
+            self._wanted = self._pieces.mask(WANTED)
         return self._wanted
+
+    @property
+    def hashless(self) -> int:
+        """HASHLESS pieces as a mask."""
+        self._refresh()
+        if self._hashless is None:
+            self._hashless = self._pieces.mask(HASHLESS)
+        return self._hashless
 
     def choose(self, mask: int | None, *, rarest: bool = True) -> int:
         """A WANTED piece out of `mask` (None: a seed, out of all), or -1. It stays WANTED: see taken()."""
@@ -218,7 +228,7 @@ class Rarity:
     def _refresh(self) -> None:
         if self._revision != self._pieces.revision:
             self._revision = self._pieces.revision
-            self._wanted = None
+            self._wanted = self._hashless = None
             self._list = None
             self._cursor = 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -22,7 +22,8 @@ class Waiting:
         context: Any = SimpleNamespace(loop=self, settings=SimpleNamespace(peer_timeout=PATIENCE))
         peers: Any = SimpleNamespace(connections=self.connections, known=[1], banned=0, last_failure="", held_up=False)
         finding: Any = SimpleNamespace(exhausted=False, last_error="", want_peers=lambda: None)
-        self._patience = Patience(context, "it", peers, finding)
+        self.hashes = SimpleNamespace(progress_at=0.0)
+        self._patience = Patience(context, "it", peers, finding, None, cast("Any", self.hashes))
 
     def time(self) -> float:
         return self.now
@@ -67,5 +68,15 @@ def test_data_is_waited_for_as_long_as_it_comes() -> None:
     waiting = Waiting()
     for _ in range(1000):
         waiting.comes(last_payload=waiting.now, am_interested=True)
+        assert waiting._patience.verdict(waiting.now, busy=False, done=0, total=1) is None
+        waiting.now += 3
+
+
+def test_hashes_are_waited_for_as_long_as_they_come() -> None:
+    """Those of a large torrent take longer to come than peers are waited for."""
+    waiting = Waiting()
+    waiting.comes()
+    for _ in range(1000):
+        waiting.hashes.progress_at = waiting.now
         assert waiting._patience.verdict(waiting.now, busy=False, done=0, total=1) is None
         waiting.now += 3

@@ -137,7 +137,7 @@ def test_what_of_a_hybrid_came_before_its_hashes_is_held_against_them(tmp_path: 
 def test_nothing_is_fetched_that_cannot_be_verified_and_the_reason_is_said(tmp_path: Path) -> None:
     with Keeps(MADE) as peer:
         outcome = run(tmp_path, *get(BARE.save(tmp_path), "--peer-timeout", "3", peers=(peer.address,)))
-        assert "the hashes of 1 files are missing, and no peer sends them" in outcome.error(3)
+        assert "the hashes of 1 file are missing (data.bin), and no peer sends them" in outcome.error(3)
         assert peer.blocks_sent == 0
 
 

@@ -15,12 +15,18 @@ from btfast.wire.handshake import INFO_HASH, decode_handshake, encode_handshake
 
 
 class HashPeer(MetadataPeer):
-    """Serves metadata, hashes and data of a v2 torrent or hybrid of one file. Override `hashes` to misbehave."""
+    """Serves metadata, hashes and data of a v2 torrent or hybrid. Override `hashes` to misbehave.
+
+    `tree`: of whatever file is asked for that has none of its own among the `trees` of its data.
+    """
 
     def __init__(self, made: Made, **more: object) -> None:
         super().__init__(made, **more)  # type: ignore[arg-type]
         self.torrent = Torrent.parse(made.torrent)
-        self.tree = Tree(merkle.leaf_hashes(made.data), 0, len(made.data))
+        self.contents = made.contents()
+        whole = [Tree(merkle.leaf_hashes(content), 0, len(content)) for content in self.contents.values() if content]
+        self.trees = {tree.root: tree for tree in whole}
+        self.tree = whole[0]
         self.hash_requests: list[HashRange] = []
         self.blocks_before = 0  # that were sent before the last of them came
 
@@ -52,5 +58,57 @@ class HashPeer(MetadataPeer):
 
     def hashes(self, asked: HashRange) -> bytes | None:
         """The answer; None for a reject."""
-        uncles = self.tree.uncles(asked.base, asked.index, 1 << asked.steps)
-        return self.tree.run(asked.base, asked.index, asked.length) + uncles[: asked.uncles * HASH]
+        tree = self.trees.get(asked.root, self.tree)
+        uncles = tree.uncles(asked.base, asked.index, 1 << asked.steps)
+        return tree.run(asked.base, asked.index, asked.length) + uncles[: asked.uncles * HASH]
+
+    def block(self, index: int, begin: int, length: int) -> bytes:
+        torrent, found = self.torrent, b""
+        for number, offset, size in torrent.geometry.spans(index * torrent.piece_length + begin, length):
+            pad = torrent.files[number].pad
+            found += bytes(size) if pad else self.contents[torrent.path_text(number)][offset : offset + size]
+        return found
+
+
+def root_of(made: Made, path: str) -> bytes:
+    """Of a file, by its path below the torrent's directory."""
+    torrent = Torrent.parse(made.torrent)
+    return next(file.pieces_root or b"" for file in torrent.files if "/".join(file.path) == path)
+
+
+class Withholds(HashPeer):
+    """Rejects requests for hashes of the `kept` files."""
+
+    def __init__(self, made: Made, *kept: str, **more: object) -> None:
+        super().__init__(made, **more)
+        self.kept = {root_of(made, path) for path in kept}
+
+    def on_hash_request(self, link: Link, asked: HashRange) -> None:
+        if asked.root in self.kept:
+            self.withhold(link, asked)
+        else:
+            super().on_hash_request(link, asked)
+
+    def withhold(self, link: Link, asked: HashRange) -> None:
+        link.send(messages.encode_hash_reject(*asked))
+
+
+class Delays(Withholds):
+    """Answers them when `blocks` blocks have gone."""
+
+    def __init__(self, made: Made, *kept: str, blocks: int, **more: object) -> None:
+        super().__init__(made, *kept, **more)
+        self.blocks = blocks
+        self.waiting: list[tuple[Link, HashRange]] = []
+
+    def withhold(self, link: Link, asked: HashRange) -> None:
+        self.waiting.append((link, asked))
+        self.give()
+
+    def on_requests(self, link: Link, requests: list[tuple[int, int, int]]) -> None:
+        super().on_requests(link, requests)
+        self.give()
+
+    def give(self) -> None:
+        while self.waiting and self.blocks_sent >= self.blocks:
+            HashPeer.on_hash_request(self, *self.waiting.pop())

@@ -5,7 +5,7 @@ import pytest
 from btfast._bitfield import Bitfield
 from btfast.errors import InternalError
 from btfast.metainfo.geometry import Geometry
-from btfast.swarm.pieces import Pieces, PieceState
+from btfast.swarm.pieces import HASHLESS, WANTED, Pieces, PieceState
 
 GEOMETRY = Geometry(100, [350])
 
@@ -25,11 +25,14 @@ WAY = {
     PieceState.HASHING: ["open", "whole"],
     PieceState.WRITING: ["open", "whole", "verified_not_written"],
     PieceState.HAVE: ["open", "whole", "written"],
+    PieceState.HASHLESS: [],
 }
 
 
 def in_state(state: PieceState) -> Pieces:
     pieces = Pieces(GEOMETRY)
+    if state is PieceState.HASHLESS:
+        pieces.wait_for_hashes(range(1, 2))
     for name in WAY[state]:
         getattr(pieces, name)(1)
     assert pieces.state(1) is state
@@ -79,7 +82,7 @@ def test_a_resumed_torrent_begins_with_what_it_has() -> None:
     ]  # fmt: skip
     assert pieces.bytes_left == 250
     assert pieces.wanted_indexes() == [0, 1, 3]
-    assert pieces.wanted_mask() == 0b1101
+    assert pieces.mask(WANTED) == 0b1101
     assert [pieces.next_wanted(start) for start in range(5)] == [0, 1, 3, 3, -1]
     assert not pieces.complete
 
@@ -98,7 +101,7 @@ def test_an_empty_torrent_is_complete() -> None:
     pieces = Pieces(Geometry(16384, [0]))
     assert pieces.complete
     assert pieces.seeding
-    assert pieces.wanted_mask() == 0
+    assert pieces.mask(WANTED) == 0
 
 
 def test_what_is_held_is_missed_and_not_asked_for() -> None:
@@ -113,3 +116,25 @@ def test_what_is_held_is_missed_and_not_asked_for() -> None:
     pieces.found([1])
     assert [pieces.release(index) for index in range(4)] == [False, False, True, True]
     assert (pieces.wanted_indexes(), pieces.bytes_left, pieces.held) == ([2, 3], 150, set())
+
+
+def test_what_has_no_hash_waits_for_it_and_no_other_piece_does() -> None:
+    known: set[int] = {0, 3}
+    pieces = Pieces(GEOMETRY, has_hash=known.__contains__)
+    pieces.wait_for_hashes(range(1, 3))
+    assert (pieces.wanted_indexes(), pieces.mask(HASHLESS), pieces.bytes_left) == ([0, 3], 0b0110, 350)
+    assert [pieces.hold(1), pieces.release(1)] == [True, True]
+    assert pieces.state(1) is PieceState.HASHLESS, "it does not come from elsewhere, and still has no hash"
+    pieces.found([0, 2, 3])
+    assert (pieces.bytes_left, pieces.complete) == (100, False)
+    pieces.lost(2)
+    pieces.lost(3)
+    assert (pieces.state(2), pieces.state(3)) == (PieceState.HASHLESS, PieceState.WANTED)
+    before = pieces.revision
+    pieces.hashes_came(range(3))
+    assert pieces.revision > before
+    assert (pieces.wanted_indexes(), pieces.count(HASHLESS)) == ([1, 2, 3], 0)
+    pieces.wait_for_hashes(range(4))
+    assert pieces.unwant(1)
+    assert pieces.bytes_left == 150
+    assert sum(pieces.count(state) for state in PieceState) == 4
