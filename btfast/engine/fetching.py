@@ -20,7 +20,7 @@ from btfast.metainfo.geometry import BLOCK
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.messages import GOOD, SPLIT
-from btfast.swarm.blocks import ALL_BLOCKS, BlockRun, OpenPiece
+from btfast.swarm.blocks import ALL_BLOCKS, BlockRun, OpenPiece, runs_of
 from btfast.swarm.picker import Picker
 from btfast.swarm.pieces import Pieces
 from btfast.swarm.rates import Rate
@@ -29,6 +29,7 @@ from btfast.swarm.suspects import BadBlocks
 if TYPE_CHECKING:  # it is loaded when a torrent has a v2 half
     from btfast.engine.hash_exchange import HashExchange
     from btfast.engine.hashless import Hashless
+    from btfast.engine.mending import Mending
 
 
 class Owner(Protocol):
@@ -81,6 +82,7 @@ class Fetching:
         self.dropped: set[int] = set()  # pieces begun in vain: what was kept of them is forgotten by who keeps it
         self.web: WebSide | None = None
         self.hashes: HashExchange | None = None
+        self.mending: Mending | None = None  # where bad blocks can be told from good ones
         self.hashless: Hashless | None = None  # where some pieces cannot be verified yet
         self.pieces = pieces
         self.picker = Picker(
@@ -121,14 +123,24 @@ class Fetching:
 
     def unfinished(self) -> Iterator[tuple[int, int, Slot]]:
         """Pieces that are not whole: the blocks that came, as a mask, and the slot that they are in."""
-        for index, received in self.picker.under_way.items():
-            slot = self._slots.get(index)
+        waiting = self.mending.slots if self.mending is not None else {}
+        for index, received in self.under_way.items():
+            slot = self._slots.get(index) or waiting.get(index)
             if slot is not None:
                 yield index, received, slot
 
+    @property
+    def under_way(self) -> dict[int, int]:
+        """Pieces that are not whole, or not right, as masks of the blocks that came."""
+        waiting = self.mending.slots if self.mending is not None else ()
+        return self.picker.under_way | {index: (1 << self._geometry.block_count(index)) - 1 for index in waiting}
+
     def written_parts(self) -> Iterator[tuple[int, list[int]]]:
         """Of pieces that are received part by part: fingerprints of the blocks from the first on that were written."""
-        return self._large.written() if self._large is not None else iter(())
+        if self._large is not None:
+            yield from self._large.written()
+            if self.mending is not None:
+                yield from self.mending.on_disk()
 
     def resumed(self, index: int, sums: dict[int, bytes], slot: Slot | None) -> None:
         """An earlier run has received blocks of a piece: they are in the slot, or where it is large, on disk."""
@@ -136,7 +148,7 @@ class Fetching:
         if slot is not None:
             self._slots[index] = slot
         elif self._large is not None:
-            room, received = self._large.resume(index, [int.from_bytes(sums[block], "big") for block in _leading(sums)])
+            room, received = self._large.resume(index, sums)
         if not received:
             return
         piece = OpenPiece.resumed(index, self._geometry.block_count(index), received, room=room)
@@ -317,8 +329,39 @@ class Fetching:
     def handle_mismatch(self, index: int, slot: Slot) -> None:
         """The hash is wrong."""
         if self.hashes is not None:
-            self.hashes.handle_bad_piece(index, memoryview(slot), self.picker.senders(index), self._context.loop.time())
-        self._mismatched(index, fingerprints(slot))
+            self.hashes.handle_bad_piece(index)
+        senders = self.picker.senders(index)
+        if self.mending is not None and self.mending.able(index, slot, senders):
+            self._doubted(index)
+            self.mending.doubt(index, slot, senders)
+        else:
+            self._mismatched(index, fingerprints(slot))
+
+    def _doubted(self, index: int) -> None:
+        """Which of its blocks are wrong will be known; who has sent all of it is guilty already."""
+        senders = sorted({peer for peer, _ in self.picker.senders(index)})
+        self._owner.handle_bad_piece(index, senders, senders if len(senders) == 1 else [])
+
+    def handle_judged(self, index: int, bad: int, guilty: list[int]) -> None:
+        """Which blocks of a piece are wrong, and who has sent them; 0: nobody could say, and all of it comes again."""
+        if self.mending is None or index not in self.mending:
+            return
+        slot, sums = self.mending.take(index)
+        told = len({peer for peer, _ in self.picker.senders(index)}) == 1
+        if not bad:
+            guilty = self._again(index, fingerprints(slot) if slot is not None else sums)
+        else:
+            room, size = ALL_BLOCKS, self._geometry.piece_size(index)
+            if slot is not None:
+                self._slots[index] = slot
+            elif self._large is not None:
+                room = self._large.mend(index, bad, sums)
+            self.wasted += sum(min(run.count * BLOCK, size - run.first * BLOCK) for run in runs_of(index, bad))
+            self.dropped.add(index)
+            self.asked.freed = True
+            self.picker.piece_mended(index, bad, guilty, room=room)
+        if not told:
+            self._owner.handle_guilty(guilty)
 
     def handle_part_written(self, index: int, slot: Slot) -> None:
         """Written, and not verified yet."""
@@ -336,6 +379,9 @@ class Fetching:
             self._verified(index, fingerprints)
         elif state == SPLIT:
             self._owner.handle_disagreement(index)
+        elif self.mending is not None and self.mending.able(index, None, senders := self.picker.senders(index)):
+            self._doubted(index)
+            self.mending.doubt_on_disk(index, fingerprints, senders)
         else:
             self._mismatched(index, fingerprints)
 
@@ -358,14 +404,18 @@ class Fetching:
                 self.asked.freed = True
 
     def _mismatched(self, index: int, fingerprints: list[int]) -> None:
-        """It is fetched again, and who sent what is remembered until the right bytes are known."""
+        senders = {peer for peer, _ in self.picker.senders(index)}
+        guilty = self._again(index, fingerprints)
+        self._owner.handle_bad_piece(index, sorted(senders), guilty)
+
+    def _again(self, index: int, fingerprints: list[int]) -> list[int]:
+        """It is fetched again, and who sent what is remembered until the right bytes are known; who is guilty already."""
         sent = self.picker.senders(index)
         self.wasted += self._geometry.piece_size(index)
         self.picker.piece_failed(index)
         self.dropped.add(index)
         self.asked.freed = True
-        guilty = self._suspects.failed(index, sent, fingerprints)
-        self._owner.handle_bad_piece(index, sorted({peer for peer, _ in sent}), guilty)
+        return self._suspects.failed(index, sent, fingerprints)
 
     # peers
 
@@ -444,13 +494,7 @@ class Fetching:
             self.hashes.close()
         if self.hashless is not None:
             self.hashless.close()
+        if self.mending is not None:
+            self.mending.close()
         if self._large is not None:
             self._large.close()
-
-
-def _leading(sums: dict[int, bytes]) -> range:
-    """The blocks from the first on without a gap."""
-    count = 0
-    while count in sums:
-        count += 1
-    return range(count)

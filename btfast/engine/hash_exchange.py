@@ -36,14 +36,14 @@ class Peers(Protocol):
 class HashExchange:
     """Of one torrent that has a v2 half. `learned(root)`: the piece layer of the files with that root is known now.
 
-    `guilty(peers)`: these sent blocks that are not in the torrent. `failed(error)`: its maker is to blame, and it can never
-    be verified. No `serving`: we have nothing to give. `look`: at pieces that are here before their hashes. `first`: roots of
-    files whose layers are asked for before all others.
+    `judged(index, bad, guilty)`: a mask of the blocks of a piece that are wrong, and who has sent them; 0: nobody can say.
+    `failed(error)`: the torrent's maker is to blame, and it can never be verified. No `serving`: we have nothing to give.
+    `look`: at pieces that are here before their hashes. `first`: roots of files whose layers are asked for before others.
     """
 
     def __init__(
         self, context: Context, torrent: Torrent, peers: Peers, learned: Callable[[bytes], None], failed: Callable[[Error], None],
-        guilty: Callable[[list[int]], None] = lambda peers: None, serving: HashServing | None = None,
+        judged: Callable[[int, int, list[int]], None] = lambda index, bad, guilty: None, serving: HashServing | None = None,
         look: SecondLook | None = None, first: Iterable[bytes] = (),
     ) -> None:  # fmt: skip
         self._context = context
@@ -53,7 +53,7 @@ class HashExchange:
         self._look = look
         self._learned = learned
         self._failed = failed
-        self._guilty = guilty
+        self._judged = judged
         self._level = merkle.piece_level(torrent.piece_length)
         self._requests = HashRequests()
         lengths = {file.pieces_root: file.length for file in torrent.files if file.pieces_root is not None}
@@ -126,9 +126,6 @@ class HashExchange:
             if self._look is not None:
                 self._look.handle_learned(root)
             self._learned(root)
-        guilty = self._leaves.poll_guilty()
-        if guilty:
-            self._guilty(guilty)
         self.ask(now)
 
     def handle_reject(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
@@ -151,31 +148,48 @@ class HashExchange:
                 peer.flush()
         for number in self._requests.poll_liars():
             self._peers.ban(number, "it sent wrong hashes")
+        self._leaves.review(now)
+        for judged in self._leaves.poll_judged():
+            self._judged(*judged)
 
     # pieces
 
-    def handle_bad_piece(self, index: int, piece: Any, senders: Sequence[tuple[int, BlockRun]], now: float) -> None:
-        """The hash of a piece is wrong. `piece`: its bytes."""
+    def handle_bad_piece(self, index: int) -> None:
+        """The hash of a piece is wrong."""
         if self._look is not None:
             self._look.handle_bad(index)
-        if len({peer for peer, _ in senders}) < 2:
-            return
+
+    def tells_apart(self, index: int) -> bool:
+        """Whether right leaves of a piece would say which of its blocks are wrong."""
         place = self._place(index)
-        if place is None:
-            return
-        root, first, level, size = place
+        return place is not None and place[2] > 0 and bool(self._torrent.hashes.v2_digest(index))
+
+    @property
+    def peers(self) -> int:
+        """Those who may be asked."""
+        return self._requests.peers
+
+    def bytes_of_file(self, index: int) -> int:
+        """How many bytes of a piece are its file's, and not a pad's."""
+        place = self._place(index)
+        return place[3] if place is not None else 0
+
+    def handle_doubt(self, index: int, leaves: bytes, senders: Sequence[tuple[int, BlockRun]], now: float) -> bool:
+        """The hash of a piece is wrong, and its blocks hash to `leaves`: which of them are wrong is asked. False: it can't be."""
+        place = self._place(index)
         anchor = self._torrent.hashes.v2_digest(index)
-        if anchor:
-            self._leaves.failed(root, first, level, anchor, merkle.leaf_hashes(piece[:size]), senders)
-            self.ask(now)
+        if place is None or not anchor:
+            return False
+        root, first, level, _ = place
+        asked = self._leaves.failed(index, root, first, level, anchor, leaves, senders, now)
+        self.ask(now)
+        return asked
 
     def handle_good_piece(self, index: int) -> None:
         """It has come, perhaps again, and is right."""
         if self._look is not None:
             self._look.handle_verified(index)
-        place = self._place(index) if len(self._leaves) else None
-        if place is not None:
-            self._leaves.forget(*place[:2])
+        self._leaves.forget(index)
 
     def _place(self, index: int) -> tuple[bytes, int, int, int] | None:
         """Of a piece: its file's root, its first leaf there, the level of its own hash, how many bytes of it are the file's."""

@@ -25,8 +25,6 @@ class Owner(Protocol):
 
     def handle_verified(self, index: int) -> None: ...
 
-    def handle_guilty(self, guilty: list[int]) -> None: ...
-
     def handle_answered(self) -> None:
         """Something that may have been the last was looked at."""
 
@@ -56,9 +54,13 @@ def open_exchange(
 
             look = SecondLook(context, torrent, layout, pieces, owner.fail, owner.handle_answered)
     fetching.hashes = HashExchange(
-        context, torrent, peers, learned, owner.fail, owner.handle_guilty, HashServing(context, torrent, layout, pieces), look,
+        context, torrent, peers, learned, owner.fail, fetching.handle_judged, HashServing(context, torrent, layout, pieces), look,
         wanted_first(torrent, selection.levels, missing),
     )  # fmt: skip
+    if not pieces.complete:
+        from btfast.engine.mending import Mending
+
+        fetching.mending = Mending(context, layout.torrent, torrent, fetching.hashes, fetching.handle_judged, owner.fail)
     return fetching.hashes
 
 

@@ -7,6 +7,7 @@ A piece that is given up is not begun again before the last of its parts that we
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
@@ -17,7 +18,7 @@ from btfast.engine.context import Context
 from btfast.metainfo.geometry import BLOCK, FileSpan
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.messages import GOOD, IN_PARTS, MISSING, CheckPieces
-from btfast.swarm.blocks import BlockRun
+from btfast.swarm.blocks import BlockRun, runs_of
 
 PAGE = 4096
 LARGE_SHARE = 4  # pieces above this share of the arena are received in parts
@@ -44,16 +45,29 @@ class Place(NamedTuple):
 
 
 class _Open:
-    """A piece under way: slots of its parts (None: not yet, or written), and how many bytes each still lacks."""
+    """A piece under way: slots of its parts (None: not yet, or written), and which blocks each still lacks.
 
-    def __init__(self, size: int, part: int) -> None:
-        self.lengths = [min(part, size - begin) for begin in range(0, size, part)]
+    `runs`: what is to come, beginnings and ends in bytes; it is cut into parts of at most `part` bytes.
+    """
+
+    def __init__(self, size: int, part: int, runs: Iterable[tuple[int, int]]) -> None:
+        cut = [(begin, min(part, end - begin)) for first, end in runs for begin in range(first, end, part)]
+        self.begins = [begin for begin, _ in cut]
+        self.lengths = [length for _, length in cut]
         self.slots: list[Slot | None] = [None] * len(self.lengths)
         self.missing = [(1 << -(-length // BLOCK)) - 1 for length in self.lengths]  # masks of blocks
         self.fingerprints: list[int] = [0] * -(-size // BLOCK)
         self.begun = 0  # parts that have or had a slot
         self.writing: list[Slot] = []
         self.checking: asyncio.Task[None] | None = None
+
+    def blocks_before(self, part: int) -> int:
+        """How many blocks lie before a part, or in all where there is no such part."""
+        return self.begins[part] // BLOCK if part < len(self.begins) else len(self.fingerprints)
+
+    def part_at(self, begin: int) -> int:
+        """The part that a byte is in."""
+        return bisect_right(self.begins, begin) - 1
 
 
 class LargePieces:
@@ -76,11 +90,23 @@ class LargePieces:
         """Begins a piece; for how many of its blocks there is room, 0 when there is none at all."""
         if index in self._given_up:
             return 0
-        piece = _Open(self._geometry.piece_size(index), self._part)
+        piece = self._opened(index)
         room = self._grow(index, piece)
         if room:
             self._pieces[index] = piece
         return room
+
+    def _opened(self, index: int) -> _Open:
+        size = self._geometry.piece_size(index)
+        return _Open(size, self._part, [(0, size)])
+
+    def mend(self, index: int, bad: int, fingerprints: list[int]) -> int:
+        """Goes on with a piece that is on disk but for its `bad` blocks: for how many blocks there is room."""
+        size = self._geometry.piece_size(index)
+        runs = [(run.first * BLOCK, min((run.first + run.count) * BLOCK, size)) for run in runs_of(index, bad)]
+        piece = self._pieces[index] = _Open(size, self._part, runs)
+        piece.fingerprints = fingerprints
+        return self._grow(index, piece)
 
     def grow(self) -> None:
         """Looks for memory for further parts."""
@@ -93,7 +119,7 @@ class LargePieces:
     def _grow(self, index: int, piece: _Open) -> int:
         held = len(piece.writing) + sum(slot is not None for slot in piece.slots)
         while piece.begun < len(piece.lengths) and held < PARTS:
-            begin, length = piece.begun * self._part, piece.lengths[piece.begun]
+            begin, length = piece.begins[piece.begun], piece.lengths[piece.begun]
             lead = lead_of(self._geometry.spans(index * self._geometry.piece_length + begin, length))
             slot = self._context.workers.allocate(length, lead, begin)
             if slot is None:
@@ -101,30 +127,31 @@ class LargePieces:
             piece.slots[piece.begun] = slot
             piece.begun += 1
             held += 1
-        return piece.begun * (self._part // BLOCK)
+        return piece.blocks_before(piece.begun)
 
     def places(self, run: BlockRun) -> Iterator[Place]:
         """Where the blocks of a run belong, cut where one part ends."""
         piece = self._pieces[run.index]
-        begin, end = run.first * BLOCK, (run.first + run.count) * BLOCK
+        begin, end = run.first * BLOCK, min((run.first + run.count) * BLOCK, piece.begins[-1] + piece.lengths[-1])
         while begin < end:
-            slot = piece.slots[begin // self._part]
+            slot = piece.slots[piece.part_at(begin)]
             assert slot is not None
             length = min(end, slot.first + slot.length) - begin
             yield Place(slot, begin, length)
-            begin = (begin // self._part + 1) * self._part
+            begin = slot.first + slot.length
 
     def landed(self, run: BlockRun) -> None:
         """These blocks are in their places; parts that are whole now are given to be written."""
         piece = self._pieces[run.index]
-        blocks = self._part // BLOCK
-        for part in range(run.first // blocks, (run.first + run.count - 1) // blocks + 1):
-            first, last = max(run.first, part * blocks), min(run.first + run.count, (part + 1) * blocks)
-            piece.missing[part] &= ~(((1 << (last - first)) - 1) << (first - part * blocks))
+        last = piece.part_at((run.first + run.count - 1) * BLOCK)
+        for part in range(piece.part_at(run.first * BLOCK), last + 1):
+            start, count = piece.begins[part] // BLOCK, -(-piece.lengths[part] // BLOCK)
+            first, end = max(run.first, start), min(run.first + run.count, start + count)
+            piece.missing[part] &= ~(((1 << (end - first)) - 1) << (first - start))
             slot = piece.slots[part]
             if not piece.missing[part] and slot is not None:
                 piece.slots[part] = None
-                piece.fingerprints[part * blocks : part * blocks + blocks] = fingerprints(slot)
+                piece.fingerprints[start : start + count] = fingerprints(slot)
                 piece.writing.append(slot)
                 self._context.workers.write_part(self._number, run.index, slot)
 
@@ -163,20 +190,22 @@ class LargePieces:
             parts = 0
             while parts < piece.begun and not piece.missing[parts]:
                 parts += 1
-            if parts:
-                yield index, piece.fingerprints[: parts * (self._part // BLOCK)]
+            if blocks := piece.blocks_before(parts):
+                yield index, piece.fingerprints[:blocks]
 
-    def resume(self, index: int, fingerprints: list[int]) -> tuple[int, int]:
-        """Goes on with a piece whose first blocks are on disk: for how many blocks there is room, and which it has."""
-        piece = _Open(self._geometry.piece_size(index), self._part)
-        blocks = self._part // BLOCK
-        while piece.begun < len(piece.lengths):
-            end = min((piece.begun + 1) * blocks, len(piece.fingerprints))
-            if end > len(fingerprints):
-                break
+    def resume(self, index: int, sums: dict[int, bytes]) -> tuple[int, int]:
+        """Goes on with a piece whose first blocks are on disk: for how many blocks there is room, and which it has.
+
+        `sums`: the fingerprints of the blocks that are there; those behind a gap do not count.
+        """
+        fingerprints: list[int] = []
+        while len(fingerprints) in sums:
+            fingerprints.append(int.from_bytes(sums[len(fingerprints)], "big"))
+        piece = self._opened(index)
+        while piece.begun < len(piece.lengths) and piece.blocks_before(piece.begun + 1) <= len(fingerprints):
             piece.missing[piece.begun] = 0
             piece.begun += 1
-        received = min(piece.begun * blocks, len(piece.fingerprints))
+        received = piece.blocks_before(piece.begun)
         if not received:
             return 0, 0
         piece.fingerprints[:received] = fingerprints[:received]

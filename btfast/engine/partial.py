@@ -39,6 +39,7 @@ class PartialPieces:
         self._written: dict[int, dict[int, bytes]] = {}  # piece: block: its sum
         self._parts: list[tuple[int, list[int]]] = []
         self._writing: dict[int, int] = {}  # piece: jobs that are not answered
+        self._saved = False  # nothing comes any more
 
     async def resume(self, found: list[PartialPiece]) -> None:
         """Takes up what an earlier run has left, as far as there is memory for it."""
@@ -72,13 +73,18 @@ class PartialPieces:
 
     def save(self) -> list[int]:
         """The torrent ends: keeps all that came; the pieces of which something is written."""
-        self._parts = list(self._fetching.written_parts())  # soon nobody knows them any more
-        return [*self._save(1), *(index for index, _ in self._parts)]
+        self._parts = list(self._fetching.written_parts())
+        given = [*self._save(1), *(index for index, _ in self._parts)]
+        self._saved = True  # soon nobody knows them any more
+        return given
 
     def _forget_dropped(self) -> None:
-        """What was kept of pieces that were begun in vain is not theirs when they are begun anew."""
-        for index in self._fetching.dropped:
-            self._written.pop(index, None)
+        """What was kept of pieces that were begun in vain is not theirs when they are begun anew, nor what is whole now."""
+        if self._saved:
+            return
+        under_way = self._fetching.under_way
+        for index in [index for index in self._written if index not in under_way or index in self._fetching.dropped]:
+            del self._written[index]
         self._fetching.dropped.clear()
 
     def _save(self, least: int) -> list[int]:
@@ -110,9 +116,6 @@ class PartialPieces:
     def kept(self) -> list[PartialPiece]:
         """What is on its way to be durable."""
         self._forget_dropped()
-        under_way = self._fetching.picker.under_way
-        for index in [index for index in self._written if index not in under_way]:
-            del self._written[index]
         found = [
             PartialPiece(index, mask_bytes(sum(1 << block for block in sums)), b"".join(sums[block] for block in sorted(sums)))
             for index, sums in self._written.items()

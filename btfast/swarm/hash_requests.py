@@ -94,6 +94,16 @@ class HashRequests:
             for number in question.askers:
                 self._peers[number].asked.pop(wanted, None)
 
+    def hopeless(self, wanted: HashRange, now: float) -> bool:
+        """Whether a run is wanted, nobody is asked for it, and nobody of those who are here can be for now."""
+        question = self._open.get(wanted)
+        return (
+            question is not None
+            and not question.askers
+            and bool(self._peers)
+            and all(peer.rests_until > now or peer.refused.get(wanted, now) > now for peer in self._peers.values())
+        )
+
     # peers
 
     def peer_joined(self, number: int, now: float) -> None:

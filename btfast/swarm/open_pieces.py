@@ -120,6 +120,21 @@ class OpenPieces:
             self.set_free(piece, bits)
         return bits != 0
 
+    def mend(self, piece: OpenPiece, bad: int, room: int) -> None:
+        """A whole piece has `bad` blocks, which are wanted again; nobody is to blame for the others any more.
+
+        There is memory for the first `room` blocks.
+        """
+        within = bad & ((1 << room) - 1)
+        piece.received = piece.full & ~bad
+        piece.sent = [(NOBODY, run.first, run.count) for run in runs_of(piece.index, piece.received)]
+        piece.solo = piece.doubled = False
+        piece.levels = None
+        piece.locked = bad ^ within
+        if piece.locked:
+            self.locked.add(piece.index)
+        self.set_free(piece, within)
+
     def drained(self, piece: OpenPiece) -> None:
         """The last free block is taken: nobody draws from it."""
         index = piece.index

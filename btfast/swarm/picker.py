@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import BLOCK, Geometry
-from btfast.swarm.blocks import NOTHING_NEW, BlockRun, OpenPiece, PeerWork, Received, SlotSource, runs_of
+from btfast.swarm.blocks import ALL_BLOCKS, NOTHING_NEW, BlockRun, OpenPiece, PeerWork, Received, SlotSource, runs_of
 from btfast.swarm.choice import Choice
 from btfast.swarm.endgame import SOLO_PATIENCE, STALLED, Pace, take_over
 from btfast.swarm.open_pieces import OpenPieces
@@ -352,6 +352,13 @@ class Picker:
         piece = self._open.all.pop(index)
         self._trust.failed(index, (peer for peer, _, _ in piece.sent))
         self._rarity.back(index)
+
+    def piece_mended(self, index: int, bad: int, guilty: list[int], *, room: int = ALL_BLOCKS) -> None:
+        """The hash of a whole piece was wrong because of these blocks: HASHING back to RECEIVING. For `room` see unlock."""
+        piece = self._open.all[index]
+        self._pieces.mend(index)
+        self._open.mend(piece, bad, min(room, piece.full.bit_length()))
+        self._trust.failed(index, guilty)
 
     def piece_done(self, index: int) -> None:
         """A piece is verified and written: HASHING or WRITING to HAVE."""

@@ -13,6 +13,7 @@ A piece is in exactly one state, and leaves it only by one of these transitions:
     abandon                 RECEIVING           WANTED      its slot was taken back, its blocks are lost
     whole                   RECEIVING           HASHING     its last block came
     failed                  HASHING             WANTED      its hash is wrong
+    mend                    HASHING             RECEIVING   its hash is wrong, and which of its blocks are is known
     verified_not_written    HASHING             WRITING     its hash is right, the disk refused it
     written                 HASHING, WRITING    HAVE        verified and on disk
     found                   MISSING, WANTED,    HAVE        a check found it on disk
@@ -200,6 +201,10 @@ class Pieces:
     def failed(self, index: int) -> None:
         """HASHING back to WANTED."""
         self._step(index, (HASHING,), WANTED)
+
+    def mend(self, index: int) -> None:
+        """HASHING back to RECEIVING."""
+        self._step(index, (HASHING,), RECEIVING)
 
     def verified_not_written(self, index: int) -> None:
         """HASHING to WRITING."""

@@ -32,11 +32,11 @@ class Bench:
         self.connections: dict[int, PeerConnection] = {}
         self.banned: list[int] = []
         self.learned: list[bytes] = []
-        self.guilty: list[int] = []
+        self.judged: list[tuple[int, int, list[int]]] = []
         self.failed: list[Error] = []
         self.ends: dict[int, socket.socket] = {}
         self.exchange = HashExchange(
-            self.context, self.torrent, self, self.learned.append, self.failed.append, self.guilty.extend
+            self.context, self.torrent, self, self.learned.append, self.failed.append, lambda *said: self.judged.append(said)
         )
 
     @property
@@ -131,23 +131,23 @@ async def test_the_sender_of_a_bad_block_is_named_by_the_leaves_of_another_peer(
     piece = bytearray(content[within * PIECE : (within + 1) * PIECE])
     blocks = -(-len(piece) // LEAF)
     piece[LEAF + 5] ^= 1
-    whole = bytes(piece) + bytes(bench.torrent.geometry.piece_size(index) - len(piece))
+    assert bench.exchange.tells_apart(index)
+    assert bench.exchange.bytes_of_file(index) == len(piece)
     senders = [(1, BlockRun(index, 0, 1)), (2, BlockRun(index, 1, 1)), (3, BlockRun(index, 2, blocks - 2))]
-    bench.exchange.handle_bad_piece(index, memoryview(whole), senders, bench.now)
+    assert bench.exchange.handle_doubt(index, merkle.leaf_hashes(piece), senders, bench.now)
     (asked,) = bench.asked(7)
     assert (asked.root, asked.base, asked.index) == (tree.root, 0, within * PIECE // LEAF)
     bench.answer(7, asked, right(tree, asked))
-    assert bench.guilty == [2]
+    assert bench.judged == [(index, 0b10, [2])]
     bench.close()
 
 
 async def test_a_piece_that_comes_right_meanwhile_is_asked_about_no_more() -> None:
     made = make_v2(900_001)
     bench = Bench(made.torrent)
-    bench.exchange.handle_bad_piece(2, bytes(PIECE), [(1, BlockRun(2, 0, 4))], bench.now)
-    bench.exchange.handle_bad_piece(3, bytes(PIECE), [(1, BlockRun(3, 0, 2)), (2, BlockRun(3, 2, 2))], bench.now)
-    bench.exchange.handle_good_piece(2)
-    bench.exchange.handle_good_piece(3)
+    for index in (2, 3):
+        assert bench.exchange.handle_doubt(index, bytes(4 * HASH), [(1, BlockRun(index, 0, 4))], bench.now)
+        bench.exchange.handle_good_piece(index)
     bench.peer(7)
     assert bench.asked(7) == []
     bench.close()

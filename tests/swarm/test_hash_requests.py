@@ -12,8 +12,8 @@ from btfast.metainfo import merkle
 from btfast.metainfo.hash_range import HashRange
 from btfast.metainfo.merkle import HASH, LEAF, Tree
 from btfast.swarm import hash_requests as module
-from btfast.swarm.bad_leaves import MOST, BadLeaves
-from btfast.swarm.blocks import BlockRun
+from btfast.swarm.bad_leaves import MOST, PATIENCE, BadLeaves, Judged
+from btfast.swarm.blocks import NOBODY, BlockRun
 from btfast.swarm.hash_requests import REST, SLOW, UNANSWERED, UNASKED, HashRequests
 from btfast.swarm.piece_layers import PieceLayers
 
@@ -287,7 +287,8 @@ def failed_piece(bench: Bench, tree: Tree, piece: int, bad: dict[int, int], send
     leaves = bytearray(tree.run(0, piece << LEVEL, 1 << LEVEL))
     for block in bad:
         leaves[block * HASH] ^= 1
-    bench.leaves.failed(tree.root, piece << LEVEL, LEVEL, tree.run(LEVEL, piece, 1), bytes(leaves), senders)
+    anchor = tree.run(LEVEL, piece, 1)
+    assert bench.leaves.failed(piece, tree.root, piece << LEVEL, LEVEL, anchor, bytes(leaves), senders, bench.now)
 
 
 def test_the_sender_of_a_bad_block_is_named_by_the_leaves() -> None:
@@ -298,8 +299,52 @@ def test_the_sender_of_a_bad_block_is_named_by_the_leaves() -> None:
     bench.add(1, bench.honest)
     bench.turn()
     assert bench.asked[0] == (1, HashRange(tree.root, 0, 12, 4, 1)), "before everything else that is asked for"
-    assert bench.leaves.poll_guilty() == [8]
+    assert bench.leaves.poll_judged() == [Judged(3, 0b0010, [8])]
+    failed_piece(bench, tree, 3, {0: 0, 3: 0}, [(NOBODY, BlockRun(3, 0, 2)), (5, BlockRun(3, 2, 2))])
+    assert bench.leaves.poll_judged() == [Judged(3, 0b1001, [5])], "what is known is not asked for again"
+    bench.leaves.forget(3)
     assert len(bench.leaves) == 0
+
+
+def test_files_that_are_alike_are_judged_by_the_same_leaves() -> None:
+    tree, length = file_of(64)
+    bench = Bench((tree, length))
+    for index, block in ((5, 0), (25, 3)):
+        leaves = bytearray(tree.run(0, 20, 4))
+        leaves[block * HASH] ^= 1
+        senders = [(index, BlockRun(index, 0, 4))]
+        bench.leaves.failed(index, tree.root, 20, LEVEL, tree.run(LEVEL, 5, 1), bytes(leaves), senders, bench.now)
+    bench.add(1, bench.honest)
+    bench.run()
+    assert sorted(bench.leaves.poll_judged()) == [Judged(5, 0b0001, [5]), Judged(25, 0b1000, [25])]
+    bench.leaves.forget(5)
+    assert len(bench.leaves) == 1
+    bench.leaves.forget(25)
+    assert bench.leaves._leaves == {}
+
+
+def test_what_nobody_can_say_is_given_up_at_once_and_what_is_not_said_in_time_later() -> None:
+    tree, _ = file_of(64)
+    bench = Bench()
+    bench.trees = {tree.root: tree}
+    senders = [(8, BlockRun(0, 0, 4))]
+    failed_piece(bench, tree, 0, {0: 0}, senders)
+    bench.leaves.review(bench.now)
+    assert bench.leaves.poll_judged() == [], "somebody may come who knows it"
+    bench.add(1, lambda asked: b"")
+    bench.add(2, lambda asked: b"")
+    bench.run()
+    bench.leaves.review(bench.now)
+    assert bench.leaves.poll_judged() == [Judged(0, 0, [])]
+    assert len(bench.requests) == len(bench.leaves) == 0
+    bench.add(3, lambda asked: None)
+    failed_piece(bench, tree, 1, {0: 0}, senders)
+    bench.run(PATIENCE)
+    bench.leaves.review(bench.now)
+    assert bench.leaves.poll_judged() == []
+    bench.leaves.review(bench.now + 1)
+    assert bench.leaves.poll_judged() == [Judged(1, 0, [])]
+    assert len(bench.requests) == len(bench.leaves) == 0
 
 
 def test_who_lies_about_leaves_is_found_and_nobody_else_suffers() -> None:
@@ -314,7 +359,7 @@ def test_who_lies_about_leaves_is_found_and_nobody_else_suffers() -> None:
     bench.add(2, bench.honest)
     bench.run()
     assert bench.banned == [1]
-    assert bench.leaves.poll_guilty() == [8]
+    assert bench.leaves.poll_judged() == [Judged(0, 0b0001, [8])]
 
 
 def test_the_short_piece_at_the_end_of_a_file_and_a_file_below_a_piece() -> None:
@@ -327,12 +372,12 @@ def test_the_short_piece_at_the_end_of_a_file_and_a_file_below_a_piece() -> None
         leaves[-1] ^= 1
         last = len(leaves) // HASH - 1
         senders = [(5, BlockRun(piece, 0, last)), (6, BlockRun(piece, last, 1))]
-        bench.leaves.failed(tree.root, first, level, tree.run(level, piece, 1), bytes(leaves), senders)
+        bench.leaves.failed(piece, tree.root, first, level, tree.run(level, piece, 1), bytes(leaves), senders, bench.now)
         for wanted in list(bench.requests._open):
             assert wanted.fits(length)
         bench.add(1, bench.honest)
         bench.run()
-        assert bench.leaves.poll_guilty() == [6]
+        assert bench.leaves.poll_judged() == [Judged(piece, 1 << last, [6])]
 
 
 def test_leaves_of_a_large_piece_come_in_several_runs() -> None:
@@ -342,11 +387,11 @@ def test_leaves_of_a_large_piece_come_in_several_runs() -> None:
     leaves = bytearray(tree.run(0, 1024, 1024))
     leaves[700 * HASH] ^= 1
     senders = [(5, BlockRun(1, 0, 600)), (6, BlockRun(1, 600, 424))]
-    bench.leaves.failed(tree.root, 1024, 10, tree.run(10, 1, 1), bytes(leaves), senders)
+    bench.leaves.failed(1, tree.root, 1024, 10, tree.run(10, 1, 1), bytes(leaves), senders, bench.now)
     bench.add(1, bench.honest)
     bench.run()
     assert len(bench.asked) == 2
-    assert bench.leaves.poll_guilty() == [6]
+    assert bench.leaves.poll_judged() == [Judged(1, 1 << 700, [6])]
 
 
 def test_failed_pieces_that_are_asked_about_are_bounded() -> None:
@@ -357,15 +402,16 @@ def test_failed_pieces_that_are_asked_about_are_bounded() -> None:
         failed_piece(bench, tree, piece, {0: 0}, [(1, BlockRun(piece, 0, 2)), (2, BlockRun(piece, 2, 2))])
     assert len(bench.leaves) == MOST
     assert len(bench.requests) == before + MOST
+    assert bench.leaves.poll_judged() == [Judged(piece, 0, []) for piece in range(10)]
     for piece in range(MOST + 10):
-        bench.leaves.forget(tree.root, piece << LEVEL)
+        bench.leaves.forget(piece)
     assert len(bench.requests) == before
 
 
 def test_a_piece_of_one_block_asks_nobody() -> None:
     requests = HashRequests()
     leaves = BadLeaves(requests)
-    leaves.failed(b"r" * 32, 0, 0, b"a" * 32, bytes(32), [(1, BlockRun(0, 0, 1))])
+    assert not leaves.failed(0, b"r" * 32, 0, 0, b"a" * 32, bytes(32), [(1, BlockRun(0, 0, 1))], 0.0)
     assert len(requests) == len(leaves) == 0
 
 

@@ -202,6 +202,23 @@ class PickerMachine(RuleBasedStateMachine):
             else:
                 self.picker.piece_failed(index)
 
+    @rule(bad=st.integers(1, 255), room=st.integers(0, 9), data=st.data())
+    def mended(self, bad: int, room: int, data: st.DataObject) -> None:
+        if self.hashing:
+            index = self.hashing.pop()
+            full = (1 << self.geometry.block_count(index)) - 1
+            bad = bad & full or 1
+            guilty = [data.draw(st.sampled_from(sorted(self.peers)))] if self.peers else []
+            self.picker.piece_mended(index, bad, guilty, room=room)
+            piece = self.picker._open.all[index]
+            assert (piece.free | piece.locked, piece.received) == (bad, full ^ bad)
+            assert not guilty or guilty[0] not in {sender for sender, _ in self.picker.senders(index)}
+
+    @rule(first=st.integers(0, 5), count=st.integers(1, 6), known=st.booleans())
+    def hashes(self, first: int, count: int, known: bool) -> None:
+        indexes = range(first, min(first + count, self.geometry.piece_count))
+        (self.pieces.hashes_came if known else self.pieces.wait_for_hashes)(indexes)
+
     @rule(data=st.data(), room=st.integers(1, 9))
     def finds_room(self, data: st.DataObject, room: int) -> None:
         if self.picker._open.all:
@@ -260,6 +277,7 @@ class PickerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "picker"):
             return
+        self.pieces.hashes_came(range(len(self.pieces)))
         for peer in sorted(self.peers):
             self.picker.returned_all(peer)
         self.join([], True)

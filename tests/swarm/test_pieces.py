@@ -14,6 +14,7 @@ TRANSITIONS = {
     "abandon": {PieceState.RECEIVING: PieceState.WANTED},
     "whole": {PieceState.RECEIVING: PieceState.HASHING},
     "failed": {PieceState.HASHING: PieceState.WANTED},
+    "mend": {PieceState.HASHING: PieceState.RECEIVING},
     "verified_not_written": {PieceState.HASHING: PieceState.WRITING},
     "written": {PieceState.HASHING: PieceState.HAVE, PieceState.WRITING: PieceState.HAVE},
     "lost": {PieceState.HAVE: PieceState.WANTED},
