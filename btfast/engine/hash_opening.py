@@ -40,16 +40,17 @@ def open_exchange(
         return None
     from btfast.engine.hash_exchange import HashExchange
     from btfast.engine.hash_serving import HashServing
+    from btfast.engine.mending import Mending
 
     pieces, look, learned = fetching.pieces, None, _nothing
     missing = torrent.hashes.missing
-    if missing and not pieces.complete:
+    if missing:  # also where all is here: something may be lost
         from btfast.engine.hashless import Hashless
 
         check = partial(check_pieces, context, torrent, layout)
         fetching.hashless = Hashless(context, torrent, pieces, found.there, check, owner, fetching.refill)
         learned = fetching.hashless.handle_learned
-        if torrent.info_hash_v1 is not None:
+        if torrent.info_hash_v1 is not None and not pieces.complete:
             from btfast.engine.second_look import SecondLook
 
             look = SecondLook(context, torrent, layout, pieces, owner.fail, owner.handle_answered)
@@ -57,10 +58,7 @@ def open_exchange(
         context, torrent, peers, learned, owner.fail, fetching.handle_judged, HashServing(context, torrent, layout, pieces), look,
         wanted_first(torrent, selection.levels, missing),
     )  # fmt: skip
-    if not pieces.complete:
-        from btfast.engine.mending import Mending
-
-        fetching.mending = Mending(context, layout.torrent, torrent, fetching.hashes, fetching.handle_judged, owner.fail)
+    fetching.mending = Mending(context, layout.torrent, torrent, fetching.hashes, fetching.handle_judged, owner.fail)
     return fetching.hashes
 
 

@@ -57,6 +57,7 @@ class Hashless:
         self._go_on = go_on
         self._began = context.loop.time()
         self._files: dict[bytes, list[int]] = {root: [] for root in torrent.hashes.missing}
+        self._layers = len(self._files) + len(torrent.hashes.layers)
         self._due: list[int] = []
         self._keep_at: float | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -104,6 +105,9 @@ class Hashless:
 
     def tick(self, now: float) -> None:
         """Once a second."""
+        if len(self._files) + len(self._torrent.hashes.layers) > self._layers:  # another torrent has had a file
+            for root in [root for root in self._files if root in self._torrent.hashes.layers]:
+                self.handle_learned(root)
         if self._keep_at is not None and now >= self._keep_at:
             self._keep()
         if self._files and self._torrent.info_hash_v1 is not None and now - self._began >= HYBRID_PATIENCE:

@@ -32,6 +32,7 @@ from btfast.swarm.peers import Source
 LEFT = 16384  # bytes that trackers are told are missing: of a torrent with 0 left we would be a seed
 RECHECK = 10.0  # seconds without a peer that has metadata before those who name peers are asked again
 AT_MOST = 5  # times the peers' time-out in all, however much of use seems to come: liars can drag on
+HYBRID_LAYERS = 10.0  # seconds without a hash of a hybrid's v2 half: v1 peers have none, and its .torrent is of use without
 NAMED_PEERS = 5  # addresses that the reason of a failure lists
 
 _SOURCES = {
@@ -122,14 +123,18 @@ class Resolving:
                 peer.v2 = peer.v2 or (torrent.info_hash_v2 or b"").startswith(peer.info_hash)
                 exchange.peer_joined(peer, now)
         self.peers.speak_v2()
-        try:
-            async with asyncio.timeout(self._context.settings.peer_timeout):
-                await whole
-        except TimeoutError:
-            missing = set(torrent.hashes.missing)
-            paths = ["/".join(file.path) for file in torrent.files if file.pieces_root in missing]
-            why = missing_hashes(paths, exchange.facts)
-            self._context.emit(Warning(id=self._add.id, message=f"{torrent.name}: {why}"))
+        patience = self._context.settings.peer_timeout
+        if torrent.info_hash_v1 is not None:
+            patience = min(patience, HYBRID_LAYERS)
+        while (idle := self._context.loop.time() - max(now, exchange.progress_at)) < patience and not whole.done():
+            await asyncio.wait((whole,), timeout=patience - idle)
+        if whole.done():
+            await whole
+            return
+        missing = set(torrent.hashes.missing)
+        paths = ["/".join(file.path) for file in torrent.files if file.pieces_root in missing]
+        why = missing_hashes(paths, exchange.facts)
+        self._context.emit(Warning(id=self._add.id, message=f"{torrent.name}: {why}"))
 
     async def leave(self) -> None:
         """Ends all connections; trackers are told."""

@@ -43,7 +43,7 @@ class _Question:
 
 
 class _Peer:
-    __slots__ = ("asked", "number", "refused", "rests_until", "unasked", "window")
+    __slots__ = ("asked", "number", "owed", "refused", "rests_until", "unasked", "window")
 
     def __init__(self, number: int, now: float) -> None:
         self.number = number
@@ -51,6 +51,7 @@ class _Peer:
         self.refused: OrderedDict[HashRange, float] = OrderedDict()  # until when it is not asked again
         self.rests_until = now
         self.window = FIRST_WINDOW
+        self.owed = 0  # answers that may still come, and that nobody waits for any more
         self.unasked = 0
 
 
@@ -93,6 +94,7 @@ class HashRequests:
             self._asked.pop(wanted, None)
             for number in question.askers:
                 self._peers[number].asked.pop(wanted, None)
+                self._peers[number].owed += 1
 
     def hopeless(self, wanted: HashRange, now: float) -> bool:
         """Whether a run is wanted, nobody is asked for it, and nobody of those who are here can be for now."""
@@ -140,6 +142,7 @@ class HashRequests:
     def _rest(self, peer: _Peer, now: float) -> None:
         peer.rests_until = now + REST
         peer.window = FIRST_WINDOW
+        peer.owed += len(peer.asked)
         self._withdraw(peer)
 
     # requests
@@ -199,7 +202,9 @@ class HashRequests:
         if peer is None:
             return False
         if asked not in peer.asked:
-            peer.unasked += 1
+            late = peer.owed > 0
+            peer.owed -= late
+            peer.unasked += not late
             if peer.unasked > UNASKED:
                 raise RemoteError("hashes: sends what nobody asked for: the peer is dropped")
             return False
@@ -209,12 +214,15 @@ class HashRequests:
             return False
         peer.window = min(LAST_WINDOW, peer.window + 1)
         self.forget(asked)
+        peer.owed -= 1  # it has just come
         return True
 
     def handle_reject(self, number: int, asked: HashRange, now: float) -> None:
         """It does not have it, or does not want to give it."""
         peer = self._peers.get(number)
         if peer is None or asked not in peer.asked:
+            if peer is not None:
+                peer.owed -= peer.owed > 0
             return
         self.rejects += 1
         self._give_up(peer, asked)

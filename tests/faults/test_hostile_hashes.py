@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import get, run
-from support.scripted_peer import Link
+from support.scripted_peer import Gone, Link
 from support.torrents import Made, assert_arrived
 from support.v2_peers import HashPeer
 from support.v2_torrents import beyond_its_end, make_v2
@@ -20,7 +20,7 @@ from btfast.metainfo.hash_range import HashRange
 from btfast.metainfo.merkle import HASH, LEAF, Tree
 from btfast.metainfo.torrent import Torrent
 from btfast.wire import ids, messages
-from btfast.wire.handshake import encode_handshake
+from btfast.wire.handshake import decode_handshake, encode_handshake
 
 SIZE = 900_001
 MADE = make_v2(SIZE)
@@ -95,6 +95,53 @@ def test_who_breaks_the_protocol_or_keeps_hashes_to_itself_holds_nobody_up(tmp_p
         outcome = run(tmp_path, *get(BARE.save(tmp_path), peers=(first.address, good.address)))
     assert outcome.code == 0, outcome
     assert_arrived(MADE, tmp_path / "out")
+
+
+class Silent(HashPeer):
+    """Never answers a request for hashes."""
+
+    def on_hash_request(self, link: Link, asked: HashRange) -> None:
+        pass
+
+
+class Never(HashPeer):
+    """Has the hashes and no data to give."""
+
+    def on_interested(self, link: Link) -> None:
+        pass
+
+
+def test_of_several_who_lie_all_are_banned_who_were_asked(tmp_path: Path) -> None:
+    with LiesOfHashes(MADE) as one, WrongCount(MADE) as two, LiesOfHashes(MADE) as three, HashPeer(MADE) as good:
+        peers = tuple(peer.address for peer in (one, two, three, good))
+        outcome = run(tmp_path, *get(BARE.save(tmp_path), peers=peers))
+        asked = {peer.address for peer in (one, two, three) if peer.hash_requests}
+    assert outcome.code == 0, outcome
+    assert_arrived(MADE, tmp_path / "out")
+    assert changes(outcome).get("banned", set()) == asked
+
+
+def test_who_never_answers_holds_nobody_up(tmp_path: Path) -> None:
+    """It has the data, and the other one only the hashes: another is asked, and nobody is to blame."""
+    with Silent(MADE) as silent, Never(MADE) as other:
+        outcome = run(tmp_path, *get(BARE.save(tmp_path), peers=(silent.address, other.address)))
+        assert other.hash_requests
+        assert other.blocks_sent == 0
+    assert outcome.code == 0, outcome
+    assert_arrived(MADE, tmp_path / "out")
+    assert "banned" not in changes(outcome)
+
+
+def test_a_layer_longer_than_an_answer_may_be_comes_in_several(tmp_path: Path) -> None:
+    made = make_v2(1200 * LEAF + 5, piece_length=LEAF)
+    bare = make_v2(1200 * LEAF + 5, piece_length=LEAF, layers=False)
+    with HashPeer(made) as peer:
+        outcome = run(tmp_path, *get(bare.save(tmp_path), peers=(peer.address,)))
+    assert outcome.code == 0, outcome
+    assert_arrived(made, tmp_path / "out")
+    assert sorted((asked.base, asked.index, asked.length) for asked in peer.hash_requests) == [
+        (0, 0, 512), (0, 512, 512), (0, 1024, 512),
+    ]  # fmt: skip
 
 
 class Late(HashPeer):
@@ -194,6 +241,47 @@ def test_metadata_only_saves_a_torrent_with_its_piece_layers(tmp_path: Path, kin
         assert outcome.code == 0, outcome
         assert outcome.warnings == []
         assert Torrent.load(home / "out" / "data.bin.torrent").hashes.complete
+
+
+class Dawdles(HashPeer):
+    """Takes its time for each answer."""
+
+    def on_hash_request(self, link: Link, asked: HashRange) -> None:
+        self.wait(2.0)
+        super().on_hash_request(link, asked)
+
+
+class OfV1(HashPeer):
+    """Does not know that a torrent has a v2 half."""
+
+    def on_handshake(self, link: Link) -> None:
+        said = link.handshake = decode_handshake(link.read(68))
+        if said.info_hash != self.made.info_hash:
+            raise Gone
+        link.send(encode_handshake(said.info_hash, self.peer_id, v2_upgrade=False))
+
+    def handshake(self) -> bytes:
+        raise AssertionError("it dials nobody")
+
+
+def test_layers_are_waited_for_as_long_as_they_come(tmp_path: Path) -> None:
+    made = make_v2(1200 * LEAF + 5, piece_length=LEAF)
+    link = f"magnet:?xt=urn:btmh:1220{(Torrent.parse(made.torrent).info_hash_v2 or b'').hex()}"
+    with Dawdles(made) as peer:
+        outcome = run(tmp_path, *get(link, "--metadata-only", "--peer-timeout", "4", peers=(peer.address,)))
+    assert outcome.code == 0, outcome
+    assert outcome.warnings == []
+    assert Torrent.load(tmp_path / "out" / "data.bin.torrent").hashes.complete
+
+
+def test_a_hybrids_torrent_is_saved_without_the_layers_that_v1_peers_do_not_have(tmp_path: Path) -> None:
+    made = make_v2(SIZE, hybrid=True)
+    with OfV1(made) as peer:
+        link = f"magnet:?xt=urn:btih:{made.info_hash.hex()}"
+        outcome = run(tmp_path, *get(link, "--metadata-only", "--peer-timeout", "600", peers=(peer.address,)))
+    assert outcome.code == 0, outcome
+    assert any("the hashes of 1 file are missing (data.bin)" in warning for warning in outcome.warnings)
+    assert Torrent.load(tmp_path / "out" / "data.bin.torrent").info_hash_v1 == made.info_hash
 
 
 def test_a_second_run_does_not_ask_for_the_layers_again(tmp_path: Path) -> None:

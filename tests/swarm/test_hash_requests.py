@@ -187,6 +187,30 @@ def test_a_slow_peers_run_is_asked_from_another_as_well_and_both_answers_are_fin
     assert [root for root, _ in bench.layers.poll_whole()] == [wanted.root]
 
 
+def test_who_is_always_too_late_is_no_flood() -> None:
+    """It answers what it was asked for, hundreds of times, when another has already."""
+    tree, _ = file_of(8 * (UNASKED + 50))
+    requests = HashRequests()
+    requests.peer_joined(1, 0.0)
+    requests.peer_joined(2, 0.0)
+    now = 0.0
+    for piece in range(2 * UNASKED + 50):
+        wanted = HashRange(tree.root, 0, 4 * piece, 4, 1)
+        requests.add(wanted, tree.run(LEVEL, piece, 1))
+        assert requests.poll_requests(now) == [(1, wanted)]
+        now += SLOW + 0.1
+        assert requests.poll_requests(now) == [(2, wanted)]
+        assert requests.handle_hashes(2, wanted, right(tree, wanted), now)
+        if piece % 2:
+            requests.handle_reject(1, wanted, now)
+        else:
+            assert not requests.handle_hashes(1, wanted, right(tree, wanted), now)
+    for _ in range(UNASKED):
+        assert not requests.handle_hashes(1, wanted, right(tree, wanted), now)
+    with pytest.raises(RemoteError):
+        requests.handle_hashes(1, wanted, right(tree, wanted), now)
+
+
 def test_who_gives_up_a_slow_run_is_replaced_and_no_more_than_a_few_are_asked_at_once() -> None:
     bench = Bench(file_of(5))
     requests = bench.requests
