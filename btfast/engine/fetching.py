@@ -320,10 +320,10 @@ class Fetching:
         return self.hashes is None or self.hashes.proved
 
     def refill(self) -> None:
-        """Pieces may be asked for that could not be before."""
+        """Pieces may be asked for that could not be before: of idle peers at once."""
         now = self._context.loop.time()
         for peer in list(self._peers.values()):
-            if peer.have is not None:
+            if peer.have is not None and not peer.pipeline.outstanding:
                 self.fill(peer, now)
 
     def handle_mismatch(self, index: int, slot: Slot) -> None:

@@ -48,7 +48,8 @@ def open_exchange(
         from btfast.engine.hashless import Hashless
 
         check = partial(check_pieces, context, torrent, layout)
-        fetching.hashless = Hashless(context, torrent, pieces, found.there, check, owner, fetching.refill)
+        release = fetching.picker.hashes_came
+        fetching.hashless = Hashless(context, torrent, pieces, found.there, check, owner, release, fetching.refill)
         learned = fetching.hashless.handle_learned
         if torrent.info_hash_v1 is not None and not pieces.complete:
             from btfast.engine.second_look import SecondLook

@@ -41,12 +41,13 @@ class Owner(Protocol):
 
 class Hashless:
     """Of one torrent. `there`: files of which something was on disk when it began. `check(touched, right)` hashes pieces on
-    disk and sets those that are right. `go_on`: pieces may be asked for that could not be before.
+    disk and sets those that are right. `release(pieces)`: these have hashes now, or do without; `go_on`: they may be asked for.
     """
 
     def __init__(
         self, context: Process, torrent: Torrent, pieces: Pieces, there: Collection[int],
-        check: Callable[[Bitfield, Bitfield], Awaitable[object]], owner: Owner, go_on: Callable[[], None],
+        check: Callable[[Bitfield, Bitfield], Awaitable[object]], owner: Owner, release: Callable[[range], None],
+        go_on: Callable[[], None],
     ) -> None:  # fmt: skip
         self._context = context
         self._torrent = torrent
@@ -54,6 +55,7 @@ class Hashless:
         self._there = there if torrent.info_hash_v1 is None else ()
         self._check = check
         self._owner = owner
+        self._release_pieces = release
         self._go_on = go_on
         self._began = context.loop.time()
         self._files: dict[bytes, list[int]] = {root: [] for root in torrent.hashes.missing}
@@ -122,7 +124,7 @@ class Hashless:
         self._owner.handle_layers()
 
     def _release(self, number: int) -> None:
-        self._pieces.hashes_came(self._torrent.geometry.file_pieces(number))
+        self._release_pieces(self._torrent.geometry.file_pieces(number))
 
     async def _look(self) -> None:
         """Which of the pieces that are wanted are there, and right."""

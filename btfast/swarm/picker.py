@@ -32,9 +32,9 @@ RESCUE_SHARE = 1 / 16  # of the picks in vain that look for hanging peers
 class Picker:
     """Decides blocks for one torrent. Peers are small ints chosen by the caller.
 
-    It makes these transitions of `pieces` itself: open, whole, abandon, failed, written. `pace(peer)` gives the bytes/s
-    to expect of a peer, and the seconds before its next block (Pipeline.pace and wait); it is asked in endgame only.
-    Without it what each peer has sent so far counts. With `rescue`, blocks of hanging peers are asked of others too
+    It makes these transitions of `pieces` itself: open, whole, abandon, failed, mend, written, hashes_came. `pace(peer)` gives
+    the bytes/s to expect of a peer, and the seconds before its next block (Pipeline.pace and wait); it is asked in endgame
+    only. Without it what each peer has sent so far counts. With `rescue`, blocks of hanging peers are asked of others too
     before endgame, when slots are short: the caller must heed took_over then.
     """
 
@@ -345,6 +345,10 @@ class Picker:
             for index, piece in self._open.all.items()
             if piece.received != piece.full and self._open.unsend(piece, peer)
         ]
+
+    def hashes_came(self, indexes: range) -> None:
+        """A row of HASHLESS pieces turns WANTED."""
+        self._rarity.hashes_came(self._pieces.hashes_came(indexes))
 
     def piece_failed(self, index: int) -> None:
         """The hash of a whole piece was wrong: HASHING back to WANTED. The caller frees its slot."""

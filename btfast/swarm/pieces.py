@@ -172,19 +172,20 @@ class Pieces:
 
     def wait_for_hashes(self, indexes: range) -> None:
         """WANTED to HASHLESS, for those of `indexes`, a row of pieces, that are WANTED."""
-        self._translate(indexes, _WITHOUT)
-
-    def hashes_came(self, indexes: range) -> None:
-        """HASHLESS to WANTED, for those of `indexes`, a row of pieces, that are HASHLESS."""
-        self._translate(indexes, _WITH)
-
-    def _translate(self, indexes: range, table: bytes) -> None:
-        counts, before = self._counts, self._states[indexes.start : indexes.stop]
-        after = before.translate(table)
-        for state in (WANTED, HASHLESS):
-            counts[state] += after.count(state) - before.count(state)
-        self._states[indexes.start : indexes.stop] = after
+        self._translate(indexes, WANTED, HASHLESS, _WITHOUT)
         self.revision += 1
+
+    def hashes_came(self, indexes: range) -> list[int]:
+        """HASHLESS to WANTED, for those of `indexes`, a row of pieces, that are HASHLESS: these. The picker has to know."""
+        return self._translate(indexes, HASHLESS, WANTED, _WITH)
+
+    def _translate(self, indexes: range, was: int, state: int, table: bytes) -> list[int]:
+        before = self._states[indexes.start : indexes.stop]
+        changed = [index for index, each in zip(indexes, before, strict=True) if each == was]
+        self._states[indexes.start : indexes.stop] = before.translate(table)
+        self._counts[was] -= len(changed)
+        self._counts[state] += len(changed)
+        return changed
 
     def open(self, index: int) -> None:
         """WANTED to RECEIVING."""

@@ -186,6 +186,25 @@ class Rarity:
         if self._list is not None:
             self._list.append(index)
 
+    def hashes_came(self, changed: list[int]) -> None:
+        """HASHLESS pieces, in order, are WANTED now. A file's at a time: nothing is made anew for each of thousands."""
+        if not changed:
+            return
+        self._cursor = min(self._cursor, changed[0])
+        if self._list is not None:
+            self._list += changed
+        if self._wanted is None and self._hashless is None:
+            return
+        bits, first = 0, 0
+        for at, index in enumerate(changed, 1):
+            if at == len(changed) or changed[at] != index + 1:
+                bits |= self.span(changed[first], at - first)
+                first = at
+        if self._wanted is not None:
+            self._wanted |= bits
+        if self._hashless is not None:
+            self._hashless &= ~bits
+
     @property
     def levelled(self) -> bool:
         """Whether some pieces are wanted before others."""

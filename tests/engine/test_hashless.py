@@ -32,7 +32,8 @@ class Bench:
         self.looked = asyncio.Event()
         self._right = right
         context: Any = SimpleNamespace(loop=self)
-        self.hashless = Hashless(context, self.torrent, self.pieces, there, self._check, self, self._go_on)
+        release: Any = self.pieces.hashes_came
+        self.hashless = Hashless(context, self.torrent, self.pieces, there, self._check, self, release, self._go_on)
 
     def time(self) -> float:
         return self.now

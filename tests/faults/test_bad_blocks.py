@@ -13,6 +13,7 @@ from support.scripted_peer import Link
 from support.torrents import Made, assert_arrived
 from support.v2_peers import HashPeer
 from support.v2_torrents import make_v2
+from support.web_server import Request, WebServer
 
 from btfast._bencode import decode
 from btfast.metainfo.hash_range import HashRange
@@ -180,3 +181,46 @@ def test_a_hybrid_whose_halves_differ_is_found_out_behind_a_bad_block(tmp_path: 
     assert "piece 0 is right by one half of this hybrid torrent and wrong by the other" in outcome.error(4)
     assert banned(outcome) == {liar.address}
     assert other.blocks_sent == 1
+
+
+@pytest.mark.parametrize("bad", [{5}, {0, 17, 255}], ids=["one", "several"])
+def test_of_what_a_web_server_sends_wrong_a_peer_brings_only_that(tmp_path: Path, bad: set[int]) -> None:
+    made = make_v2(4 * MIB, piece_length=4 * MIB)
+    data = bytearray(made.data)
+    for number in bad:
+        data[number * BLOCK] ^= 1
+
+    def bend(request: Request) -> bool:
+        while not peer.asked_for:  # the peer is there first
+            peer.wait(0.01)
+        return False
+
+    with Waits(made) as peer, WebServer({"/data.bin": bytes(data)}, bend) as server:
+        words = get(made.save(tmp_path), "--web-seed", f"{server.url}/data.bin", peers=(peer.address,))
+        with running(tmp_path, *words) as command:
+            command.until(lambda: peer.hash_requests, "leaves are asked for")
+            peer.let_go()
+            outcome = command.end()
+    assert outcome.code == 0, outcome
+    assert_arrived(made, tmp_path / "out")
+    assert peer.blocks_sent <= len(bad)
+    assert outcome.one("complete")["wasted"] <= 2 * len(bad) * BLOCK
+
+
+class NoLeaves(HashPeer):
+    """Is silent when it is asked for leaves."""
+
+    def on_hash_request(self, link: Link, asked: HashRange) -> None:
+        if asked.base:
+            super().on_hash_request(link, asked)
+
+
+def test_liars_among_peers_that_say_nothing_of_leaves_hold_nothing_up_for_long(tmp_path: Path) -> None:
+    made = make_v2(16 * MIB, piece_length=4 * MIB)
+    with Damages(made, set(range(0, 1024, 3)), rate=8_000_000) as one, Damages(made, {1, 300}, rate=8_000_000) as two:
+        with NoLeaves(made, rate=8_000_000) as other:
+            peers = one.address, two.address, other.address
+            outcome = run(tmp_path, *get(made.save(tmp_path), "--memory", "16MiB", peers=peers))
+    assert outcome.code == 0, outcome
+    assert_arrived(made, tmp_path / "out")
+    assert banned(outcome) <= {one.address, two.address}

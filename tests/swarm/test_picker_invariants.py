@@ -12,7 +12,7 @@ from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import BLOCK, Geometry
 from btfast.swarm.blocks import ALL_BLOCKS, NOBODY, mask_of_run
 from btfast.swarm.picker import BlockRun, Picker
-from btfast.swarm.pieces import HASHING, RECEIVING, WANTED, Pieces, PieceState
+from btfast.swarm.pieces import HASHING, HASHLESS, RECEIVING, WANTED, Pieces, PieceState
 
 
 class PickerMachine(RuleBasedStateMachine):
@@ -217,7 +217,7 @@ class PickerMachine(RuleBasedStateMachine):
     @rule(first=st.integers(0, 5), count=st.integers(1, 6), known=st.booleans())
     def hashes(self, first: int, count: int, known: bool) -> None:
         indexes = range(first, min(first + count, self.geometry.piece_count))
-        (self.pieces.hashes_came if known else self.pieces.wait_for_hashes)(indexes)
+        (self.picker.hashes_came if known else self.pieces.wait_for_hashes)(indexes)
 
     @rule(data=st.data(), room=st.integers(1, 9))
     def finds_room(self, data: st.DataObject, room: int) -> None:
@@ -265,6 +265,8 @@ class PickerMachine(RuleBasedStateMachine):
             assert picker.outstanding(peer) == count
             own = picker._peers[peer].own
             assert own is None or own.owner == peer
+        for state, mask in ((WANTED, picker._rarity.wanted), (HASHLESS, picker._rarity.hashless)):
+            assert mask == self.pieces.mask(state)
         for index in range(self.geometry.piece_count):
             assert picker.availability(index) == sum(field[index] for field in self.peers.values())
         left = sum(
@@ -277,7 +279,7 @@ class PickerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "picker"):
             return
-        self.pieces.hashes_came(range(len(self.pieces)))
+        self.picker.hashes_came(range(len(self.pieces)))
         for peer in sorted(self.peers):
             self.picker.returned_all(peer)
         self.join([], True)

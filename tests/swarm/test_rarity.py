@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from btfast._bitfield import Bitfield
 from btfast.metainfo.geometry import Geometry
-from btfast.swarm.pieces import Pieces
+from btfast.swarm.pieces import HASHLESS, WANTED, Pieces
 from btfast.swarm.rarity import Rarity, mask_of
 
 COUNT = 21
@@ -155,3 +156,30 @@ def test_a_piece_that_comes_back_goes_before_those_of_lower_levels() -> None:
     assert rarity.choose(None) == 2
     assert rarity.is_first(2)
     assert not rarity.is_first(3)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_pieces_that_get_their_hashes_are_chosen_without_making_anything_anew(sequential: bool) -> None:
+    pieces = Pieces(Geometry(1, [100]))
+    pieces.wait_for_hashes(range(10, 90))
+    pieces.unwant(15)
+    rarity = Rarity(pieces, random.Random(3), sequential=sequential)
+    chosen = []
+    while (index := rarity.choose(None)) >= 0:
+        rarity.taken(index)
+        pieces.open(index)
+        chosen.append(index)
+    assert sorted(chosen) == [*range(10), *range(90, 100)]
+    assert rarity.hashless == pieces.mask(HASHLESS)
+    before = pieces.revision
+    for indexes in (range(10, 20), range(60, 90), range(20, 60)):
+        rarity.hashes_came(pieces.hashes_came(indexes))
+        assert (rarity.wanted, rarity.hashless) == (pieces.mask(WANTED), pieces.mask(HASHLESS))
+    assert pieces.revision == before
+    while (index := rarity.choose(None)) >= 0:
+        rarity.taken(index)
+        pieces.open(index)
+        chosen.append(index)
+    assert sorted(chosen) == [index for index in range(100) if index != 15]
+    if sequential:
+        assert chosen[20:] == sorted(chosen[20:])
