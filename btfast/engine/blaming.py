@@ -10,6 +10,7 @@ from btfast.engine.disagreement import halves_differ
 from btfast.engine.peer_set import PeerSet
 from btfast.errors import Error, VerificationError
 from btfast.events import PieceFailed
+from btfast.swarm.blocks import NOBODY
 from btfast.swarm.peers import host_group
 
 if TYPE_CHECKING:  # it is loaded when a torrent has web seeds
@@ -58,8 +59,8 @@ class Blaming:
         self._fail(halves_differ(self._name, index))
 
     def handle_guilty(self, guilty: list[int]) -> None:
-        """These sent bad blocks."""
+        """These sent bad blocks. Nobody is known to have sent what an earlier run has left, and the rest of that stays."""
         for number in guilty:
-            if self.web is None or not self.web.handle_guilty(number):
+            if number != NOBODY and (self.web is None or not self.web.handle_guilty(number)):
                 self.disbelieve(number)
                 self._peers.ban(number, "it sent wrong data")
