@@ -121,13 +121,13 @@ class OpenPieces:
         return bits != 0
 
     def mend(self, piece: OpenPiece, bad: int, room: int) -> None:
-        """A whole piece has `bad` blocks, which are wanted again; nobody is to blame for the others any more.
+        """A whole piece has `bad` blocks, which are wanted again; who sent the others, which are right, matters no more.
 
         There is memory for the first `room` blocks.
         """
         within = bad & ((1 << room) - 1)
         piece.received = piece.full & ~bad
-        piece.sent = [(NOBODY, run.first, run.count) for run in runs_of(piece.index, piece.received)]
+        piece.sent = []
         piece.solo = piece.doubled = False
         piece.levels = None
         piece.locked = bad ^ within

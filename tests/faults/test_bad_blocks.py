@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from support.commands import Outcome, get, run, running
-from support.scripted_peer import Link
+from support.scripted_peer import Link, serving
 from support.torrents import Made, assert_arrived
 from support.v2_peers import HashPeer
 from support.v2_torrents import make_v2
 from support.web_server import Request, WebServer
 
 from btfast._bencode import decode
+from btfast.engine.blaming import SAME_PIECE_FAILURES
 from btfast.metainfo.hash_range import HashRange
 
 BLOCK = 16384
@@ -224,3 +225,12 @@ def test_liars_among_peers_that_say_nothing_of_leaves_hold_nothing_up_for_long(t
     assert outcome.code == 0, outcome
     assert_arrived(made, tmp_path / "out")
     assert banned(outcome) <= {one.address, two.address}
+
+
+def test_a_block_that_all_sources_have_wrong_puts_the_torrent_in_doubt(tmp_path: Path) -> None:
+    made = make_v2(4 * MIB, piece_length=4 * MIB)
+    hosts = [Damages(made, {5}, host=f"127.0.0.{number}") for number in range(1, SAME_PIECE_FAILURES + 3)]
+    with serving(*hosts):
+        outcome = run(tmp_path, *get(made.save(tmp_path), peers=tuple(peer.address for peer in hosts)))
+    assert f"piece 0 came wrong from {SAME_PIECE_FAILURES} hosts" in outcome.error(4)
+    assert sum(peer.blocks_sent for peer in hosts) < 2 * 256
