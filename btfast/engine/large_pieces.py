@@ -58,6 +58,7 @@ class _Open:
         self.missing = [(1 << -(-length // BLOCK)) - 1 for length in self.lengths]  # masks of blocks
         self.fingerprints: list[int] = [0] * -(-size // BLOCK)
         self.begun = 0  # parts that have or had a slot
+        self.was_whole = False  # all of it is on disk, and some of that is wrong
         self.writing: list[Slot] = []
         self.checking: asyncio.Task[None] | None = None
 
@@ -106,6 +107,7 @@ class LargePieces:
         runs = [(run.first * BLOCK, min((run.first + run.count) * BLOCK, size)) for run in runs_of(index, bad)]
         piece = self._pieces[index] = _Open(size, self._part, runs)
         piece.fingerprints = fingerprints
+        piece.was_whole = True
         return self._grow(index, piece)
 
     def grow(self) -> None:
@@ -190,8 +192,10 @@ class LargePieces:
             parts = 0
             while parts < piece.begun and not piece.missing[parts]:
                 parts += 1
-            if blocks := piece.blocks_before(parts):
-                yield index, piece.fingerprints[:blocks]
+            if piece.was_whole:  # the next run finds out again what is wrong: nothing that is right comes twice
+                yield index, piece.fingerprints
+            elif parts:
+                yield index, piece.fingerprints[: piece.blocks_before(parts)]
 
     def resume(self, index: int, sums: dict[int, bytes]) -> tuple[int, int]:
         """Goes on with a piece whose first blocks are on disk: for how many blocks there is room, and which it has.

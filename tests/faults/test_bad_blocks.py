@@ -44,12 +44,17 @@ class Waits(HashPeer):
     def __init__(self, made: Made, **more: object) -> None:
         super().__init__(made, **more)
         self.may = threading.Event()
+        self.hashes_sent = 0
         self.asked_for: list[Link] = []
 
     def on_interested(self, link: Link) -> None:
         self.asked_for.append(link)
         if self.may.is_set():
             super().on_interested(link)
+
+    def on_hash_request(self, link: Link, asked: HashRange) -> None:
+        super().on_hash_request(link, asked)
+        self.hashes_sent += 1
 
     def let_go(self) -> None:
         self.may.set()
@@ -145,6 +150,23 @@ def test_a_run_that_ends_before_the_bad_block_is_known_loses_nothing_but_that(tm
             command.signal(signal.SIGINT)
             assert command.end().code == 7
         assert liar.blocks_sent == 1024
+    with HashPeer(made) as honest:
+        outcome = run(tmp_path, *get(torrent, *words, peers=(honest.address,)))
+    assert outcome.code == 0, outcome
+    assert_arrived(made, tmp_path / "out")
+    assert honest.blocks_sent == 1
+
+
+@pytest.mark.parametrize("memory", ["256MiB", "16MiB"], ids=["in memory", "in parts"])
+def test_nor_does_one_that_ends_before_the_bad_block_has_come(tmp_path: Path, memory: str) -> None:
+    made = make_v2(16 * MIB, piece_length=16 * MIB)
+    torrent = made.save(tmp_path)
+    words = ("--memory", memory)
+    with Damages(made, {3}) as liar, Waits(made) as other:
+        with running(tmp_path, *get(torrent, *words, peers=(liar.address, other.address))) as command:
+            command.until(lambda: other.hashes_sent, "the leaves were sent")
+            command.signal(signal.SIGINT)
+            assert command.end().code == 7
     with HashPeer(made) as honest:
         outcome = run(tmp_path, *get(torrent, *words, peers=(honest.address,)))
     assert outcome.code == 0, outcome
