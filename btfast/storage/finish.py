@@ -85,12 +85,18 @@ def _begin_write_out(files: Files, wanted: Sequence[tuple[Layout, int]]) -> None
 
     Measured on ext4, files of 150 bytes, 16 at a time: fdatasync takes 80 us a file instead of 180.
     """
-    if len(wanted) == 1 or not hasattr(os, "posix_fadvise"):
+    if len(wanted) == 1:
         return
     for layout, file in wanted:
         fd = files.open_descriptor(layout.torrent, file)
         if fd is not None and layout.lengths[file] <= _SMALL:
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # on dirty pages: begins to write them and does not wait
+            begin_write_out(fd)
+
+
+def begin_write_out(fd: int) -> None:
+    """What was written to the file leaves for the disk, and is not waited for."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # on dirty pages: begins to write them
 
 
 def _make_durable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -62,3 +63,34 @@ async def test_a_full_disk_is_told_and_keeps_nothing_half_written(tmp_path: Path
         with pytest.raises(StorageError, match="No space left"):
             await TorrentFiles().save(str(disk), MANY[0])
         assert os.listdir(disk) == ["full"]
+
+
+async def test_files_of_one_name_in_one_batch_each_get_one(tmp_path: Path) -> None:
+    same = [Torrent.parse(make(1000, name="one name", seed=n).torrent, what="made") for n in range(3)]
+    files = TorrentFiles()
+    names = await asyncio.gather(*[files.save(str(tmp_path / "new"), torrent) for torrent in same])
+    assert names[0] == "one name.torrent"
+    assert sorted(os.listdir(tmp_path / "new")) == sorted(set(names))
+    assert [(tmp_path / "new" / name).read_bytes() for name in names] == [torrent.raw for torrent in same]
+
+
+async def test_files_without_links_do_not_replace_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no links here")
+
+    monkeypatch.setattr(os, "link", link)
+    same = [Torrent.parse(make(1000, name="one name", seed=n).torrent, what="made") for n in range(3)]
+    files = TorrentFiles()
+    names = await asyncio.gather(*[files.save(str(tmp_path), torrent) for torrent in same])
+    assert sorted(os.listdir(tmp_path)) == sorted(set(names))
+    assert [(tmp_path / name).read_bytes() for name in names] == [torrent.raw for torrent in same]
+
+
+async def test_a_batch_that_a_bug_ends_leaves_no_drafts(tmp_path: Path) -> None:
+    def bug() -> None:
+        raise ZeroDivisionError("oops")
+
+    files = TorrentFiles()
+    saved = [files.save(str(tmp_path), torrent, bug) for torrent in MANY]
+    await asyncio.gather(*saved, return_exceptions=True)
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".part")]
