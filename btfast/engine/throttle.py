@@ -11,7 +11,9 @@ from typing import Protocol
 
 from btfast.swarm.token_bucket import TokenBucket
 
-QUANTUM = 16 << 10  # bytes handed to a connection at once, or more where few wait
+QUANTUM = 16 << 10  # bytes handed to a connection at least
+LUMP = 128 << 10  # and at once where the cap is high, to few in each round: small sends cost both sides a wake-up each
+LUMP_SECONDS = 0.02  # of the cap, where that is less
 SOONEST = 0.01  # seconds between two rounds
 LATEST = 0.25
 
@@ -82,12 +84,13 @@ class Throttle:
 class Line:
     """One direction of one torrent."""
 
-    __slots__ = ("_buckets", "_held", "_held_since", "_shared", "_sharing", "_throttle", "waiting")
+    __slots__ = ("_buckets", "_held", "_held_since", "_lump", "_shared", "_sharing", "_throttle", "waiting")
 
     def __init__(self, throttle: Throttle, shared: TokenBucket | None, own: TokenBucket | None) -> None:
         self._throttle = throttle
         self._shared = shared
         self._buckets = tuple(bucket for bucket in (shared, own) if bucket is not None)
+        self._lump = max(QUANTUM, min(LUMP, int(min(bucket.rate for bucket in self._buckets) * LUMP_SECONDS)))
         self._sharing = False
         self._held = 0.0
         self._held_since: float | None = None
@@ -128,7 +131,7 @@ class Line:
 
     def delay(self, now: float) -> float:
         """Seconds until there is something worth sharing out."""
-        return max(bucket.wait(now, QUANTUM) for bucket in self._buckets)
+        return max(bucket.wait(now, self._lump) for bucket in self._buckets)
 
     def share_out(self, now: float, lines: int) -> None:
         """Hands out what there is to those who wait; `lines`: how many lines share the rest of this round."""
@@ -141,10 +144,12 @@ class Line:
             while turn and room > 0:
                 waiter = next(iter(turn))
                 del turn[waiter]
-                most = min(room, max(QUANTUM, room // (len(turn) + 1)))
+                most = min(room, max(self._lump, room // (len(turn) + 1)))
                 before = self._buckets[0].taken
                 waiter.go_on(self, most)
                 room -= self._buckets[0].taken - before
+                if room < self._lump:
+                    break
         finally:
             self._sharing = False
             self.waiting = {**turn, **self.waiting}

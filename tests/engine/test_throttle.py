@@ -41,7 +41,7 @@ class Greedy:
     """A connection that has `left` bytes more; with `at_most` its socket takes so many at a time."""
 
     def __init__(self, line: Line, clock: Clock, left: int = 1 << 50, at_most: int = 1 << 50) -> None:
-        self.passed = 0
+        self.passed = self.turns = 0
         self.left, self.at_most = left, at_most
         self._line, self._clock = line, clock
 
@@ -52,6 +52,7 @@ class Greedy:
         sent = min(most, self.left, self.at_most)
         line.take(sent)
         self.passed += sent
+        self.turns += 1
         self.left -= sent
         if self.left:
             line.wait(self)
@@ -83,6 +84,16 @@ def test_a_cap_for_all_holds_within_two_percent_and_is_shared_evenly(rate: int, 
     if peers == 60:
         clock.run(240.0)
         assert min(peer.passed for peer in greedy) > 0.7 * max(peer.passed for peer in greedy)
+
+
+@pytest.mark.parametrize(("rate", "lump"), [(16 << 20, 128 << 10), (1 << 20, 16 << 10)])
+def test_a_high_cap_is_handed_out_in_lumps(rate: int, lump: int) -> None:
+    clock = Clock()
+    (line,) = lines(clock, rate, 0)
+    greedy = [Greedy(line, clock) for _ in range(8)]
+    assert sum(passed_in(clock, greedy, 10.0)) == pytest.approx(rate, rel=0.02)
+    assert min(peer.passed / peer.turns for peer in greedy) > 0.9 * lump
+    assert min(peer.turns for peer in greedy) > 10 * rate / lump / 8 / 2
 
 
 def test_caps_of_single_torrents_hold_under_one_for_all() -> None:
