@@ -91,9 +91,9 @@ def test_info_asks_the_trackers_how_the_swarm_stands(btfast_command: Command, tm
 
             def known() -> bool:
                 found[:] = json.loads(btfast_command("info", "--scrape", "--json", magnet).out)["swarms"]
-                return found[0].get("complete") == 1
+                return all(swarm.get("complete") == 1 for swarm in found[:2])  # one may have been asked before it heard of it
 
-            until(known, "the seeder is known")
+            until(known, "both trackers know the seeder", patience=50)
             name = f"127.0.0.1:{where['port']}"
             counts = {"complete": 1, "incomplete": 0, "downloaded": 0}
             assert found == [
