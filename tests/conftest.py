@@ -27,7 +27,8 @@ UNDER_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 
 
 # A machine with other work to do is no bug; and what continuous integration runs is the same each time.
-hypothesis.settings.register_profile("house", deadline=None, derandomize=UNDER_CI)
+SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("house", deadline=None, derandomize=UNDER_CI, suppress_health_check=SLOW)
 hypothesis.settings.load_profile("house")
 
 
