@@ -4,6 +4,7 @@ python libtorrent_peer.py leech JOB_JSON     JOB: {"torrents": [...], "folder": 
 python libtorrent_peer.py resolve JOB_JSON   JOB: {"links": "list.txt", "folder": "...", "tuned": bool, "encrypted": bool}
 python libtorrent_peer.py node JOB_JSON      JOB: {"torrent", "folder", "host", "port", "seed": bool, "rate", "peer"}
 python libtorrent_peer.py seed JOB_JSON      JOB: {"torrents": [...], "folder": "...", "host": "127.0.0.2"}
+JOB_JSON may be @FILE, where it is too long for a command line.
 
 Neither talks to anything but the peers and trackers of the bench. Imports nothing of the bench, so that a start costs
 what starting libtorrent costs.
@@ -178,5 +179,9 @@ def node(job: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     job_of = {"node": node, "leech": leech, "resolve": resolve, "seed": seed}
-    job_of[sys.argv[1]](json.loads(sys.argv[2]))
+    told = sys.argv[2]
+    if told.startswith("@"):
+        with open(told[1:]) as file:
+            told = file.read()
+    job_of[sys.argv[1]](json.loads(told))
     os._exit(0)  # the data is flushed: the time that a session takes to close is not counted against libtorrent

@@ -209,9 +209,12 @@ def start_relay(targets: Sequence[str], rtt_ms: float, rate: float, *, first_hos
     return Tool([build("relay"), *options])
 
 
-def start_tracker(peers: Sequence[str]) -> Tool:
-    """An HTTP tracker that answers every announce with `peers`; `announce_url(tool)` is its URL."""
-    return Tool([build("tracker"), "--peers", ",".join(peers)])
+def start_tracker(peers: Sequence[str], *, log: bool = False) -> Tool:
+    """An HTTP tracker that answers every announce with `peers`; `announce_url(tool)` is its URL.
+
+    `log`: each announce is an event, `started` or `announce`.
+    """
+    return Tool([build("tracker"), "--peers", ",".join(peers), "--log", str(int(log))])
 
 
 def announce_url(tracker: Tool) -> str:

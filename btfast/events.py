@@ -37,7 +37,7 @@ class Metadata(_Event, frozen=True, kw_only=True, tag="metadata"):
 
 
 class Progress(_Event, frozen=True, kw_only=True, tag="progress"):
-    """Where an item stands, about once a second."""
+    """Where an item stands, about once a second; of one that only serves, while anything about it changes."""
 
     id: int
     # "queued", "metadata" (a magnet link's is sought), "checking", "downloading", "finishing", "seeding", "paused" (for a

@@ -1,5 +1,6 @@
-/* tracker --peers A:P,A:P,...: an HTTP tracker that gives every announce the same peers (BEP 23), for any info-hash.
- * It knows nothing and checks nothing, so that the clients' own cost is what a load measures. */
+/* tracker --peers A:P,A:P,... [--log 1]: an HTTP tracker that gives every announce the same peers (BEP 23), for any
+ * info-hash. It knows nothing and checks nothing, so that the clients' own cost is what a load measures. With --log each
+ * announce with event=started is a line `started TIME`, each other one `announce TIME`. */
 #include "common.h"
 
 struct client {
@@ -8,6 +9,7 @@ struct client {
     char request[8192];
 };
 
+static int logging;
 static char answers[2][4096]; /* [0] closes the connection, [1] keeps it */
 static size_t answer_length[2];
 
@@ -47,6 +49,8 @@ static int answer(struct client *client)
         size_t size = (size_t)(end - client->request) + 4;
         int keep = memmem(client->request, size, "HTTP/1.1", 8) && !memmem(client->request, size, "onnection: close", 16)
                    && !memmem(client->request, size, "onnection: Close", 16);
+        if (logging)
+            printf("%s %.6f\n", memmem(client->request, size, "event=started", 13) ? "started" : "announce", now_s());
         if (send(client->fd, answers[keep], answer_length[keep], MSG_NOSIGNAL) < 0 || !keep)
             return 0;
         client->length -= size;
@@ -59,6 +63,7 @@ int main(int argc, char **argv)
 {
     die_with_parent();
     prepare(option(argc, argv, "--peers", NULL));
+    logging = atoi(option(argc, argv, "--log", "0"));
     struct client listener = {.fd = listen_on(1)};
     printf("ready\n");
     fflush(stdout);
@@ -89,5 +94,6 @@ int main(int argc, char **argv)
             close(client->fd);
             free(client);
         }
+        fflush(stdout);
     }
 }

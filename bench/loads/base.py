@@ -110,9 +110,7 @@ class Load(ABC):
         self.job.folder.mkdir()
         os.sync()  # what the run before left to be written is not this one's
         load, before = load_average(), cpu_times()
-        reading, said = measure(
-            client.command(self.job), self.work, timeout=self.timeout, poll_ms=self.poll_ms, stop_after=self.stop_after
-        )
+        reading, said = self.take(client)
         after = cpu_times()
         failure = reading.failure
         if failure and said:
@@ -124,6 +122,11 @@ class Load(ABC):
         passed = after[0] - before[0]
         steal = (after[1] - before[1]) / passed if passed else 0.0
         return Sample(client.name, number, failure, figures, reading, steal, load)
+
+    def take(self, client: Client) -> tuple[Reading, str]:
+        """Runs it to its end, or for as long as the load lasts; what it took, and what it said last."""
+        command = client.command(self.job)
+        return measure(command, self.work, timeout=self.timeout, poll_ms=self.poll_ms, stop_after=self.stop_after)
 
     def check(self) -> str | None:
         """What is wrong with the data that was downloaded, or None."""

@@ -32,6 +32,7 @@ class Account:
         self.fetching: Fetching | None = None
         self.serving: Serving | None = None
         self.web: WebSeeds | None = None
+        self._told: Progress | None = None
 
     @property
     def downloaded(self) -> int:
@@ -63,11 +64,14 @@ class Account:
             numwant=0 if leaves else 200, key=context.key, encryption=context.settings.encryption,
         )  # fmt: skip
 
-    def progress(self, state: str, down: float, up: float) -> Progress:
-        """What a user is told; `down` and `up` in bytes/s."""
+    def tell_progress(self, state: str, down: float, up: float) -> bool:
+        """Tells the user; `down` and `up` in bytes/s. Whether anything is not as it was told last."""
         peers = self._peers.values()
-        return Progress(
+        progress = Progress(
             id=self._add.id, state=state, done=self._selected.done, total=self._selected.total, rate_down=down, rate_up=up,
             peers=sum(peer.greeted for peer in peers), seeds=sum(peer.is_seed for peer in peers),
             eta=self._selected.eta(down), uploaded=self.uploaded, web_seeds=self.web.active if self.web is not None else 0,
         )  # fmt: skip
+        before, self._told = self._told, progress
+        self._context.emit(progress)
+        return progress != before

@@ -23,6 +23,7 @@ from btfast.engine.finished import finished, metadata_of
 from btfast.engine.listening import Listener
 from btfast.engine.opening import must_be_here
 from btfast.engine.resuming import Resuming
+from btfast.engine.rounds import Rounds
 from btfast.engine.torrent import ActiveTorrent
 from btfast.engine.web_sources import torrent_of
 from btfast.engine.worker_process import Job
@@ -69,6 +70,7 @@ class Engine(asyncio.Protocol):
         self._serving: set[int] = set()  # of the tasks, those with nothing left but to serve: they keep nobody waiting
         self._waiting: deque[Add] = deque()
         self._torrents: dict[int, ActiveTorrent] = {}
+        self._rounds: Rounds[ActiveTorrent] = Rounds()
         self._answered: set[ActiveTorrent] = set()  # those of which workers have done something in this batch
         self._resolving: dict[int, Resolving] = {}
         self._by_hash: ByHash[ActiveTorrent | Resolving] = ByHash()
@@ -246,12 +248,15 @@ class Engine(asyncio.Protocol):
                 raise
             torrent.handle_layers = partial(self._keep_layers, context, meta)
             torrent.handle_serving = partial(self._serves, add.id)
+            torrent.wake = partial(self._rounds.wake, torrent)
             self._torrents[add.id] = torrent
+            self._rounds.add(torrent)
             self._by_hash.name(meta.swarm_hashes, torrent)
             try:
                 complete = await torrent.run()
             finally:
                 del self._torrents[add.id]
+                self._rounds.remove(torrent)
                 self._by_hash.forget(meta.swarm_hashes, torrent)
                 torrent.ended.set()
             self._emit(complete)
@@ -425,9 +430,10 @@ class Engine(asyncio.Protocol):
         for beat in itertools.count(1):
             await asyncio.sleep(NUDGE)
             now = loop.time()
-            for torrent in [torrent for torrent in self._torrents.values() if not torrent.idle]:
-                with self._to_blame(torrent):
-                    torrent.nudge(now)
+            for torrent in self._rounds.awake(now):
+                if not torrent.idle:
+                    with self._to_blame(torrent):
+                        torrent.nudge(now)
             self._context.resuming.tick(now)
             if beat % NUDGES_A_TICK:
                 continue
@@ -439,9 +445,11 @@ class Engine(asyncio.Protocol):
                 for torrent in self._torrents.values():
                     torrent.give_memory_back()
                 self._context.room_freed()
-            for torrent in list(self._torrents.values()):
+            for torrent in self._rounds.awake(now):
                 with self._to_blame(torrent):
-                    torrent.tick(now)
+                    until = torrent.tick(now)
+                    if until > now:
+                        self._rounds.rest(torrent, until)
             for resolving in list(self._resolving.values()):
                 with self._to_blame(resolving):
                     resolving.tick(now)

@@ -99,6 +99,11 @@ class PeerSet:
         self._connecting.dial(address)
         return True
 
+    def next_time(self, now: float) -> float:
+        """When there is something to do, as things stand: `now` with any connection or attempt, infinite for never."""
+        due = now if self.connections or self.known.dialing else self.known.next_time()
+        return float("inf") if due is None else due
+
     @property
     def held_up(self) -> bool:
         """Whether it has addresses and dials none of them, since other torrents take all the room."""

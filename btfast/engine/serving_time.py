@@ -8,8 +8,6 @@ from typing import Protocol
 
 from btfast.config import Settings
 
-LOOK = 0.5  # seconds between two looks
-
 
 class Process(Protocol):
     """What is needed of the Context."""
@@ -18,18 +16,32 @@ class Process(Protocol):
     settings: Settings
 
 
-async def serve_long_enough(context: Process, uploaded: Callable[[], int], size: int) -> None:
-    """Returns when it was; never where neither is asked for.
+class ServingTime:
+    """Begins when it is made.
 
     `uploaded()`: payload bytes in all runs, since a ratio is one of the torrent and not of a run; `size`: of what is wanted.
     The time is that of this run.
     """
-    settings, began = context.settings, context.loop.time()
-    if settings.seed_ratio is None and settings.seed_time is None:
-        await context.loop.create_future()  # until it is removed
-    while True:
-        if settings.seed_time is not None and context.loop.time() - began >= settings.seed_time:
-            return
-        if settings.seed_ratio is not None and uploaded() >= settings.seed_ratio * size:
-            return
-        await asyncio.sleep(LOOK)
+
+    def __init__(self, context: Process, uploaded: Callable[[], int], size: int) -> None:
+        self._settings = context.settings
+        self._uploaded = uploaded
+        self._size = size
+        self._over = asyncio.Event()
+        seconds = context.settings.seed_time
+        self._timer = context.loop.call_later(seconds, self._over.set) if seconds is not None else None
+        self.tick()
+
+    def tick(self) -> None:
+        """Once a second while anything may have been sent."""
+        ratio = self._settings.seed_ratio
+        if ratio is not None and self._uploaded() >= ratio * self._size:
+            self._over.set()
+
+    async def enough(self) -> None:
+        """Returns when it was; never where neither is asked for."""
+        try:
+            await self._over.wait()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()

@@ -38,7 +38,7 @@ from btfast.engine.recording import MOST_PEERS, Figures, TorrentRecord
 from btfast.engine.seeding_plans import open_plans
 from btfast.engine.selected import Selected
 from btfast.engine.serving import Serving
-from btfast.engine.serving_time import serve_long_enough
+from btfast.engine.serving_time import ServingTime
 from btfast.engine.sharing import Share
 from btfast.engine.swarm_names import SwarmNames
 from btfast.engine.swarms import Swarms
@@ -85,6 +85,7 @@ class ActiveTorrent:
         self.ended = asyncio.Event()  # nothing of it is under way any more
         self.handle_serving: Callable[[], None] = lambda: None  # is called when nothing is left but to serve
         self.handle_layers: Callable[[], None] = lambda: None  # is called when piece layers have come
+        self.wake: Callable[[], None] = lambda: None  # is called when something has happened to it while it may have rested
         self._done: asyncio.Future[None] = context.loop.create_future()
         wanted = self._selection.piece_levels
         self._pieces = Pieces(
@@ -99,6 +100,7 @@ class ActiveTorrent:
         self._peers.cap(*self._lines)
         self._web: WebSeeds | None = None
         self._accepting: asyncio.Task[list[str]] | None = None
+        self._enough: ServingTime | None = None
         self._exchange: PeerExchange | None = None
         self._account = Account(context, add, torrent, self._selected, self._peers.connections)
         self._early = EarlyPeers()
@@ -178,7 +180,7 @@ class ActiveTorrent:
     async def _open(self) -> None:
         if not self._add.seed:
             self._place = hold_place(self._layout)
-            await self._reuse()
+            self._reused = await self._context.reusing.take(self.torrent, self._layout, self._selection.files)
         found = await survey_and_check(
             self._context, self.torrent, self._layout, self._selection, writing=not self._add.seed, known=self._known
         )
@@ -195,9 +197,6 @@ class ActiveTorrent:
                 bad=bad,
             )
         self._record.begin(found.named, found.unchanged, found.there, found.seen)
-
-    async def _reuse(self) -> None:
-        self._reused = await self._context.reusing.take(self.torrent, self._layout, self._selection.files)
 
     async def _start(self) -> None:
         context, torrent = self._context, self.torrent
@@ -265,7 +264,8 @@ class ActiveTorrent:
     async def _serve(self) -> None:
         self._state = "seeding"
         self.handle_serving()
-        await serve_long_enough(self._context, self._record.uploaded, self._selected.total)
+        self._enough = ServingTime(self._context, self._record.uploaded, self._selected.total)
+        await self._enough.enough()
 
     async def _leave(self, reason: str) -> None:
         """Says goodbye to peers, trackers and workers; may be called again, and is safe to cancel."""
@@ -341,6 +341,7 @@ class ActiveTorrent:
 
     def handle_incomplete(self) -> None:
         self._state = "downloading"
+        self.wake()
 
     def handle_batch_end(self) -> None:
         """The completions of one wake-up have been handled."""
@@ -380,9 +381,7 @@ class ActiveTorrent:
         self._blaming.handle_guilty(guilty)
 
     def _report_peer(self, peer: PeerConnection, change: str, reason: str) -> None:
-        self._context.emit(
-            Peer(id=self._add.id, address=str(peer.address), change=change, reason=reason, client=peer.client)
-        )
+        self._context.emit(Peer(id=self._add.id, address=str(peer.address), change=change, reason=reason, client=peer.client))
 
     # swarms.Owner
 
@@ -395,6 +394,7 @@ class ActiveTorrent:
 
     def handle_peers(self, addresses: list[PeerAddress], source: Source, sender: str = "") -> None:
         self._peers.add(addresses, source, sender=sender)
+        self.wake()
 
     def drop_peers(self, reason: str, keep: Container[Source]) -> None:
         self._peers.drop(reason, keep)
@@ -428,6 +428,7 @@ class ActiveTorrent:
 
     def handle_incoming(self, peer: PeerConnection, events: list[tuple[object, ...]], now: float) -> None:
         """listening.Host"""
+        self.wake()
         ready = self._finding is not None or self._resolved is not None
         (self._peers if ready else self._early).handle_incoming(peer, events, now)
 
@@ -449,11 +450,11 @@ class ActiveTorrent:
                 self._web.fill(now)
             self._telling.tell(now)
 
-    def tick(self, now: float) -> None:
-        """Once a second."""
+    def tick(self, now: float) -> float:
+        """Once a second. Until when it may rest unless it is woken: `now` where it is to be looked after each second."""
         if self._fetching is None:
             self._progress()
-            return
+            return now
         peers = list(self._peers.connections.values())
         self._conversation.tick(peers, now)
         self._unchoking.tick(now, seeding=self._pieces.complete)
@@ -472,7 +473,10 @@ class ActiveTorrent:
         self._peers.tick(now)
         if self._exchange is not None:
             self._exchange.tick(now)
-        self._progress(self._fetching.rate.value(now), self._unchoking.rate(now))
+        if self._enough is not None:
+            self._enough.tick()
+        news = self._progress(self._fetching.rate.value(now), self._unchoking.rate(now))
+        return now if news or self._state != "seeding" or self.disk.paused or not self.idle else self._peers.next_time(now)
 
     def _lose_patience(self, now: float) -> None:
         if self._finding is None or self._done.done():
@@ -494,5 +498,6 @@ class ActiveTorrent:
             )
         return self._accepting is not None
 
-    def _progress(self, down: float = 0.0, up: float = 0.0) -> None:
-        self._context.emit(self._account.progress("paused" if self.disk.paused else self._state, down, up))
+    def _progress(self, down: float = 0.0, up: float = 0.0) -> bool:
+        """Whether anything has changed since it was told last."""
+        return self._account.tell_progress("paused" if self.disk.paused else self._state, down, up)
