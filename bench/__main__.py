@@ -114,7 +114,7 @@ def main(words: Sequence[str] | None = None) -> int:
     rounds = 1 if arguments.quick and arguments.rounds == 5 else arguments.rounds
     try:
         compiler()
-        for tool in ("payload", "seed", "idle", "relay", "tracker", "announce", "meter"):
+        for tool in ("payload", "seed", "idle", "relay", "tracker", "announce", "announce_http", "meter"):
             build(tool)
     except ToolError as error:
         print(f"bench: {error}", file=sys.stderr)

@@ -14,12 +14,12 @@ from bench.loads.on_disk import Check, Cold, Create, Hybrid
 from bench.loads.rc4 import Rc4
 from bench.loads.swarms import Seed, Swarm
 from bench.loads.torrents import Torrents
-from bench.loads.tracker import Tracker
+from bench.loads.tracker import Tracker, TrackerHttp
 from bench.loads.versions import Versions
 from bench.loads.webseed import Webpipe, Webseed
 
 _ALL: tuple[type[Load], ...] = (
-    Flat, Versions, Rc4, Pipe, Crowd, Bulk, Magnets, Memory, Torrents, Idle, Tracker, Seed, Swarm, Webseed, Webpipe,
+    Flat, Versions, Rc4, Pipe, Crowd, Bulk, Magnets, Memory, Torrents, Idle, Tracker, TrackerHttp, Seed, Swarm, Webseed, Webpipe,
     Check, Cold, Create, Hybrid, Rerun,
 )  # fmt: skip
 LOADS: dict[str, type[Load]] = {load.name: load for load in _ALL}

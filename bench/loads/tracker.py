@@ -1,4 +1,4 @@
-"""tracker: UDP announces as fast as a tracker answers them, from a generator on the other core. No download."""
+"""tracker, trackerhttp: announces as fast as a tracker answers them, from a generator on the other core. No download."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.clients import BTFAST, Job
+from bench.clients import BTFAST, Client, Job
 from bench.loads.base import PEAK, Load, Scale
 from bench.metering import Reading
 from bench.payload import MIB
-from bench.results import Column, Goal, Summary
+from bench.results import Column, Goal, Sample, Summary
 from bench.tools import Tool, build
 
 RATE = Column("announces_s", "announces/s", 0, "more")
@@ -24,7 +24,10 @@ WARM = 2.0  # seconds at the start that do not count: the interpreter starts, an
 
 
 class BtfastTracker:
-    name = "btfast"  # the same program, another verb
+    """The same program, another verb."""
+
+    def __init__(self, name: str = "btfast") -> None:
+        self.name = name
 
     def missing(self) -> str | None:
         return BTFAST.missing()
@@ -58,6 +61,7 @@ class OpenTracker:
 
 
 BTFAST_TRACKER = BtfastTracker()
+BTFAST_KEPT = BtfastTracker("btfast-kept")
 OPENTRACKER = OpenTracker()
 
 
@@ -82,11 +86,15 @@ class Tracker(Load):
         return self.about
 
     def start(self, folder: Path, stack: ExitStack) -> Job:
+        self.generator, job = self.generate(stack, folder, "announce")
+        return job
+
+    def generate(self, stack: ExitStack, folder: Path, tool: str, *options: str) -> tuple[Tool, Job]:
+        """A generator, and the tracker that it asks."""
         with socket.create_server(("127.0.0.1", 0)) as reserved:
             address = f"127.0.0.1:{reserved.getsockname()[1]}"
-        words = [build("announce"), "--to", address, "--torrents", str(TORRENTS), "--peers", str(PEERS)]
-        self.generator = stack.enter_context(Tool(words))
-        return Job((), (), f"udp://{address}", announce=True, folder=folder)
+        words = [build(tool), "--to", address, "--torrents", str(TORRENTS), "--peers", str(PEERS), *options]
+        return stack.enter_context(Tool(words)), Job((), (), f"//{address}", announce=True, folder=folder)
 
     def check(self) -> str | None:
         return None
@@ -104,3 +112,25 @@ class Tracker(Load):
 
     def goals(self, summary: Summary) -> list[Goal]:
         return [Goal("UDP announces/s", summary.median(BTFAST_TRACKER.name, RATE.key), 20_000, True)]
+
+
+class TrackerHttp(Tracker):
+    """The same over HTTP: an announce a connection, as most clients do it, and one after the other on kept ones."""
+
+    name = "trackerhttp"
+    about = f"HTTP announces of {PEERS} peers in {TORRENTS} torrents, each on a connection of its own (kept: 32 stay), for 8 s"
+    clients = (BTFAST_TRACKER, BTFAST_KEPT, OPENTRACKER)
+
+    def start(self, folder: Path, stack: ExitStack) -> Job:
+        self._once = self.generate(stack, folder, "announce_http")
+        self._kept = self.generate(stack, folder, "announce_http", "--keep", "1")
+        return self._once[1]
+
+    def run(self, client: Client, number: int) -> Sample:
+        self.generator, job = self._kept if client is BTFAST_KEPT else self._once
+        self.job = job._replace(folder=self.job.folder)
+        return super().run(client, number)
+
+    def goals(self, summary: Summary) -> list[Goal]:
+        ratio = summary.ratio(RATE.key, BTFAST_TRACKER.name, OPENTRACKER.name)
+        return [Goal("HTTP announces/s over opentracker's", ratio, 0.5, True)]
