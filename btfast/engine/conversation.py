@@ -6,7 +6,7 @@ BEP 3, 6, 10, 21. Decisions about data are taken in fetching and serving.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from btfast._bitfield import Bitfield
 from btfast._peer_stream import BLOCK_EVENT, CLOSED_EVENT, HANDSHAKE_EVENT, REQUESTS_EVENT
@@ -71,33 +71,6 @@ class Conversation:
         blocks = -(-torrent.piece_length // BLOCK)
         self._mean_block = max(1, torrent.piece_length // max(1, blocks))
         self._ticked = context.loop.time()
-        self._handlers: dict[int, Callable[[PeerConnection, tuple[Any, ...], float], None]] = {
-            HANDSHAKE_EVENT: self._handshake,
-            ids.CHOKE: self._choke,
-            ids.UNCHOKE: self._unchoke,
-            ids.INTERESTED: self._interested,
-            ids.NOT_INTERESTED: self._not_interested,
-            ids.HAVE: self._have,
-            ids.SUGGEST: self._suggest,
-            ids.ALLOWED_FAST: self._allowed_fast,
-            ids.BITFIELD: self._bitfield,
-            ids.HAVE_ALL: self._bitfield,
-            ids.HAVE_NONE: self._bitfield,
-            ids.REQUEST: self._request,
-            REQUESTS_EVENT: self._requests,
-            ids.CANCEL: self._cancel,
-            ids.REJECT: self._reject,
-            ids.EXTENDED: extended.handle,
-            ids.PORT: self._port,
-            BLOCK_EVENT: self._aside,
-            CLOSED_EVENT: self._closed,
-        }
-        if hashes is not None:
-            self._handlers |= {
-                ids.HASH_REQUEST: hashes.handle_request,
-                ids.HASHES: hashes.handle_hashes,
-                ids.HASH_REJECT: hashes.handle_reject,
-            }
         extended.register("lt_donthave", self._dont_have, self._introduced)
         extended.register("upload_only", self._upload_only)
 
@@ -136,9 +109,9 @@ class Conversation:
             if kind == ids.PIECE:
                 fetching.handle_run(peer, event[1], event[2], event[3], now)
                 continue
-            handler = self._handlers.get(kind)
+            handler = self._HANDLERS.get(kind)
             if handler is not None:
-                handler(peer, event, now)
+                handler(self, peer, event, now)
                 if peer.closed:
                     return
         if peer.have is not None:
@@ -318,6 +291,46 @@ class Conversation:
 
     def _closed(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
         peer.close(event[1])
+
+    def _extension(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        self._extended.handle(peer, event, now)
+
+    def _hash_request(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        if self._hashes is not None:
+            self._hashes.handle_request(peer, event, now)
+
+    def _hashes_come(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        if self._hashes is not None:
+            self._hashes.handle_hashes(peer, event, now)
+
+    def _hash_reject(self, peer: PeerConnection, event: tuple[Any, ...], now: float) -> None:
+        if self._hashes is not None:
+            self._hashes.handle_reject(peer, event, now)
+
+    _HANDLERS: ClassVar[dict[int, Callable[[Conversation, PeerConnection, tuple[Any, ...], float], None]]] = {
+        HANDSHAKE_EVENT: _handshake,
+        ids.CHOKE: _choke,
+        ids.UNCHOKE: _unchoke,
+        ids.INTERESTED: _interested,
+        ids.NOT_INTERESTED: _not_interested,
+        ids.HAVE: _have,
+        ids.SUGGEST: _suggest,
+        ids.ALLOWED_FAST: _allowed_fast,
+        ids.BITFIELD: _bitfield,
+        ids.HAVE_ALL: _bitfield,
+        ids.HAVE_NONE: _bitfield,
+        ids.REQUEST: _request,
+        REQUESTS_EVENT: _requests,
+        ids.CANCEL: _cancel,
+        ids.REJECT: _reject,
+        ids.EXTENDED: _extension,
+        ids.PORT: _port,
+        BLOCK_EVENT: _aside,
+        CLOSED_EVENT: _closed,
+        ids.HASH_REQUEST: _hash_request,
+        ids.HASHES: _hashes_come,
+        ids.HASH_REJECT: _hash_reject,
+    }
 
     # time
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Sequence
 
 from btfast._bitfield import Bitfield
 from btfast.engine.context import Context
+from btfast.engine.flag import Flag
 from btfast.metainfo.files import File
 from btfast.metainfo.geometry import Geometry
 from btfast.storage.layout import Layout
@@ -27,7 +27,7 @@ class Finishing:
         self._missing: list[int] = []
         self._final: set[int] = set()
         self._demoting: set[int] = set()
-        self._demoted: asyncio.Event = asyncio.Event()
+        self._demoted = Flag()
         self._links: list[int] = []  # files that are links: they come last
         self.mtimes = {file: entry.mtime for file, entry in enumerate(files) if entry.mtime is not None}  # may be added to
         self._executable = {file for file, entry in enumerate(files) if entry.executable}

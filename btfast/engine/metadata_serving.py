@@ -18,11 +18,12 @@ class MetadataServing:
     """Registers with `extended`. A private torrent's metadata is for those who have it: it is neither told nor given."""
 
     def __init__(self, torrent: Torrent, extended: Extended) -> None:
-        self._info = memoryview(torrent.raw)[torrent.info_start : torrent.info_end]
+        self._torrent = torrent
         self._extended = extended
-        self._pieces = -(-len(self._info) // PIECE)
+        self._size = torrent.info_end - torrent.info_start
+        self._pieces = -(-self._size // PIECE)
         if not torrent.private:
-            extended.metadata_size = len(self._info)
+            extended.metadata_size = self._size
             extended.register(EXTENSION, self._handle)
 
     def _handle(self, peer: PeerConnection, body: bytes, now: float) -> None:
@@ -36,6 +37,7 @@ class MetadataServing:
         elif over > 0 or message.piece >= self._pieces or peer.stream.unsent > UNREAD:
             self._extended.send(peer, EXTENSION, encode_metadata(MetadataMessage(REJECT, message.piece)))
         else:
-            data = bytes(self._info[message.piece * PIECE : (message.piece + 1) * PIECE])
-            answer = MetadataMessage(DATA, message.piece, len(self._info), data)
+            begin = self._torrent.info_start + message.piece * PIECE
+            data = self._torrent.raw[begin : min(begin + PIECE, self._torrent.info_end)]
+            answer = MetadataMessage(DATA, message.piece, self._size, data)
             self._extended.send(peer, EXTENSION, encode_metadata(answer))

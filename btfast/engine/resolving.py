@@ -17,6 +17,7 @@ from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.dialing import Dialer
 from btfast.engine.exchange import PeerExchange
+from btfast.engine.flag import Flag
 from btfast.engine.peer_set import PeerSet
 from btfast.engine.preface import Preface
 from btfast.engine.swarm_names import SwarmNames
@@ -61,7 +62,7 @@ class Resolving:
         self._found: Counter[Source] = Counter()
         self._fetch = MetadataFetch(magnet.names, context.metadata_room, self._began)
         self._names = SwarmNames(magnet.swarm_hashes, v2=magnet.info_hash_v2 is not None)
-        self.ended = asyncio.Event()
+        self.ended = Flag()
         self.peers = PeerSet(context, dialer, self._names, self._report_peer)
         self.preface = Preface(context, self._names, self._fetch, self.peers, self._metadata_arrived)
         self.peers.talk = self.preface

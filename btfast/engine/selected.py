@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from btfast.engine.context import Context
+from btfast.engine.flag import Flag
 from btfast.events import Warning
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
@@ -27,7 +28,7 @@ class Selected:
         self._layout = layout
         self._pieces = pieces
         self._restoring: set[int] = set()
-        self._restored = asyncio.Event()
+        self._restored = Flag()
         self.missing = torrent.total_length
         self.left = selection.total
         self.parts_there = True  # an earlier run may have left a parts file

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from btfast.config import Settings
+from btfast.engine.flag import Flag
 
 
 class Process(Protocol):
@@ -27,7 +28,7 @@ class ServingTime:
         self._settings = context.settings
         self._uploaded = uploaded
         self._size = size
-        self._over = asyncio.Event()
+        self._over = Flag()
         seconds = context.settings.seed_time
         self._timer = context.loop.call_later(seconds, self._over.set) if seconds is not None else None
         self.tick()

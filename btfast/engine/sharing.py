@@ -12,7 +12,6 @@ Nothing is looked up before a second torrent is under way, and nothing of small 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Protocol
 
@@ -143,7 +142,7 @@ class Share:
         self._there: Collection[int] = ()
         self._waiters: dict[int, list[tuple[Share, int]]] = {}  # by the file that they wait for
         self._names: dict[int, int] | None = None
-        self._ready: deque[tuple[int, str]] = deque()
+        self._ready: list[tuple[int, str]] = []
         self._working: asyncio.Task[None] | None = None
         self._judged = 0.0  # when the progress was looked at
         self._before = 0
@@ -241,7 +240,7 @@ class Share:
     async def _work(self) -> None:
         try:
             while self._ready:
-                file, path = self._ready.popleft()
+                file, path = self._ready.pop(0)
                 if await self._context.reusing.copy(self.torrent, self.layout, file, path):
                     self.copied += self.layout.lengths[file]
                     await self._look(file)

@@ -23,11 +23,12 @@ from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
 from btfast.engine.finished import introduce, warn_of_strange
 from btfast.engine.finishing import Finishing
+from btfast.engine.flag import Flag
 from btfast.engine.hash_opening import open_exchange
 from btfast.engine.limits import Stopwatch
 from btfast.engine.lost_pieces import LostPieces
 from btfast.engine.metadata_serving import MetadataServing
-from btfast.engine.opening import check_pieces, hold_place, survey_and_check
+from btfast.engine.opening import Found, check_pieces, hold_place, survey_and_check
 from btfast.engine.partial import PartialPieces, resume
 from btfast.engine.patience import Patience
 from btfast.engine.peer_events import PeerEvents
@@ -82,7 +83,7 @@ class ActiveTorrent:
         self._order = order_of(number, add, torrent, self._selection, context.settings)
         self._layout = Layout(self._order)
         self._state = "queued"
-        self.ended = asyncio.Event()  # nothing of it is under way any more
+        self.ended = Flag()  # nothing of it is under way any more
         self.handle_serving: Callable[[], None] = lambda: None  # is called when nothing is left but to serve
         self.handle_layers: Callable[[], None] = lambda: None  # is called when piece layers have come
         self.wake: Callable[[], None] = lambda: None  # is called when something has happened to it while it may have rested
@@ -142,8 +143,7 @@ class ActiveTorrent:
         self._state = "checking"
         context.workers.open_torrent(self._order)
         try:
-            await self._open()
-            await self._start()
+            await self._start(await self._open())
             await self._done
             if self._add.whole and not self._accepted:
                 complete, self._record.complete = self._record.complete, False
@@ -177,7 +177,7 @@ class ActiveTorrent:
         except asyncio.CancelledError:
             await leaving
 
-    async def _open(self) -> None:
+    async def _open(self) -> Found:
         if not self._add.seed:
             self._place = hold_place(self._layout)
             self._reused = await self._context.reusing.take(self.torrent, self._layout, self._selection.files)
@@ -188,7 +188,6 @@ class ActiveTorrent:
         self._pieces.found(indexes)
         self._selected.handle_found(indexes)
         self._selected.parts_there = found.parts
-        self._found = found
         if self._add.seed and not self._pieces.complete:
             bad = self._selected.lacks()
             raise VerificationError(
@@ -197,8 +196,9 @@ class ActiveTorrent:
                 bad=bad,
             )
         self._record.begin(found.named, found.unchanged, found.there, found.seen)
+        return found
 
-    async def _start(self) -> None:
+    async def _start(self, found: Found) -> None:
         context, torrent = self._context, self.torrent
         self._watch = Stopwatch(context, self._lines[1])
         self._fetching = Fetching(context, self.number, torrent, self._pieces, self, self._peers.connections, self._selection)
@@ -227,7 +227,6 @@ class ActiveTorrent:
         )  # fmt: skip
         MetadataServing(torrent, self._extended)
         self._state = "downloading"
-        found = self._found
         strange = self._finishing.start(found.have, found.final, found.wrong_size)
         warn_of_strange(context.emit, self._add.id, self._layout, set(strange) - found.unchanged, found.restore)
         if not await prepare(self._finishing, self._selected, found.restore, self._done):
