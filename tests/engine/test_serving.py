@@ -139,6 +139,17 @@ async def test_the_rest_of_a_piece_is_read_ahead_once(tmp_path: Path) -> None:
     seeding.close()
 
 
+async def test_the_pieces_that_wait_in_a_peers_queue_are_read_ahead_before_the_first_block_has_left(tmp_path: Path) -> None:
+    piece = 1 << 18
+    seeding = Seeding(tmp_path, [16 * piece], piece_length=piece)
+    for index in (3, 4, 5, 9):
+        for begin in range(0, piece, BLOCK):
+            seeding.serving.handle_request(seeding.peer, index, begin, BLOCK)
+    assert seeding.peer.stream.payload_sent == 0
+    assert seeding.files.ahead == [FileSpan(0, index * piece, piece) for index in (3, 4, 5, 9)]
+    seeding.close()
+
+
 async def test_blocks_here_and_there_do_not_keep_the_disk_busy(tmp_path: Path) -> None:
     pieces = 64
     seeding = Seeding(tmp_path, [pieces << 20], piece_length=1 << 20)
