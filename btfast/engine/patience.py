@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # they are loaded when a torrent has a v2 half, or web seeds
 
 CHOKED = 3  # times as long: in a busy swarm a place in somebody's queue is worth waiting for
 NEWCOMERS = 3  # times as long at most: those who come and go, and never send anything, are not waited for any longer
+UNSEEN = 5.0  # seconds between two looks that none of us lived through: we were stopped, or the machine was
 RECHECK = 10.0  # seconds without a connected peer before those who name peers are asked again
 
 
@@ -39,7 +40,8 @@ class Patience:
         patience = self._context.settings.peer_timeout
         recent, young = min(5.0, patience), min(20.0, patience)
         peers = [peer for peer in self._peers.connections.values() if peer.greeted]
-        held_up, self._asked = now - self._asked if self._peers.held_up else 0.0, now
+        passed, self._asked = now - self._asked, now
+        held_up = passed if self._peers.held_up or passed > UNSEEN else 0.0
         web = self._web
         came = any(now - peer.last_payload < recent for peer in peers)
         came = came or (self._hashes is not None and now - self._hashes.progress_at < recent)
@@ -49,7 +51,7 @@ class Patience:
             now - peer.connected_at < young and (peer.have is None or peer.am_interested) for peer in peers
         ):
             self._alone_since = now
-        else:  # time in which it could dial nobody does not count: nobody is to lose the peer that was never dialed
+        else:  # time in which it could do nothing does not count: nobody is to lose the peer that was never dialed
             self._alone_since += held_up
             self._fruitless_since += held_up
         if any(peer.am_interested and peer.peer_choking for peer in peers):

@@ -80,3 +80,15 @@ def test_hashes_are_waited_for_as_long_as_they_come() -> None:
         waiting.hashes.progress_at = waiting.now
         assert waiting._patience.verdict(waiting.now, busy=False, done=0, total=1) is None
         waiting.now += 3
+
+
+def test_time_in_which_the_process_stood_still_does_not_count() -> None:
+    waiting = Waiting()
+    waiting.comes(last_payload=waiting.now, am_interested=True)
+    assert waiting._patience.verdict(waiting.now, busy=False, done=0, total=1) is None
+    del waiting.connections[0]  # whoever was connected has hung up meanwhile
+    waiting.now += 3600
+    resumed = waiting.now
+    while waiting._patience.verdict(waiting.now, busy=False, done=0, total=1) is None:
+        waiting.now += 1
+    assert resumed + PATIENCE <= waiting.now <= resumed + PATIENCE + 1
