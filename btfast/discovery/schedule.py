@@ -6,7 +6,8 @@ first that is not resting after a failure: the next tier is reached only when al
 moves to the front of its tier. One announce is under way at a time; but a tracker that has not answered within
 IMPATIENCE counts as failing until it does, and the more are silent, the less the next one is waited for: a list of dead
 ones must not keep a download from its peers for minutes. Until one works, those that failed less often come first. A
-private torrent (`sequential`) uses one tracker at a time whatever happens (BEP 27).
+private torrent (`sequential`) uses one tracker at a time whatever happens (BEP 27): there `patience` says how soon one
+that was never heard is given up for the next, and those that answered an earlier run come first, whatever their tier.
 
 Three times rule over the next announce:
 - `_due`: the interval since the last success, or at once when something is to be said;
@@ -34,6 +35,9 @@ MIN_INTERVAL = 60.0
 """Used where a tracker names no `min interval`."""
 IMPATIENCE = 3.0
 IMPATIENCE_AT_LEAST = 0.5
+PATIENCE = 5.0
+PATIENCE_AT_LEAST = 2.0
+PATIENCE_AT_MOST = 15.0
 SCHEMES = ("http", "https", "udp")
 
 
@@ -108,6 +112,7 @@ class TrackerSchedule:
     ) -> None:
         self._rng = rng
         self._sequential = sequential
+        self._first = frozenset(first) if sequential else frozenset()
         self.ignored: list[str] = []
         self._tiers: list[list[Tracker]] = []
         self._by_url: dict[str, Tracker] = {}
@@ -147,6 +152,18 @@ class TrackerSchedule:
     def tracker_id(self, url: str) -> bytes | None:
         """What the tracker wants to see as `trackerid`."""
         return self._by_url[url].tracker_id
+
+    def patience(self, url: str) -> float | None:
+        """Seconds that an answer is waited for where no other tracker may be asked meanwhile; None: for as long as is usual.
+
+        The more have failed, the fewer; twice as many each time that this one has.
+        """
+        tracker = self._by_url[url]
+        if not self._sequential or len(self._by_url) == 1 or tracker.heard:
+            return None
+        failing = sum(other.failures > 0 for other in self._by_url.values() if other is not tracker)
+        seconds = max(PATIENCE / (1 + failing), PATIENCE_AT_LEAST) * 2.0 ** min(tracker.failures, 9)
+        return seconds if seconds < PATIENCE_AT_MOST else None
 
     def all_failing(self) -> bool:
         """Whether every tracker failed its last announce and none is being asked: no peers will come soon."""
@@ -248,7 +265,7 @@ class TrackerSchedule:
         if any(tracker.working for tracker in self._by_url.values()):
             tracker = ready[0]
         else:  # whoever was not asked yet comes before those that have failed, however often these are ready again
-            tracker = min(ready, key=lambda tracker: tracker.failures)
+            tracker = min(ready, key=lambda tracker: (tracker.failures, tracker.url not in self._first))
         at = max(at, tracker.least)
         return (first, at_first) if at_first <= at else (tracker, at)
 

@@ -37,13 +37,14 @@ class Outcome(NamedTuple):
 
 
 class _Request:
-    __slots__ = ("action", "again", "began", "body", "gives_up_at", "key", "n", "renewed", "sent", "tid", "tries")
+    __slots__ = ("action", "again", "began", "body", "gives_up_at", "key", "n", "patience", "renewed", "sent", "tid", "tries")
 
-    def __init__(self, key: int, action: int, body: bytes, tries: int) -> None:
+    def __init__(self, key: int, action: int, body: bytes, tries: int, patience: float | None) -> None:
         self.key = key
         self.action = action
         self.body = body
         self.tries = tries
+        self.patience = patience
         self.tid = 0
         self.n = 0
         self.sent = False  # with the connection id that we have, or had
@@ -85,10 +86,15 @@ class Exchanges:
         """Whether there is a connection id that may be used."""
         return now < self._connected_until
 
-    def ask(self, action: int, body: bytes, *, tries: int = MOST_TRIES, urgent: bool = False) -> int:
-        """A request to make; its `Outcome` will carry the key that is returned."""
+    def ask(
+        self, action: int, body: bytes, *, tries: int = MOST_TRIES, urgent: bool = False, patience: float | None = None
+    ) -> int:
+        """A request to make; its `Outcome` will carry the key that is returned.
+
+        `patience`: seconds from its turn on in which an answer is of use, where those are fewer than the tries take.
+        """
         self._keys += 1
-        request = _Request(self._keys, action, body, min(max(tries, 1), MOST_TRIES))
+        request = _Request(self._keys, action, body, min(max(tries, 1), MOST_TRIES), patience)
         (self._urgent if urgent else self._waiting).append(request)
         return request.key
 
@@ -206,7 +212,7 @@ class Exchanges:
 
     def _give_up(self, now: float) -> None:
         for request in [request for request in self._active.values() if request.gives_up_at <= now]:
-            dead = self._heard < request.began
+            dead = self._heard < request.began and request.patience is None  # one lost datagram is no proof
             self._end(request, NO_ANSWER, b"")
             if dead:
                 for queue in (self._urgent, self._waiting):
@@ -220,7 +226,8 @@ class Exchanges:
             request = (self._urgent or self._waiting).popleft()
             request.tid = self._new_tid()
             request.began = now
-            request.gives_up_at = now + FIRST_WAIT * (2.0**request.tries - 1)
+            wait = FIRST_WAIT * (2.0**request.tries - 1)
+            request.gives_up_at = now + (wait if request.patience is None else min(request.patience, wait))
             self._active[request.tid] = request
             fresh.append(request)
         return fresh

@@ -209,7 +209,7 @@ class Announcing:
         request = self._owner.announce_request(event)
         if (trackerid := self._schedule.tracker_id(url)) is not None:
             request = msgspec.structs.replace(request, trackerid=trackerid)
-        return await self._context.trackers.announce(url, request)
+        return await self._context.trackers.announce(url, request, patience=self._schedule.patience(url))
 
 
 def host_of(url: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from btfast.discovery.announce import AnnounceRequest, AnnounceResponse, ScrapedSwarm
 from btfast.engine.fetch import MAX_TORRENT
-from btfast.engine.http_tracker import HttpTrackers
+from btfast.engine.http_tracker import TIMEOUT, HttpTrackers
 from btfast.engine.resolve import Resolver
 from btfast.engine.udp import UdpSockets
 from btfast.metainfo.reach import Way
@@ -35,11 +35,14 @@ class Trackers:
         self._mentioned.add(name)
         return True
 
-    async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
-        """Announce once. A failure reason is an answer; RemoteError when there is none that can be read."""
+    async def announce(self, url: str, request: AnnounceRequest, *, patience: float | None = None) -> AnnounceResponse:
+        """Announce once. A failure reason is an answer; RemoteError when there is none that can be read.
+
+        `patience`: seconds in which the answer has to come, if not as long as is usual.
+        """
         if _is_udp(url):
-            return await self._open_udp().announce(url, request)
-        return await self._http.announce(url, request)
+            return await self._open_udp().announce(url, request, patience=patience)
+        return await self._http.announce(url, request, timeout=patience or TIMEOUT)
 
     async def scrape(self, url: str, info_hashes: Sequence[bytes]) -> dict[bytes, ScrapedSwarm]:
         """How swarms stand (BEP 48), by the announce URL of their tracker. What it does not know is left out."""

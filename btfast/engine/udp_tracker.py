@@ -37,8 +37,10 @@ class _Line:
     def idle(self) -> bool:
         return not self._waiting
 
-    async def ask(self, action: int, body: bytes, tries: int, *, urgent: bool) -> Outcome:
-        key = self._exchanges.ask(action, body, tries=tries, urgent=urgent)
+    async def ask(
+        self, action: int, body: bytes, tries: int, *, urgent: bool, patience: float | None = None
+    ) -> Outcome:
+        key = self._exchanges.ask(action, body, tries=tries, urgent=urgent, patience=patience)
         answer: asyncio.Future[Outcome] = self._loop.create_future()
         self._waiting[key] = answer
         self._advance()
@@ -95,7 +97,7 @@ class UdpTrackers:
         self._lines: dict[PeerAddress, _Line] = {}
         sockets.tracker_handler = self._handle_datagram
 
-    async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
+    async def announce(self, url: str, request: AnnounceRequest, *, patience: float | None = None) -> AnnounceResponse:
         """Announce once. What the tracker refuses is an answer with a failure reason.
 
         Raises RemoteError, one line that names the tracker by scheme, host and port, when there is no answer that can
@@ -111,7 +113,9 @@ class UdpTrackers:
             line = await self._line(host, port, name, family)
             v6 = family == socket.AF_INET6
             body = packets.announce_body(request, url_data, v6=v6)
-            outcome = await line.ask(packets.ANNOUNCE, body, self._tries, urgent=request.event is not None)
+            outcome = await line.ask(
+                packets.ANNOUNCE, body, self._tries, urgent=request.event is not None, patience=patience
+            )
             if outcome.action == packets.ERROR:
                 return AnnounceResponse(failure_reason=packets.parse_error(outcome.body))
             return packets.parse_announce(_answered(outcome, name), name, v6=v6)

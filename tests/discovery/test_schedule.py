@@ -108,6 +108,58 @@ def test_a_private_torrent_waits_for_its_slow_tracker() -> None:
     assert s.poll_announce(100.0) == (B, "started")
 
 
+def asked_in_turn(s: TrackerSchedule, answers_after: dict[str, float], until: float) -> list[tuple[float, str]]:
+    """Who is asked when by a private torrent whose trackers answer after so many seconds, or never."""
+    now, asked = 0.0, []
+    while now < until:
+        announce = s.poll_announce(now)
+        if announce is None:
+            deadline = s.next_deadline()
+            assert deadline is not None
+            assert deadline > now
+            now = deadline
+            continue
+        asked.append((now, announce.url))
+        assert s.poll_announce(now) is None, "two are asked at a time"
+        patience = s.patience(announce.url) or 15.0
+        seconds = answers_after.get(announce.url, math.inf)
+        now += min(patience, seconds)
+        if seconds > patience:
+            s.handle_failure(now, announce.url, DOWN)
+        else:
+            s.handle_response(now, announce.url, OK)
+            return asked
+    return asked
+
+
+def test_a_private_torrent_soon_reaches_the_tracker_that_lives_behind_silent_ones() -> None:
+    urls = [f"http://tracker{number}.example/announce" for number in range(13)]
+    s = TrackerSchedule([[url] for url in urls], Unshuffled(), 0.0, sequential=True)
+    asked = asked_in_turn(s, {urls[-1]: 1.0}, 1000.0)
+    assert [url for _, url in asked] == urls
+    assert asked[-1][0] < 30.0
+    assert s.patience(urls[-1]) is None, "it has answered"
+
+
+def test_a_private_torrent_waits_longer_each_time_for_trackers_that_are_slow() -> None:
+    s = TrackerSchedule([[A], [B], [C]], Unshuffled(), 0.0, sequential=True)
+    asked = asked_in_turn(s, dict.fromkeys((A, B, C), 12.0), 1000.0)
+    assert s.answered() == [asked[-1][1]]
+    assert asked[-1][0] < 120.0
+
+
+def test_a_tracker_without_others_is_waited_for_as_long_as_is_usual() -> None:
+    assert TrackerSchedule([[A]], Unshuffled(), 0.0, sequential=True).patience(A) is None
+    assert schedule([A], [B]).patience(A) is None
+
+
+def test_the_tracker_that_answered_an_earlier_run_of_a_private_torrent_is_asked_before_other_tiers() -> None:
+    s = TrackerSchedule([[A], [B], [C]], Unshuffled(), 0.0, sequential=True, first=[C])
+    assert s.poll_announce(0.0) == (C, "started")
+    s.handle_failure(5.0, C, DOWN)
+    assert s.poll_announce(5.0) == (A, "started")
+
+
 def test_completed_goes_to_another_while_one_is_slow() -> None:
     s = schedule([A], [B])
     s.poll_announce(0.0)

@@ -163,6 +163,16 @@ def test_one_lost_answer_does_not_condemn_those_who_wait() -> None:
     assert [sent.body for sent in play.sent[1:]] == [b"lost", b"", b"", b""]
 
 
+def test_an_answer_that_is_of_use_for_a_while_only_is_not_waited_for_any_longer() -> None:
+    play = Play(window=1)
+    play.exchanges.ask(ANNOUNCE, b"short", patience=4.0)
+    play.exchanges.ask(ANNOUNCE, b"behind it")
+    play.run_until(4.0)
+    assert [outcome.action for outcome in play.ended] == [NO_ANSWER]
+    play.run_until(100.0)
+    assert len(play.ended) == 1, "the other one is not condemned by so little"
+
+
 def test_the_young_set_the_pace_for_connecting() -> None:
     play = Play()
     play.exchanges.ask(ANNOUNCE, b"")

@@ -30,7 +30,7 @@ NAMES = {
 class Trackers:
     """Answers every announce with the same peers, and sees us at one address."""
 
-    async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
+    async def announce(self, url: str, request: AnnounceRequest, *, patience: float | None = None) -> AnnounceResponse:
         return AnnounceResponse(peers=(*LOOPBACK, *NEVER, *LOCAL, *PUBLIC), external_ip="81.2.69.142")
 
 

@@ -27,7 +27,7 @@ class Trackers:
         self.up = {FIRST}
         self.heard: list[str] = []
 
-    async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
+    async def announce(self, url: str, request: AnnounceRequest, *, patience: float | None = None) -> AnnounceResponse:
         self.heard.append(url)
         if url not in self.up:
             raise RemoteError(f"{url}: no answer: try again later", retry_in=0.01)

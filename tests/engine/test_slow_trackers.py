@@ -26,7 +26,7 @@ class Trackers:
         self.let = asyncio.Event()
         self.heard: list[tuple[str, str | None]] = []
 
-    async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
+    async def announce(self, url: str, request: AnnounceRequest, *, patience: float | None = None) -> AnnounceResponse:
         self.heard.append((url.rpartition("/")[2], request.event))
         if url in self.slow:
             await self.let.wait()

@@ -25,7 +25,7 @@ class Trackers:
     def __init__(self) -> None:
         self.heard: list[tuple[bytes, str | None]] = []
 
-    async def announce(self, url: str, request: AnnounceRequest) -> AnnounceResponse:
+    async def announce(self, url: str, request: AnnounceRequest, *, patience: float | None = None) -> AnnounceResponse:
         self.heard.append((request.info_hash, request.event))
         return AnnounceResponse(interval=1800, peers=(IN_V1 if request.info_hash == V1 else IN_V2,))
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.commands import get, running
+from support.commands import get, run, running
 from support.gossip import Gossip
 from support.scripted_peer import Gone, Link, ScriptedPeer
-from support.torrents import Made, make
+from support.scripted_tracker import ScriptedTracker
+from support.scripted_udp_tracker import ScriptedUdpTracker
+from support.torrents import Made, assert_arrived, make
 
 from btfast.metainfo.addresses import PeerAddress
 from btfast.wire import ids
@@ -97,3 +100,21 @@ def test_nobody_but_its_trackers_hears_of_it(tmp_path: Path, node: socket.socket
     assert not closed.ports
     assert not trap.links
     assert not [data for data in datagrams if PRIVATE.info_hash in data]
+
+
+def test_the_tracker_that_lives_is_found_behind_silent_ones_and_first_the_next_time(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(ScriptedTracker(lambda exchange: exchange.hang())) for _ in range(3)]
+        udp = stack.enter_context(ScriptedUdpTracker(lambda asked: [], connects=False))
+        live = stack.enter_context(ScriptedTracker(lambda exchange: exchange.peers(peer.address)))
+        urls = [*(tracker.url for tracker in silent), udp.url, live.url]
+        made = make(300_001, name="behind.bin", private=True, announce=[[url] for url in urls])
+        peer = stack.enter_context(ScriptedPeer(made))
+        words = get(made.save(tmp_path), "--peer-timeout", "30", trackers=True)
+        done = run(tmp_path, *words)
+        assert (done.code, live.events()) == (0, ["started", "completed", "stopped"]), done.err
+        assert_arrived(made, tmp_path / "out")
+        asked = [len(tracker.exchanges) for tracker in silent]
+        (tmp_path / "out" / made.name).unlink()
+        assert run(tmp_path, *words).code == 0
+        assert [len(tracker.exchanges) for tracker in silent] == asked
