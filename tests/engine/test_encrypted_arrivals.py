@@ -25,8 +25,9 @@ from btfast.engine.connection import PeerConnection
 from btfast.engine.listening import Listener
 from btfast.engine.places import Places
 from btfast.engine.turns import KeyTurns
+from btfast.wire import mse
 from btfast.wire.handshake import encode_handshake
-from btfast.wire.mse import PLAIN, RC4, Initiator
+from btfast.wire.mse import PLAIN, RC4, Initiator, Responder
 
 KNOWN, OTHER = b"k" * 20, b"o" * 20
 FIRST = encode_handshake(KNOWN, b"p" * 20)
@@ -264,6 +265,52 @@ async def test_key_exchanges_are_rationed_and_given_in_turn(monkeypatch: pytest.
     for number in range(200):
         turns.ask(lambda number=number: served.append(number))
     assert len(served) == 200 + turns_module.KEYS_AT_ONCE
+
+
+@pytest.mark.parametrize("policy", ["allow", "require"])
+async def test_a_flood_of_whole_key_exchanges_costs_so_many_a_second_and_keeps_nobody_out(
+    listen: MakeHouse, torrents: ByHash[Torrent], monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    """Each of the crowd goes through with it, which costs it nothing: its secret exponent is 1."""
+    exchanges = 0
+
+    class Counted(Responder):
+        def __init__(self, *arguments: Any) -> None:
+            nonlocal exchanges
+            exchanges += 1
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(mse, "Responder", Counted)
+    rate, once = turns_module.KEYS_PER_SECOND, int(turns_module.KEYS_AT_ONCE)
+    monkeypatch.setattr(turns_module, "KEYS_PER_SECOND", 0.0)
+    loop = asyncio.get_running_loop()
+    house = listen(encryption=policy)
+    crowd = [connect(house.port) for _ in range(300)]
+
+    async def go_through(sock: socket.socket) -> None:
+        with contextlib.suppress(OSError, AssertionError):  # some have to make room
+            await shake(sock, Initiator(KNOWN, FIRST, lambda count: bytes(count - 1) + b"\1", RC4))
+
+    tasks = [loop.create_task(go_through(sock)) for sock in crowd]
+    await until(lambda: len(torrents[KNOWN].peers) == once)
+    honest = []
+    if policy == "allow":  # in plain text nobody waits for a turn
+        honest.append(connect(house.port))
+        honest[0].send(encode_handshake(OTHER, b"p" * 20))
+        await until(lambda: torrents[OTHER].peers)
+    assert exchanges == once
+    began = loop.time()
+    monkeypatch.setattr(turns_module, "KEYS_PER_SECOND", rate)
+    with socket.create_connection(("127.0.0.1", house.port), source_address=("127.0.0.9", 0)) as sock:
+        sock.setblocking(False)
+        await shake(sock, Initiator(OTHER, encode_handshake(OTHER, b"q" * 20), os.urandom, RC4))
+        await until(lambda: len(torrents[OTHER].peers) > len(honest))
+    assert once < exchanges <= once + (loop.time() - began + turns_module.TURN) * rate + 1
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for one in (*crowd, *honest):
+        one.close()
 
 
 async def test_those_who_have_gone_hold_no_turn(listen: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
