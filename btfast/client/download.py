@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import msgspec
 
 from btfast import errors
+from btfast.engine.flag import Flag
 from btfast.events import Complete, Event, Failed, Metadata, Progress, Warning
 
 EVENT_LIMIT = 10_000  # unread events that are kept; the oldest go first, and a Warning says how many
@@ -46,10 +46,10 @@ class Download:
         self.progress: Progress | None = None  # the latest
         self._remove = remove
         self._outcome: asyncio.Future[Complete | Failed] = asyncio.get_running_loop().create_future()
-        self._events: deque[Event | None] = deque()  # None stands for the latest Progress: at most one is in the queue
+        self._events: list[Event | None] = []  # None stands for the latest Progress: at most one is in the queue
         self._progress_queued = False
         self._dropped = 0
-        self._arrival = asyncio.Event()
+        self._arrival = Flag()
 
     def __repr__(self) -> str:
         return f"<Download {self.id} {self.source!r} {'done' if self.done() else 'active'}>"
@@ -87,7 +87,7 @@ class Download:
                 if self._dropped:
                     count, self._dropped = self._dropped, 0
                     yield Warning(id=self.id, message=f"{count} events were dropped: they were not read in time")
-                event = self._events.popleft()
+                event = self._events.pop(0)
                 if event is None:
                     self._progress_queued = False
                     event = self.progress
@@ -110,7 +110,7 @@ class Download:
         else:
             self._events.append(event)
         if len(self._events) > EVENT_LIMIT:
-            if self._events.popleft() is None:
+            if self._events.pop(0) is None:
                 self._progress_queued = False
             self._dropped += 1
         if isinstance(event, Metadata):

@@ -22,7 +22,7 @@ class Unchoking:
         now = context.loop.time()
         self._context = context
         self._peers = peers
-        self._choker = Choker(context.rng)
+        self._made: Choker | None = None
         self._suggesting = suggesting
         if suggesting is not None:
             suggesting.piece_end = self._handle_piece_end
@@ -31,6 +31,13 @@ class Unchoking:
         self._sent_before: dict[int, int] = {}
         # Of each peer when the last round was held: payload from it and to it, and the rate at which it gave.
         self._at_round: dict[int, tuple[int, int, float]] = {}
+
+    @property
+    def _choker(self) -> Choker:
+        """Made when it is first needed: many torrents are served that nobody wants."""
+        if self._made is None:
+            self._made = Choker(self._context.rng)
+        return self._made
 
     def handle_interested(self, peer: PeerConnection, now: float) -> None:
         """A free slot is given at once: a peer that has to wait for the next round is lost time for both."""
@@ -85,6 +92,8 @@ class Unchoking:
             self._sent_before[peer.number] = sent
             if grown:
                 peer.last_served = now
+        if self._made is None and not self._peers:
+            return
         seconds = now - self._last_round
         if seconds < ROUND:
             self._give_free(now)
