@@ -88,7 +88,7 @@ class Torrents(Load):
 
     @property
     def timeout(self) -> float:
-        return 240.0
+        return 600.0
 
     def start(self, folder: Path, stack: ExitStack) -> Job:
         payloads = make_many(folder, self.count, SIZE, PIECE)

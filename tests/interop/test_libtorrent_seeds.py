@@ -36,9 +36,12 @@ def made(request: pytest.FixtureRequest) -> Made:
     return chosen
 
 
+SYNCS = 100.0  # seconds: hundreds of files are made durable one by one, on a disk that others may load
+
+
 def fetch(home: Path, made: Made, *peers: Libtorrent, words: tuple[str, ...] = ()) -> Outcome:
     """Runs `btfast get` to its end, and checks that everything has arrived and was reported."""
-    outcome = run(home, *get(made.save(home), *words, peers=tuple(peer.address for peer in peers)))
+    outcome = run(home, *get(made.save(home), *words, peers=tuple(peer.address for peer in peers)), patience=SYNCS)
     assert outcome.code == 0, outcome
     assert_arrived(made, home / "out")
     complete = outcome.one("complete")
@@ -49,6 +52,7 @@ def fetch(home: Path, made: Made, *peers: Libtorrent, words: tuple[str, ...] = (
     return outcome
 
 
+@pytest.mark.timeout(150)
 def test_every_shape_arrives(tmp_path: Path, made: Made) -> None:
     with libtorrent_seeds(made, tmp_path / "source") as seeder:
         fetch(tmp_path, made, seeder)

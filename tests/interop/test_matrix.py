@@ -52,6 +52,9 @@ class Way(NamedTuple):
         return ["--no-dht", "--no-lsd", "--encryption", self.settings.encryption]
 
 
+SYNCS = 100.0  # seconds: hundreds of files are made durable one by one, on a disk that others may load
+
+
 def magnet_of(made: Made, *trackers: str) -> str:
     return f"magnet:?xt=urn:btih:{made.info_hash.hex()}" + "".join(f"&tr={quote(url, safe='')}" for url in trackers)
 
@@ -62,6 +65,7 @@ every_way = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.timeout(150)
 @every_way
 @every_client
 def test_it_seeds_and_we_fetch(tmp_path: Path, client: type[Driver], way: Way) -> None:
@@ -70,7 +74,8 @@ def test_it_seeds_and_we_fetch(tmp_path: Path, client: type[Driver], way: Way) -
     torrent = made.save(tmp_path)
     with client(tmp_path / "peer", torrent, tmp_path / "source", way.habits) as peer:
         peer.serves()
-        outcome = run(tmp_path, *get(magnet_of(made) if way.magnet else torrent, *way.words, peers=(peer.address,)))
+        words = get(magnet_of(made) if way.magnet else torrent, *way.words, peers=(peer.address,))
+        outcome = run(tmp_path, *words, patience=SYNCS)
         assert outcome.code == 0, (outcome, peer.last_words())
     assert_arrived(made, tmp_path / "out")
 
