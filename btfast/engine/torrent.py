@@ -88,10 +88,8 @@ class ActiveTorrent:
         self.handle_layers: Callable[[], None] = lambda: None  # is called when piece layers have come
         self.wake: Callable[[], None] = lambda: None  # is called when something has happened to it while it may have rested
         self._done: asyncio.Future[None] = context.loop.create_future()
-        wanted = self._selection.piece_levels
-        self._pieces = Pieces(
-            geometry, Bitfield(geometry.piece_count), wanted=True if wanted is None else wanted, has_hash=torrent.hashes.digest
-        )
+        wanted = True if (levels := self._selection.piece_levels) is None else levels
+        self._pieces = Pieces(geometry, Bitfield(geometry.piece_count), wanted=wanted, has_hash=torrent.hashes.digest)
         self._selected = Selected(context, torrent, self._selection, self._layout, self._pieces)
         self._resolved = resolved
         names = self._names = SwarmNames(torrent.swarm_hashes, v2=torrent.info_hash_v2 is not None)

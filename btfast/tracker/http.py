@@ -1,24 +1,30 @@
-"""The embedded tracker over HTTP: /announce and /scrape, alone or below a key (BEP 3, 7, 23, 24, 48)."""
+"""The embedded tracker over HTTP: /announce and /scrape, alone or below a key (BEP 3, 7, 23, 24, 48).
+
+Importing this loads aiohttp.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
 
+from aiohttp import web
+
 from btfast._bencode import encode
 from btfast.errors import RemoteError
 from btfast.tracker.access import Access
-from btfast.tracker.http_server import Answer, HttpServer
 from btfast.tracker.store import Announced, TrackerStore
 
 MAX_FIELDS = 100
 MAX_SCRAPED = 200
+KEEPALIVE_SECONDS = 60.0
+BACKLOG = 1024
+SHUTDOWN_SECONDS = 0.05
 
-_OK, _NO_STORE = b"200 OK", b"Cache-Control: no-store\r\n"
-_NOT_HERE = Answer(b"404 Not Found", b"btfast tracker: announce at /announce\n")
-_NOT_SO = Answer(b"405 Method Not Allowed", b"", b"Allow: GET, HEAD\r\n")
+_HEADERS = {"Content-Type": "text/plain", "Cache-Control": "no-store"}
 _EVENTS = {b"": None, b"started": "started", b"completed": "completed", b"stopped": "stopped"}
 
 
@@ -30,33 +36,37 @@ class HttpFace:
         self._access = access
         self._interval = interval
         self._now = now
-        self._server = HttpServer(self.answer)
+        self._web = web.Server(self._handle, access_log=None, keepalive_timeout=KEEPALIVE_SECONDS)
+        self._server: asyncio.Server | None = None
 
     async def start(self, listening: socket.socket) -> None:
-        await self._server.start(listening)
+        self._server = await asyncio.get_running_loop().create_server(self._web, sock=listening, backlog=BACKLOG)
 
     async def close(self) -> None:
         """Stop listening and close every connection."""
-        await self._server.close()
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            await self._web.shutdown(timeout=SHUTDOWN_SECONDS)
+            await server.wait_closed()
 
-    def answer(self, method: bytes, target: bytes, address: bytes) -> Answer:
-        """What a request gets; `address`: the packed one of who asks."""
-        path, _, query = target.partition(b"?")
-        kind = path.rpartition(b"/")[2]
-        if kind not in (b"announce", b"scrape"):
-            return _NOT_HERE
-        if method not in (b"GET", b"HEAD"):
-            return _NOT_SO
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
+        path, _, query = request.raw_path.partition("?")
+        kind = path.rpartition("/")[2]
+        if kind not in ("announce", "scrape"):
+            return web.Response(status=404, text="btfast tracker: announce at /announce\n")
+        if request.method not in ("GET", "HEAD"):
+            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
         try:
             fields = _fields(query)
-            self._access.check_key(target)
-            answer = self._announce(address, fields) if kind == b"announce" else self._scrape(fields)
+            self._access.check_key(request.raw_path.encode("utf-8", "surrogateescape"))
+            answer = self._announce(request, fields) if kind == "announce" else self._scrape(fields)
         except RemoteError as error:
             answer = {b"failure reason": str(error).encode()}
-        return Answer(_OK, encode(answer), _NO_STORE)
+        return web.Response(body=encode(answer), headers=_HEADERS)
 
-    def _announce(self, address: bytes, fields: dict[bytes, list[bytes]]) -> dict[bytes, object]:
-        """An `ip` field is not believed, it could point at anybody."""
+    def _announce(self, request: web.BaseRequest, fields: dict[bytes, list[bytes]]) -> dict[bytes, object]:
+        address = _address(request.remote)
         port = _number(fields, b"port", None)
         if not 0 < port < 65536:
             raise RemoteError("port is out of range")
@@ -111,14 +121,14 @@ class HttpFace:
         return {b"files": files, b"flags": {b"min_request_interval": max(self._interval // 2, 1)}}
 
 
-def _fields(query: bytes) -> dict[bytes, list[bytes]]:
+def _fields(query: str) -> dict[bytes, list[bytes]]:
     """The query's names and values as raw bytes: an info-hash is not text, and "+" stands for itself."""
-    parts = query.split(b"&", MAX_FIELDS + MAX_SCRAPED)
+    parts = query.split("&", MAX_FIELDS + MAX_SCRAPED)
     if len(parts) > MAX_FIELDS + MAX_SCRAPED:
         raise RemoteError("too many fields in the query")
     fields: dict[bytes, list[bytes]] = {}
     for part in parts:
-        name, equals, value = part.partition(b"=")
+        name, equals, value = part.encode("utf-8", "surrogateescape").partition(b"=")
         if equals:
             fields.setdefault(unquote_to_bytes(name), []).append(unquote_to_bytes(value))
     return fields
@@ -142,6 +152,16 @@ def _number(fields: dict[bytes, list[bytes]], name: bytes, default: int | None) 
     if not value.isdigit() or len(value) > 19:
         raise RemoteError(f"{name.decode()} is missing or not a number")
     return int(value)
+
+
+def _address(remote: str | None) -> bytes:
+    """The packed address of who asks; an `ip` field is not believed, it could point at anybody."""
+    if not remote:
+        raise RemoteError("the connection has no address")
+    address = ipaddress.ip_address(remote.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.packed
 
 
 def _dictionaries(announced: Announced, *, ids: bool) -> list[dict[bytes, object]]:

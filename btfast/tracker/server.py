@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 from btfast.errors import InputError
 from btfast.tracker.access import Access
-from btfast.tracker.http import HttpFace
-from btfast.tracker.http_server import BACKLOG
+from btfast.tracker.http import BACKLOG, HttpFace
 from btfast.tracker.store import Limits, TrackerStore
 from btfast.tracker.udp import UdpFace
 
