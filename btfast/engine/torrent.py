@@ -211,9 +211,7 @@ class ActiveTorrent:
         self._extended = Extended(context, lambda: self._pieces.complete and self._serving.revealing is None)
         if context.settings.pex and not torrent.private:
             self._exchange = PeerExchange(self._extended, self._peers)
-        hashes = open_exchange(
-            context, torrent, self._layout, self._selection, self._found, self._peers, self._fetching, self
-        )
+        hashes = open_exchange(context, torrent, self._layout, self._selection, found, self._peers, self._fetching, self)
         self._conversation = Conversation(
             context, torrent, self._pieces, self._fetching, self._serving, self._extended, self._names,
             PeerEvents(self._peers, self._unchoking, self._exchange), hashes,
