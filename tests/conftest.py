@@ -13,6 +13,7 @@ import itertools
 import logging
 import os
 import runpy
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,6 +80,9 @@ async def _nothing() -> None:
 
 def pytest_configure() -> None:
     global _left_machine
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in the background of a script; what tests start inherits it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["RES_OPTIONS"] = "timeout:1 attempts:1"  # where no name server answers, a name that is none is given up soon
     if FENCE.exists():
         _left_machine = _put_fence_up()
     _watch_runners()
@@ -106,9 +110,9 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     logging.getLogger("asyncio").removeHandler(_errors)
     left = [f"an asyncio task: {task}" for task in _tasks_left]
     left += [f"an error in a loop: {message}" for message in _errors.messages]
-    if not wait_until(lambda: not processes.left(), patience=8):
+    if not wait_until(lambda: not processes.left(), patience=20):
         left += [f"a process: {process}" for process in processes.end_left()]
-    if not wait_until(lambda: not descriptors.left(), patience=2):
+    if not wait_until(lambda: not descriptors.left(), patience=20):
         left += [f"a descriptor: {descriptor}" for descriptor in descriptors.left()]
     left += [f"shared memory: {name}" for name in shared.left()]
     if _left_machine is not None and _left_machine.exists():

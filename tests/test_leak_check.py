@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 
 def run(pytester: pytest.Pytester, test: str, ci: str = "") -> pytest.RunResult:
     """Runs one test under this directory's conftest, in a process of its own."""
-    pytester.makeconftest((HERE / "conftest.py").read_text().replace("patience=8", "patience=0.5"))
+    pytester.makeconftest((HERE / "conftest.py").read_text().replace("patience=20", "patience=0.5"))
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makepyfile(test)
     with pytest.MonkeyPatch.context() as patch:
@@ -106,16 +106,16 @@ def test_a_child_and_an_orphan_are_seen_until_they_are_gone() -> None:
     reader, writer = os.pipe()
     child = subprocess.Popen([sys.executable, "-c", f"{orphan}; input()"], stdin=reader)
     try:
-        assert wait_until(lambda: len(processes.left()) == 2, patience=10)
+        assert wait_until(lambda: len(processes.left()) == 2, patience=60)
         child.kill()
-        assert wait_until(lambda: len(processes.left()) == 2, patience=10), "a zombie counts, and so does the orphan"
+        assert wait_until(lambda: len(processes.left()) == 2, patience=60), "a zombie counts, and so does the orphan"
         child.wait()
-        assert wait_until(lambda: len(processes.left()) == 1, patience=10)
+        assert wait_until(lambda: len(processes.left()) == 1, patience=60)
     finally:
         os.close(reader)
         os.close(writer)
         child.wait()
-    assert wait_until(lambda: not processes.left(), patience=10)
+    assert wait_until(lambda: not processes.left(), patience=60)
 
 
 def test_a_descriptor_is_seen_until_it_is_closed() -> None:

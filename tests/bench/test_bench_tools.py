@@ -38,7 +38,7 @@ def job(payload: Payload, peers: list[str], folder: Path, tracker: str = "") -> 
 
 def connect(address: str) -> socket.socket:
     host, port = address.split(":")
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=60)
 
 
 def receive(peer: socket.socket, length: int) -> bytes:
@@ -84,7 +84,7 @@ def test_libtorrent_downloads_from_seeds_through_relays(payload: Payload, tmp_pa
         start_tracker(relay.addresses) as tracker,
     ):
         told = job(payload, relay.addresses, tmp_path, announce_url(tracker))
-        reading, said = measure(LIBTORRENT_TUNED.command(told), tmp_path, timeout=40)
+        reading, said = measure(LIBTORRENT_TUNED.command(told), tmp_path, timeout=120)
         assert reading.failure is None, said
         assert difference(payload, told.folder) is None
         events = relay.events_when_closed(reading.start)
@@ -99,7 +99,7 @@ def test_libtorrent_downloads_from_seeds_through_relays(payload: Payload, tmp_pa
 def test_floor_downloads_the_right_bytes(payload: Payload, tmp_path: Path) -> None:
     with start_seeds(payload.content, payload.info_hash, PIECE, 4) as seeds:
         told = job(payload, seeds.addresses, tmp_path)
-        done = subprocess.run(FLOOR.command(told), capture_output=True, text=True, check=True, timeout=30)
+        done = subprocess.run(FLOOR.command(told), capture_output=True, text=True, check=True, timeout=120)
     assert difference(payload, told.folder) is None
     name, io, *figures = done.stdout.split()
     assert (name, io in ("direct", "buffered")) == ("floor", True)
@@ -109,7 +109,7 @@ def test_floor_downloads_the_right_bytes(payload: Payload, tmp_path: Path) -> No
 @pytest.mark.parametrize("depth", [1, 3, 16])
 def test_the_disk_alone_takes_as_many_bytes(payload: Payload, tmp_path: Path, depth: int) -> None:
     command = [*DISK.command(job(payload, [], tmp_path)), "--depth", str(depth)]
-    name, io, _, seconds, speed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
+    name, io, _, seconds, speed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split()
     assert (name, io in ("direct", "buffered")) == ("disk", True)
     assert float(speed) == pytest.approx(SIZE / MIB / float(seconds), rel=0.1)
     data = (tmp_path / "out" / payload.content.name).read_bytes()
@@ -121,7 +121,7 @@ def test_floor_notices_wrong_data(payload: Payload, tmp_path: Path) -> None:
     wrong = msgspec.structs.replace(payload, hashes=payload.hashes[:-1] + bytes([payload.hashes[-1] ^ 1]))
     with start_seeds(payload.content, payload.info_hash, PIECE, 4) as seeds:
         command = FLOOR.command(job(wrong, seeds.addresses, tmp_path))
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     assert "hash is wrong" in done.stderr
 
@@ -157,7 +157,7 @@ def test_seed_closes_on_a_handshake_that_is_not_its_own(payload: Payload, openin
 def test_tracker_gives_its_peers_on_a_kept_connection() -> None:
     with start_tracker(["127.0.0.2:1000", "127.0.0.3:2000"]) as tracker:
         host, _, port = tracker.addresses[0].partition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=10)
+        connection = http.client.HTTPConnection(host, int(port), timeout=60)
         for _ in range(2):
             connection.request("GET", announce_url(tracker).partition(tracker.addresses[0])[2] + "?info_hash=x")
             answer = lt.bdecode(connection.getresponse().read())
@@ -181,7 +181,7 @@ def test_difference_names_the_place(payload: Payload, tmp_path: Path) -> None:
 def test_meter_counts_a_process_whose_parent_is_gone(tmp_path: Path) -> None:
     work = "import time\nwhile time.process_time() < 0.3: pass"
     leave = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {work!r}], start_new_session=True)"
-    reading, said = measure([sys.executable, "-W", "ignore", "-c", leave], tmp_path, timeout=30)
+    reading, said = measure([sys.executable, "-W", "ignore", "-c", leave], tmp_path, timeout=120)
     assert reading.failure is None, said
     assert reading.user + reading.system >= 0.3
 
@@ -198,7 +198,7 @@ def test_meter_asks_a_command_to_end(tmp_path: Path) -> None:
 
 
 def test_meter_tells_how_a_command_failed(tmp_path: Path) -> None:
-    reading, said = measure([sys.executable, "-c", "raise SystemExit('out of luck')"], tmp_path, timeout=30)
+    reading, said = measure([sys.executable, "-c", "raise SystemExit('out of luck')"], tmp_path, timeout=120)
     assert reading.failure == "exit code 1"
     assert said == "out of luck"
 
@@ -208,7 +208,7 @@ def test_bench_runs_a_load_and_leaves_nothing_behind(tmp_path: Path) -> None:
     dest.mkdir()
     options = ["--quick", "--size", "8M", "--only", "libtorrent-tuned,floor,disk", "--dest", str(dest), "--out", str(out)]
     command = [sys.executable, "-m", "bench", "flat", *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=55)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     (load,) = json.loads((out / "results.json").read_text())["loads"]
     assert {sample["client"]: sample["failure"] for sample in load["samples"]} == {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Command, Outcome, environment
+from support.commands import PATIENCE, without_progress
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "client"))  # swarm_of_one: torrents and a seeder
 
@@ -16,7 +17,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "client"))  # swarm_of
 def btfast_command(tmp_path: Path) -> Command:
     """`btfast_command("get", "x.torrent", env={...}, stdin="...")`, in tmp_path."""
 
-    def run(*words: str | Path, env: dict[str, str] | None = None, stdin: str = "", timeout: float = 50) -> Outcome:
+    def run(*words: str | Path, env: dict[str, str] | None = None, stdin: str = "", timeout: float = PATIENCE) -> Outcome:
         done = subprocess.run(
             [sys.executable, "-m", "btfast", *map(str, words)],
             cwd=tmp_path,
@@ -27,7 +28,7 @@ def btfast_command(tmp_path: Path) -> Command:
             timeout=timeout,
             check=False,
         )
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        return Outcome(done.returncode, done.stdout, without_progress(done.stderr))
 
     return run
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Command
-from support.commands import LOCAL, running
+from support.commands import LOCAL, PROMISED, running
 from support.torrents import Made, assert_arrived, make
 from swarm_of_one import seeding
 
@@ -153,5 +153,5 @@ def test_an_interrupt_is_exit_code_7_and_one_end(tmp_path: Path) -> None:
             assert event in ("added", "metadata")
         command.process.send_signal(signal.SIGTERM)
         events = [json.loads(line) for line in command.process.stdout if '"progress"' not in line]
-        assert command.process.wait(5) == 7
+        assert command.process.wait(PROMISED) == 7
     assert [(event["event"], event["exit_code"]) for event in events] == [("failed", 7), ("summary", 7)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Command
-from support.commands import environment, running
+from support.commands import PROMISED, environment, running
 from swarm_of_one import until
 
 import btfast
@@ -146,6 +146,6 @@ def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     with running(tmp_path, "create", "hole", "--log", "log", "-v") as command:
         until(lambda: len(os.listdir(f"/proc/{command.process.pid}/task")) > 1, "it hashes in threads")
         command.process.send_signal(signal.SIGINT)
-        _, err = command.process.communicate(timeout=10)
+        _, err = command.process.communicate(timeout=PROMISED)
         assert (command.process.returncode, err.count("\n")) == (7, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hole", "log"]

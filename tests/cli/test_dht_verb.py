@@ -33,11 +33,15 @@ def test_one_node_begins_with_another_and_keeps_it(tmp_path: Path) -> None:
         lookup = json.loads(outcome.out)
         assert (lookup["event"], lookup["peers"], lookup["answers"]) == ("dht_lookup", 0, 1)
         assert "nobody has announced" in outcome.err
-        with running(tmp_path, "dht", *LOCAL, "--state", "kept", "--dht-bootstrap", address) as second:
+        with running(tmp_path, "dht", *LOCAL, "--json", "--state", "kept", "--dht-bootstrap", address) as second:
             assert second.process.stdout is not None
-            second.process.stdout.readline()
-            lookup_through_it = run(tmp_path, "dht", "get-peers", HASH, *LOCAL, "--json", "--dht-bootstrap", address)
-            assert lookup_through_it.code == 3
+            (there,) = json.loads(second.process.stdout.readline())["addresses"]
+
+            def knows_it() -> bool:
+                found = run(tmp_path, "dht", "get-peers", HASH, *LOCAL, "--json", "--dht-bootstrap", there)
+                return found.code == 3 and bool(json.loads(found.out)["answers"] == 2)
+
+            second.until(knows_it, "a search through it finds both")
             second.process.send_signal(signal.SIGINT)
             assert second.end().code == 7
         host, port = address.split(":")

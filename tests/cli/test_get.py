@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +19,7 @@ import libtorrent
 import psutil
 import pytest
 from command_line import Command, environment
+from support.commands import PATIENCE, PROMISED, running
 from support.libtorrent_peer import Libtorrent
 from swarm_of_one import make_data, make_torrent, until
 
@@ -159,7 +159,7 @@ def test_the_log_keeps_what_happened(btfast_command: Command, offer: Offer, tmp_
 
 
 def test_on_a_terminal_there_are_bars_and_the_result_still_goes_to_stdout(offer: Offer, tmp_path: Path) -> None:
-    name = offer.torrent("a.bin", rate=1 << 20)
+    name = offer.torrent("a.bin", rate=1 << 18)
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "btfast", *words(offer, name)],
@@ -174,6 +174,8 @@ def test_on_a_terminal_there_are_bars_and_the_result_still_goes_to_stdout(offer:
         with contextlib.suppress(OSError):  # the terminal's end, once nobody holds the other side
             while data := os.read(ours, 65536):
                 drawn += data
+                if b"1 peer" in drawn and b"iB/s" in drawn:
+                    offer.hurry()
         os.close(ours)
         assert process.stdout is not None
         assert process.stdout.read().startswith("a.bin: 1.91 MiB in ")
@@ -218,7 +220,7 @@ def test_a_line_that_is_not_utf_8_costs_no_other(offer: Offer, tmp_path: Path, b
     assert done.objects[-1]["event"] == "summary"
 
 
-class Running:
+class Fetching:
     """A command that is stopped while it works."""
 
     def __init__(self, tmp_path: Path, command: list[str]) -> None:
@@ -239,25 +241,20 @@ class Running:
         return any(part.stat().st_blocks for part in parts)
 
     def end(self) -> tuple[int, str, str]:
-        out, err = self.process.communicate(timeout=10)
-        _, alive = psutil.wait_procs(self.family, timeout=5)
+        out, err = self.process.communicate(timeout=PROMISED)
+        _, alive = psutil.wait_procs(self.family, timeout=PROMISED)
         assert alive == []
         return self.process.returncode, out, err
-
-
-Start = Callable[..., Running]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_state_and_exits_7(
     offer: Offer, tmp_path: Path, btfast_command: Command, number: signal.Signals
 ) -> None:
-    name = offer.torrent("a.bin", size=4 << 20, rate=1 << 20)
-    running = Running(tmp_path, words(offer, "--json", name))
-    began = time.monotonic()
-    running.process.send_signal(number)
-    code, out, err = running.end()
-    assert time.monotonic() - began < 5
+    name = offer.torrent("a.bin", size=4 << 20, rate=1 << 17)
+    command = Fetching(tmp_path, words(offer, "--json", name))
+    command.process.send_signal(number)
+    code, out, err = command.end()
     assert (code, err) == (7, f"btfast: error: {name}: stopped: run it again to go on\n")
     objects = [json.loads(line) for line in out.splitlines()]
     assert [o["event"] for o in objects if o["event"] in ("complete", "failed")] == ["failed"]
@@ -269,10 +266,10 @@ def test_a_signal_saves_the_state_and_exits_7(
 
 
 def test_interrupting_a_list_ends_every_item_once(offer: Offer, tmp_path: Path) -> None:
-    names = [offer.torrent(f"{n}.bin", size=(4 << 20) + n, rate=1 << 19) for n in range(30)]
-    running = Running(tmp_path, words(offer, "--json", "-j", "1", *names))
-    running.process.send_signal(signal.SIGINT)
-    code, out, _ = running.end()
+    names = [offer.torrent(f"{n}.bin", size=(4 << 20) + n, rate=1 << 17) for n in range(30)]
+    command = Fetching(tmp_path, words(offer, "--json", "-j", "1", *names))
+    command.process.send_signal(signal.SIGINT)
+    code, out, _ = command.end()
     assert code == 7
     ends = [o for o in map(json.loads, out.splitlines()) if o["event"] in ("complete", "failed")]
     assert sorted(o["id"] for o in ends) == list(range(30))
@@ -280,56 +277,52 @@ def test_interrupting_a_list_ends_every_item_once(offer: Offer, tmp_path: Path) 
 
 
 def test_a_second_signal_exits_at_once(offer: Offer, tmp_path: Path) -> None:
-    running = Running(tmp_path, words(offer, offer.torrent("a.bin", size=4 << 20, rate=1 << 19)))
-    engine = next(process for process in running.family if process.name() == "btfast-engine")
+    command = Fetching(tmp_path, words(offer, offer.torrent("a.bin", size=4 << 20, rate=1 << 17)))
+    engine = next(process for process in command.family if process.name() == "btfast-engine")
     engine.suspend()  # it cannot answer: only the second signal ends the command
-    running.process.send_signal(signal.SIGINT)
-    running.process.send_signal(signal.SIGTERM)
-    assert running.process.wait(2) == 7
+    command.process.send_signal(signal.SIGINT)
+    command.process.send_signal(signal.SIGTERM)
+    assert command.process.wait(PATIENCE) == 7
+    assert engine.status() == psutil.STATUS_STOPPED, "who had waited for it would have ended it by force"
     engine.resume()
-    running.end()
+    command.end()
 
 
 def test_seed_serves_until_it_is_stopped(btfast_command: Command, offer: Offer, tmp_path: Path) -> None:
     name = offer.torrent("a.bin")
-    with subprocess.Popen(
-        [sys.executable, "-m", "btfast", "seed", "--json", *COMMON[:2], "--port", "26881", name, "--data", "source"],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as seed:
-        done = btfast_command("get", *COMMON, "-o", "out", "--peer", "127.0.0.1:26881", name)
+    with running(tmp_path, "seed", "--json", *COMMON, name, "--data", "source") as seed:
+        seed.until(seed.port, "it listens")
+        done = btfast_command("get", *COMMON, "-o", "out", "--peer", f"127.0.0.1:{seed.port()}", name)
         assert done.code == 0
         assert offer.arrived("a.bin")
-        seed.send_signal(signal.SIGINT)
-        out, _ = seed.communicate(timeout=10)
-        assert seed.returncode == 7
-    assert json.loads(out.splitlines()[-1])["event"] == "summary"
+        seed.signal(signal.SIGINT)
+        outcome = seed.end()
+        assert outcome.code == 7
+    assert outcome.events[-1]["event"] == "summary"
 
 
 def test_seeds_do_not_wait_for_one_another_and_say_when_they_serve(offer: Offer, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "btfast", "seed", *COMMON[:2], "--port", "26882", "-j", "1", "--data", "source"]
-    with subprocess.Popen(
-        [*command, offer.torrent("a.bin"), offer.torrent("b.bin")],
-        cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as seed:  # fmt: skip
-        assert seed.stderr is not None
-        assert seed.stderr.readline() == "btfast: serving 2 torrents on port 26882\n"
-        seed.send_signal(signal.SIGINT)
-        seed.communicate(timeout=10)
-        assert seed.returncode == 7
+    names = (offer.torrent("a.bin"), offer.torrent("b.bin"))
+    with running(tmp_path, "seed", *COMMON, "-j", "1", "--data", "source", *names) as seed:
+        assert seed.process.stderr is not None
+        said = seed.process.stderr.readline()
+        assert said == f"btfast: serving 2 torrents on port {seed.port()}\n"
+        seed.signal(signal.SIGINT)
+        assert seed.end().code == 7
 
 
-def test_what_is_only_served_keeps_nothing_of_the_list_waiting(
-    offer: Offer, tmp_path: Path, btfast_command: Command
-) -> None:
+def test_what_is_only_served_keeps_nothing_of_the_list_waiting(offer: Offer, tmp_path: Path) -> None:
     listed = [offer.torrent("a.bin"), offer.torrent("b.bin")]
-    done = btfast_command(*words(offer, "--json", "-j", "1", "--seed-time", "2", *listed))
-    assert done.code == 0
-    served = [index for index, item in enumerate(done.objects) if item.get("state") == "seeding"]
-    ended = [index for index, item in enumerate(done.objects) if item["event"] == "complete"]
-    assert {done.objects[index]["id"] for index in served if index < ended[0]} == {0, 1}
+    served: set[int] = set()
+    with running(tmp_path, *words(offer, "--json", "-j", "1", "--seed-time", "600", *listed)) as command:
+        assert command.process.stdout is not None
+        while served != {0, 1}:
+            item = json.loads(command.process.stdout.readline())
+            assert item["event"] != "complete", "it is served for ten minutes"
+            if item.get("state") == "seeding":
+                served.add(item["id"])
+        command.signal(signal.SIGINT)
+        assert command.end().code == 7
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from support.commands import PROMISED
 from swarm_of_one import children, until
 
 
 @pytest.fixture(autouse=True)
 def no_process_stays() -> Iterator[None]:
     yield
-    until(lambda: not children(), "every process of the session is gone", patience=8)
+    until(lambda: not children(), "every process of the session is gone", patience=PROMISED)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from support.commands import PATIENCE
 from support.libtorrent_peer import Libtorrent
 
 from btfast._bencode import encode
@@ -61,7 +62,7 @@ def is_ours(process: psutil.Process) -> bool:
         return False
 
 
-def until(condition: Callable[[], object], what: str, *, patience: float = 20.0) -> None:
+def until(condition: Callable[[], object], what: str, *, patience: float = PATIENCE) -> None:
     """Waits for a condition; fails with `what` when it does not come true."""
     deadline = time.monotonic() + patience
     while not condition():

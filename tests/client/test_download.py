@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.commands import python_path
+from support.commands import PATIENCE, PROMISED, python_path
 from swarm_of_one import LOCAL, make_data, make_torrent, seeding, until
 
 import btfast
@@ -94,7 +94,7 @@ def test_it_works_in_a_thread(tmp_path: Path, torrent: bytes) -> None:
     results: list[btfast.Result] = []
     thread = threading.Thread(target=lambda: results.append(fetch(tmp_path, torrent)))
     thread.start()
-    thread.join(30)
+    thread.join(PATIENCE)
     assert [result.bytes for result in results] == [SIZE]
 
 
@@ -127,7 +127,7 @@ def script(tmp_path: Path, peer: str) -> subprocess.Popen[str]:
 
 def test_it_works_in_an_unguarded_script(tmp_path: Path, torrent: bytes) -> None:
     with seeding(torrent, tmp_path / "source") as seeder, script(tmp_path, seeder.address) as process:
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out, err) == (0, f"{SIZE}\n", "")
 
 
@@ -140,7 +140,7 @@ def test_a_keyboard_interrupt_saves_the_state_and_propagates(tmp_path: Path, tor
     with seeding(torrent, tmp_path / "source", rate=200_000) as seeder, script(tmp_path, seeder.address) as process:
         until(lambda: under_way(tmp_path), "the download has begun")
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode in (1, -signal.SIGINT)
     assert out == ""
     assert err.rstrip().endswith("KeyboardInterrupt")
@@ -155,6 +155,6 @@ def test_a_killed_caller_leaves_no_process(tmp_path: Path, torrent: bytes) -> No
         assert len(family) >= 2
         process.kill()
         process.wait()
-        _, alive = psutil.wait_procs(family, timeout=5)
+        _, alive = psutil.wait_procs(family, timeout=PROMISED)
         assert alive == []
     fetch(tmp_path, torrent)

@@ -30,8 +30,8 @@ async def test_who_knows_only_a_leecher_hears_of_the_seed(tmp_path: Path) -> Non
     made = make(4 * MIB)
     made.lay_out(tmp_path / "source")
     async with (
-        Session(settings(max_up_torrent=MIB // 4)) as seed, Session(settings()) as hub, Session(settings()) as leech,
-        asyncio.timeout(40),
+        Session(settings(max_up_torrent=MIB // 8)) as seed, Session(settings()) as hub, Session(settings()) as leech,
+        asyncio.timeout(120),
     ):  # fmt: skip
         seeding = await seed.add(made.torrent, tmp_path / "source", seed=True)
         source = f"[::1]:{await seed.port()}"

@@ -84,13 +84,13 @@ def connected(
 ) -> tuple[PeerConnection, socket.socket]:
     """An incoming connection that seems to come from `host`, and the peer's end of it."""
     ours, theirs = tcp_pair()
-    theirs.settimeout(5)
+    theirs.settimeout(60)
     return PeerConnection(context.loop, ours, PeerAddress(host, port), owner, outgoing=False), theirs
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
-    """Lets the loop run until the condition is true, for 5 s at most."""
-    async with asyncio.timeout(5):
+    """Lets the loop run until the condition is true, for 60 s at most."""
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.001)
     assert condition(), what

@@ -96,7 +96,7 @@ def endless(first: bytes, chunk: bytes) -> Handler:
     return handler
 
 
-async def failure(trackers: HttpTrackers, url: str, *, timeout: float = 5.0) -> str:  # noqa: ASYNC109
+async def failure(trackers: HttpTrackers, url: str, *, timeout: float = 60.0) -> str:  # noqa: ASYNC109
     with pytest.raises(RemoteError) as caught:
         await trackers.announce(url, REQUEST, timeout=timeout)
     message = str(caught.value)

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from real_sockets import until
+from real_sockets import late, until, watched
 
 from btfast.config import Settings
-from btfast.engine import securing
 from btfast.engine.connecting import Connecting
 from btfast.engine.dialing import Dialer
 from btfast.engine.places import Places
@@ -219,12 +218,13 @@ STALLS = [
 async def test_a_stall_at_each_step_has_its_reason(
     swarms: Callable[[str], Swarm], monkeypatch: pytest.MonkeyPatch, life: Life, step: str
 ) -> None:
-    monkeypatch.setattr(securing, "STEP_TIMEOUT", 0.8)
+    under_way = watched(monkeypatch)
     swarm = swarms("require")
     swarm.connecting.dial(await swarm.peer(life))
-    await ends(swarm)
-    assert swarm.torrent.failed == [f"encryption: {step} did not come in 0.8 s"]
-    assert swarm.met == 1
+    await until(lambda: under_way and under_way[0]._side.step == step)
+    late(under_way[0])
+    assert swarm.torrent.failed == [f"encryption: {step} did not come in 8 s"]
+    await until(lambda: swarm.met == 1)
 
 
 @pytest.mark.parametrize("cut", [0, 50, 96, 100, 104, 109])
@@ -250,18 +250,26 @@ async def test_garbage_has_its_reason(swarms: Callable[[str], Swarm], life: Life
 async def test_a_peer_that_drips_is_let_go_at_the_step_it_is_in(
     swarms: Callable[[str], Swarm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(securing, "STEP_TIMEOUT", 0.8)
+    under_way = watched(monkeypatch)
+    dripped = asyncio.Event()
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for _ in range(200):
+        for number in range(90):
             writer.write(b"x")
             await writer.drain()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
+            if number == 50:
+                dripped.set()
+        await silence(reader, writer)
 
     swarm = swarms("require")
     swarm.connecting.dial(await swarm.peer(drip))
-    await ends(swarm)
-    assert swarm.torrent.failed == [f"encryption: {KEY} did not come in 0.8 s"]
+    await until(lambda: under_way)
+    timer = under_way[0]._timer
+    await dripped.wait()
+    assert under_way[0]._timer is timer, "a byte gives no more time"
+    late(under_way[0])
+    assert swarm.torrent.failed == [f"encryption: {KEY} did not come in 8 s"]
 
 
 async def test_closing_calls_nobody_and_leaves_nothing(swarms: Callable[[str], Swarm]) -> None:

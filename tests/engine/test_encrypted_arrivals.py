@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from real_sockets import closed, connect, until
+from real_sockets import closed, connect, late, until, watched
 
 from btfast._peer_stream import HANDSHAKE_EVENT, INFO_HASH_EVENT
 from btfast.config import Settings
-from btfast.engine import listening, securing
+from btfast.engine import listening
 from btfast.engine import turns as turns_module
 from btfast.engine.arrival import Arrival
 from btfast.engine.by_hash import ByHash
@@ -95,7 +95,7 @@ async def listen(torrents: ByHash[Torrent]) -> AsyncIterator[MakeHouse]:
 
 
 async def read(sock: socket.socket) -> bytes:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await asyncio.get_running_loop().sock_recv(sock, 1 << 16)
 
 
@@ -198,22 +198,25 @@ async def test_only_handshake_encryption_is_refused_where_all_is_to_be(listen: M
 async def test_a_stall_after_any_number_of_bytes_ends_with_one_reason(
     listen: MakeHouse, monkeypatch: pytest.MonkeyPatch, size: int, then: str
 ) -> None:
-    monkeypatch.setattr(securing, "STEP_TIMEOUT", 0.8)
+    under_way = watched(monkeypatch)
     house = listen()
     with connect(house.port) as sock:
         sock.send(random.Random(3).randbytes(size))
         if then == "end":
             sock.shutdown(socket.SHUT_WR)
         elif size < 96:
-            await asyncio.sleep(0.02)
+            await until(lambda: house._pending)
             house.tick(asyncio.get_running_loop().time() + 15)
+        else:
+            await until(lambda: under_way and under_way[0]._side.step == "proof that it has our key")
+            late(under_way[0])
         await closed(sock)
     assert len(house.gone) == 1
     assert (
         house.gone[0]
         == {
             ("silence", True): "no handshake came",
-            ("silence", False): "encryption: proof that it has our key did not come in 0.8 s",
+            ("silence", False): "encryption: proof that it has our key did not come in 8 s",
             ("end", True): "closed by the peer",
             ("end", False): house.gone[0],
         }[then, size < 96]
@@ -226,7 +229,14 @@ async def test_a_stall_after_any_number_of_bytes_ends_with_one_reason(
 async def test_a_stall_within_the_third_message_names_the_step(
     listen: MakeHouse, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    monkeypatch.setattr(securing, "STEP_TIMEOUT", 0.8)
+    names = {
+        0: "proof that it has our key",
+        20: "the torrent it wants",
+        40: "its offer",
+        54: "its padding",
+        60: "its handshake",
+    }
+    under_way = watched(monkeypatch)
     house = listen()
     side = Initiator(KNOWN, FIRST, os.urandom)
     with connect(house.port) as sock:
@@ -235,15 +245,10 @@ async def test_a_stall_within_the_third_message_names_the_step(
         while not said:
             said = side.handle_bytes(await read(sock))
         sock.send(said[:step])
+        await until(lambda: under_way[0]._side.step == names[step])
+        late(under_way[0])
         await closed(sock)
-    names = {
-        0: "proof that it has our key",
-        20: "the torrent it wants",
-        40: "its offer",
-        54: "its padding",
-        60: "its handshake",
-    }
-    assert house.gone == [f"encryption: {names[step]} did not come in 0.8 s"]
+    assert house.gone == [f"encryption: {names[step]} did not come in 8 s"]
 
 
 async def test_key_exchanges_are_rationed_and_given_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

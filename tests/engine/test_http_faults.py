@@ -75,7 +75,7 @@ async def test_endless_trailers_are_cut(server: Server) -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", b"X-Again: " + b"x" * 1000 + b"\r\n"
     )
     with pytest.raises(RemoteError, match="endless headers"):
-        await client.fetch(server.url, what="it", limit=1000, timeout=5.0)
+        await client.fetch(server.url, what="it", limit=1000, timeout=60.0)
     await client.close()
 
 
@@ -172,15 +172,15 @@ async def test_cancelling_frees_the_turn_and_the_connection(server: Server) -> N
         return response(b"ok")
 
     server.handler = handler
-    slow = asyncio.create_task(client.fetch(f"{server.url}/slow", what="it", limit=10, timeout=30.0))
+    slow = asyncio.create_task(client.fetch(f"{server.url}/slow", what="it", limit=10, timeout=60.0))
     await entered.wait()
-    waiting = asyncio.create_task(client.fetch(f"{server.url}/quick", what="it", limit=10, timeout=30.0))
-    given_up = asyncio.create_task(client.fetch(f"{server.url}/quick", what="it", limit=10, timeout=30.0))
+    waiting = asyncio.create_task(client.fetch(f"{server.url}/quick", what="it", limit=10, timeout=60.0))
+    given_up = asyncio.create_task(client.fetch(f"{server.url}/quick", what="it", limit=10, timeout=60.0))
     await asyncio.sleep(0)
     given_up.cancel()
     slow.cancel()
     assert (await waiting).body == b"ok"
-    assert (await client.fetch(f"{server.url}/quick", what="it", limit=10, timeout=30.0)).body == b"ok"
+    assert (await client.fetch(f"{server.url}/quick", what="it", limit=10, timeout=60.0)).body == b"ok"
     await asyncio.gather(slow, given_up, return_exceptions=True)
     await client.close()
 
@@ -225,7 +225,7 @@ async def test_a_redirect_from_a_public_host_never_leads_to_a_local_address(
     monkeypatch.setattr("btfast.engine.http_hosts.reach_of", lambda host: next(answers, Reach.LOOPBACK))
     client = HttpClient(user_agent="x")
     with pytest.raises(RemoteError, match="local address"):
-        await client.fetch(server.url, what="it", limit=10, timeout=5.0)
+        await client.fetch(server.url, what="it", limit=10, timeout=60.0)
     await client.close()
     target.close()
     await target.wait_closed()
@@ -235,7 +235,7 @@ async def test_a_redirect_never_leads_to_the_port_of_another_service(server: Ser
     server.always(response(b"", "Location: http://127.0.0.1:25/", status="302 Found"))
     client = HttpClient(user_agent="x")
     with pytest.raises(RemoteError, match="port of another service"):
-        await client.fetch(server.url, what="it", limit=10, timeout=5.0)
+        await client.fetch(server.url, what="it", limit=10, timeout=60.0)
     await client.close()
 
 
@@ -271,8 +271,8 @@ async def test_dead_hosts_do_not_hold_the_turns_of_one_that_lives(server: Server
         asked = [asyncio.create_task(client.fetch(url, what="it", limit=10, timeout=600.0)) for url in urls]
         await asyncio.sleep(0)
         server.always(response(b"ok"))
-        async with asyncio.timeout(20):
-            live = [client.fetch(f"{server.url}/announce", what="it", limit=10, timeout=10.0) for _ in range(100)]
+        async with asyncio.timeout(60):
+            live = [client.fetch(f"{server.url}/announce", what="it", limit=10, timeout=60.0) for _ in range(100)]
             assert {answer.body for answer in await asyncio.gather(*live)} == {b"ok"}
         assert not any(task.done() for task in asked)
         for task in asked:

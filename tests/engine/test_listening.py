@@ -123,14 +123,14 @@ async def test_who_leaves_before_saying_anything_is_forgotten(listen: MakeListen
 
 async def test_who_stays_silent_is_closed_after_a_while(listen: MakeListener, torrent: Torrent) -> None:
     listener = listen()
-    now = asyncio.get_running_loop().time()
+    before = asyncio.get_running_loop().time()
     with connect(listener.port) as silent, connect(listener.port) as slow:
         slow.send(encode_handshake(KNOWN, b"p" * 20)[:30])
-        await asyncio.sleep(0.05)
-        listener.tick(now + 5)
+        await until(lambda: len(listener._pending) == 2)
+        listener.tick(before + 5)
         slow.send(encode_handshake(KNOWN, b"p" * 20)[30:])
         await until(lambda: torrent.peers)
-        listener.tick(now + 15)
+        listener.tick(asyncio.get_running_loop().time() + 15)
         assert await closed(silent) == b""
         assert not torrent.peers[0].closed, "it has named its torrent: its torrent decides now"
 

@@ -26,7 +26,7 @@ async def test_whoever_asks_is_told_that_there_is_no_answer(tmp_path: Path) -> N
     )
     resuming = Resuming(process, lambda *_: None)
     torrent = Torrent.parse(make(100_000).torrent)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         asked = [resuming.recall(torrent, str(tmp_path), ".part") for _ in range(2)]
         assert [str(error) for error in await asyncio.gather(*asked, return_exceptions=True)] == ["workers: gone"] * 2
     with pytest.raises(InternalError):

@@ -32,7 +32,7 @@ async def test_each_gets_its_file(tmp_path: Path) -> None:
 async def test_a_pipe_of_that_name_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "file 0.torrent")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             name = await TorrentFiles().save(str(tmp_path), MANY[0])
     finally:
         os.close(os.open(tmp_path / "file 0.torrent", os.O_RDWR | os.O_NONBLOCK))  # whoever waits at it goes on
@@ -50,7 +50,7 @@ async def test_a_bug_reaches_everybody_who_waits_for_the_batch(tmp_path: Path) -
         raise ZeroDivisionError("oops")
 
     files = TorrentFiles()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         saved = [files.save(str(tmp_path), torrent, bug if torrent is MANY[1] else None) for torrent in MANY]
         outcomes = await asyncio.gather(*saved, return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import socket
@@ -31,7 +32,7 @@ def sockets(bind: str = "127.0.0.1", port: int = 0, *, loop: Any = None) -> UdpS
 def remote() -> Iterator[socket.socket]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
-        sock.settimeout(5)
+        sock.settimeout(60)
         yield sock
 
 
@@ -85,9 +86,21 @@ async def test_without_a_handler_everything_is_dropped(remote: socket.socket) ->
     ours.close()
 
 
+def listener_port(stack: contextlib.ExitStack) -> int:
+    """That of a listener, which nobody has of UDP."""
+    while True:
+        port: int = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as four, contextlib.suppress(OSError):
+            four.bind(("", port))
+            if socket.has_ipv6:
+                with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as six:
+                    six.bind(("::1", port))
+            return port
+
+
 async def test_both_families_share_the_port_of_the_listener(remote: socket.socket) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    with contextlib.ExitStack() as stack:
+        port = listener_port(stack)
         ours = sockets("", port)
         heard = Heard(ours)
         assert ours.has(v6=False)
@@ -97,7 +110,7 @@ async def test_both_families_share_the_port_of_the_listener(remote: socket.socke
         assert ours.port(v6=True) == port
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as six:
             six.bind(("::1", 0))
-            six.settimeout(5)
+            six.settimeout(60)
             six.sendto(DHT, ("::1", port))
             remote.sendto(DHT, ("127.0.0.1", port))
             await until(lambda: len(heard.dht) == 2)

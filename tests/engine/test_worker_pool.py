@@ -161,7 +161,7 @@ async def test_a_successor_that_dies_before_it_is_connected_passes_its_jobs_on(p
     for pid in first:
         os.kill(pid, signal.SIGKILL)
     # Turn by turn, so that a successor is seen in the turn in which it is started.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while first & set(pool.workers.pids):
             for pid in set(pool.workers.pids) - first:
                 os.kill(pid, signal.SIGKILL)
@@ -195,7 +195,7 @@ async def test_a_question_to_a_killed_worker_is_answered_by_its_successor(pool: 
     await asyncio.sleep(0.05)
     for pid in pool.workers.pids:
         os.kill(pid, signal.SIGKILL)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert (await question).states == bytes([GOOD])
 
 
@@ -299,7 +299,7 @@ async def test_a_record_is_made_although_the_worker_that_was_asked_dies(pool: Po
     assert not recording.done()
     for pid in pool.workers.pids:
         os.kill(pid, signal.SIGKILL)
-    answer = await asyncio.wait_for(recording, 20)
+    answer = await asyncio.wait_for(recording, 60)
     assert (answer.failed, answer.error) == ([], "")
     known = (await pool.workers.recall(store, [Wanted(bytes(32), str(pool.folder), ["data"], [], ".part")])).known[0]
     assert known is not None

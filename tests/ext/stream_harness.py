@@ -93,7 +93,7 @@ class Pair:
         else:
             self.ours, self.peer = socket.socketpair()
         self.ours.setblocking(False)
-        self.peer.settimeout(20)
+        self.peer.settimeout(60)
         self.stream = PeerStream(self.ours.fileno(), bitfield_limit=bitfield_limit)
         self.fed = 0
         self._outward = self._inward = None
@@ -110,7 +110,7 @@ class Pair:
         while rest:
             self.peer.setblocking(False)
             sent = self.peer.send(rest)
-            self.peer.settimeout(20)
+            self.peer.settimeout(60)
             rest = rest[sent:]
             self.fed += sent
             while self.stream.received < self.fed and self.stream.error is None:
@@ -145,7 +145,7 @@ class Pair:
                 found += chunk
         except BlockingIOError:
             pass
-        self.peer.settimeout(20)
+        self.peer.settimeout(60)
         return found
 
     def close(self) -> None:

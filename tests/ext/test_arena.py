@@ -130,7 +130,7 @@ def test_the_memory_goes_to_a_child_by_its_descriptor_alone() -> None:
     )
     slot.write(0, b"q" * 5000)
     arguments = [sys.executable, "-c", code, str(arena.fd), str(arena.size), str(slot.offset)]
-    subprocess.run(arguments, pass_fds=[arena.fd], check=True, cwd=ROOT, timeout=30)
+    subprocess.run(arguments, pass_fds=[arena.fd], check=True, cwd=ROOT, timeout=60)
     assert bytes(slot) == b"a" * 5000
 
 

@@ -309,7 +309,7 @@ def test_another_process_gets_all_in_order_and_no_wake_up_is_lost(
             if not found and not room and done.prepare_sleep():
                 assert readable(done_wake, DEADLINE_MS), "a wake-up was lost"
                 done.drain()
-        assert child.wait(30) == 0
+        assert child.wait(60) == 0
     finally:
         child.kill()
         child.wait()

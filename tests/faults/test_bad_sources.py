@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 
 import pytest
+from support.accepting import nobody
 from support.commands import Outcome, get, run
 from support.scripted_peer import ScriptedPeer
 from support.scripted_tracker import Answer, Exchange, ScriptedTracker
@@ -88,8 +88,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, dict[str
         for name, (answer, _, _) in CASES.items():
             server = stack.enter_context(ScriptedTracker(answer))
             urls[name] = f"http://127.0.0.1:{server.port}/{name}.torrent"
-        with socket.create_server(("127.0.0.1", 0)) as sock:
-            urls["refused"] = f"http://127.0.0.1:{sock.getsockname()[1]}/x.torrent"
+        urls["refused"] = f"http://127.0.0.1:{stack.enter_context(nobody())}/x.torrent"
         urls["good"] = f"http://127.0.0.1:{stack.enter_context(ScriptedTracker(whole)).port}/good.torrent"
         peer = stack.enter_context(ScriptedPeer(MADE))
         done = run(root, *get(*urls.values(), peers=(peer.address,)))

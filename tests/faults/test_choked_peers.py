@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 
-from support.commands import get, run, running
+from support.commands import PATIENCE, get, run, running
 from support.scripted_peer import Link, ScriptedPeer
 from support.torrents import assert_arrived, make
 
@@ -93,13 +92,11 @@ class Takes(ScriptedPeer):
 
 def test_a_choked_leecher_is_served_what_it_is_allowed_and_no_more(tmp_path: Path) -> None:
     MADE.lay_out(tmp_path / "out")
-    with running(tmp_path, *get(MADE.save(tmp_path)), "--seed-time", "60") as command, Takes() as peer:
-        assert command.process.stdout is not None
-        while json.loads(command.process.stdout.readline()).get("state") != "seeding":
-            pass
-        port = next(int(c.laddr.port) for c in command.engine.net_connections() if c.status == "LISTEN")
+    with running(tmp_path, *get(MADE.save(tmp_path)), "--seed-time", "600") as command, Takes() as peer:
+        command.until_state("seeding")
+        port = command.port()
         peer.dial(port)
-        assert peer.done.wait(20)
+        assert peer.done.wait(PATIENCE)
     blocks = [(index, begin) for index in ALLOWED for begin in range(0, LENGTH, 16384)]
     assert peer.told == ALLOWED
     assert not peer.unchoked

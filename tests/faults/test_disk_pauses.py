@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.commands import Running, get, run, running
+from support.commands import PROMISED, Running, get, run, running
 from support.disks import fill, small_disk
 from support.preloaded import compile_library
 from support.scripted_peer import ScriptedPeer
@@ -33,16 +33,16 @@ def until_paused(command: Running) -> list[str]:
 def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with small_disk(out, "size=10m"):
-        with ScriptedPeer(MADE, rate=2_000_000) as peer:
-            words = get(MADE.save(tmp_path), "--disk-timeout", "30", peers=(peer.address,))
+        with ScriptedPeer(MADE, holds=64) as peer:
+            words = get(MADE.save(tmp_path), "--disk-timeout", "300", peers=(peer.address,))
             with running(tmp_path, *words) as command:
                 command.until(lambda: list(out.glob("tree/*.bin")), "a file is complete")
                 fill(out / "filler")
+                peer.go_on()
                 # While the rest of it is being filled there may be room now and then.
-                paused = "No space left on device: paused for up to 30 s: make room, and it goes on"
+                paused = "No space left on device: paused for up to 300 s: make room, and it goes on"
                 warnings = until_paused(command)
                 assert any(paused in warning for warning in warnings)
-                peer.rate = 0
                 (out / "filler").unlink()
                 done = command.end()
         assert done.code == 0
@@ -61,13 +61,13 @@ def test_writes_that_fail_are_done_again(tmp_path: Path, number: int) -> None:
         "FAILING_DISK_ROOT": str(tmp_path / "out"),
     }
     made = make(4_000_001)
-    with ScriptedPeer(made, rate=1_000_000) as peer:
+    with ScriptedPeer(made, holds=32) as peer:
         words = get(made.save(tmp_path), peers=(peer.address,), workers=2)
         with running(tmp_path, *words, variables=variables) as command:
-            command.until(lambda: peer.blocks_sent > 30, "some blocks were sent")
+            command.until(lambda: peer.blocks_sent == 32, "some blocks were sent")
             flag.write_text(str(number))
+            peer.go_on()
             (warning,) = until_paused(command)
-            peer.rate = 0
             flag.unlink()
             done = command.end()
     assert f"{tmp_path / 'out' / made.name}: " in warning
@@ -86,15 +86,15 @@ def test_a_disk_that_does_not_recover_ends_the_item(tmp_path: Path) -> None:
         "FAILING_DISK_ROOT": str(tmp_path / "out"),
     }
     made = make(4_000_001)
-    with ScriptedPeer(made, rate=1_000_000) as peer:
+    with ScriptedPeer(made, holds=32) as peer:
         words = get(made.save(tmp_path), "--disk-timeout", "1.5", peers=(peer.address,))
         with running(tmp_path, *words, variables=variables) as command:
-            command.until(lambda: peer.blocks_sent > 30, "some blocks were sent")
+            command.until(lambda: peer.blocks_sent == 32, "some blocks were sent")
             flag.write_text(str(errno.EIO))
+            peer.go_on()
             done = command.end()
         assert "Input/output error: what was verified is kept" in done.error(6)
         flag.unlink()
-        peer.rate = 0
         again = run(tmp_path, *get(made.save(tmp_path), peers=(peer.address,)))
     assert again.code == 0
     assert_arrived(made, tmp_path / "out")
@@ -103,10 +103,11 @@ def test_a_disk_that_does_not_recover_ends_the_item(tmp_path: Path) -> None:
 def test_who_waits_for_a_disk_can_be_interrupted(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with small_disk(out, "size=10m"):
-        with ScriptedPeer(MADE, rate=2_000_000) as peer:
-            with running(tmp_path, *get(MADE.save(tmp_path), peers=(peer.address,))) as command:
+        with ScriptedPeer(MADE, holds=64) as peer:
+            with running(tmp_path, *get(MADE.save(tmp_path), "--disk-timeout", "600", peers=(peer.address,))) as command:
                 command.until(lambda: list(out.glob("tree/*.bin")), "a file is complete")
                 fill(out / "filler")
+                peer.go_on()
                 until_paused(command)
                 command.signal(signal.SIGINT)
-                assert command.end(6).code == 7
+                assert command.end(PROMISED).code == 7

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import resource
 import socket
+import time
 from pathlib import Path
 
-import psutil
-from support.commands import LOCAL, Running, running
+from support.commands import LOCAL, PATIENCE, running
 from support.torrents import make
 
 from btfast.wire import messages
@@ -23,16 +23,8 @@ def limited() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
 
 
-def listening_port(seed: Running) -> int:
-    for process in seed.named("btfast-engine"):
-        for one in process.net_connections("tcp"):
-            if one.status == psutil.CONN_LISTEN:
-                return int(one.laddr.port)
-    return 0
-
-
 def greeted(port: int, number: int) -> socket.socket:
-    sock = socket.create_connection(("127.0.0.1", port), timeout=10)
+    sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     sock.sendall(encode_handshake(MADE.info_hash, b"-XX0001-%012d" % number) + messages.HAVE_NONE + messages.INTERESTED)
     return sock
 
@@ -46,6 +38,19 @@ def read_until(sock: socket.socket, words: bytes) -> bytes:
     return said
 
 
+def admitted(port: int, number: int) -> socket.socket:
+    """Who comes once there is room; before, it is refused like the others."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            sock = greeted(port, number)
+            read_until(sock, messages.UNCHOKE)
+            return sock
+        except (OSError, AssertionError):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
 def served(sock: socket.socket, index: int) -> None:
     sock.sendall(messages.encode_request(index, 0, BLOCK))
     read_until(sock, messages.encode_piece(index, 0, MADE.block(index, 0, BLOCK)))
@@ -57,8 +62,8 @@ def test_it_serves_on_when_others_have_taken_all_descriptors(tmp_path: Path) -> 
     words = ("seed", torrent, "--data", tmp_path / "data", *LOCAL, "--workers", "1", "--max-peers", "1000", "--no-trackers")
     with contextlib.ExitStack() as stack:
         seed = stack.enter_context(running(tmp_path, *words, preexec_fn=limited))
-        seed.until(lambda: listening_port(seed), "it listens")
-        port = listening_port(seed)
+        seed.until(seed.port, "it listens")
+        port = seed.port()
         first = stack.enter_context(greeted(port, 0))
         read_until(first, messages.UNCHOKE)
         others = stack.enter_context(contextlib.ExitStack())
@@ -68,7 +73,6 @@ def test_it_serves_on_when_others_have_taken_all_descriptors(tmp_path: Path) -> 
         served(first, 0)
         served(first, 1)
         others.close()
-        newcomer = stack.enter_context(greeted(port, 999))
-        read_until(newcomer, messages.UNCHOKE)
+        newcomer = stack.enter_context(admitted(port, 999))
         served(newcomer, 2)
         assert seed.process.poll() is None

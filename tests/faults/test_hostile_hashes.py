@@ -183,7 +183,7 @@ def test_what_of_a_hybrid_came_before_its_hashes_is_held_against_them(tmp_path: 
 
 def test_nothing_is_fetched_that_cannot_be_verified_and_the_reason_is_said(tmp_path: Path) -> None:
     with Keeps(MADE) as peer:
-        outcome = run(tmp_path, *get(BARE.save(tmp_path), "--peer-timeout", "3", peers=(peer.address,)))
+        outcome = run(tmp_path, *get(BARE.save(tmp_path), "--peer-timeout", "4", peers=(peer.address,)))
         assert "the hashes of 1 file are missing (data.bin), and no peer sends them" in outcome.error(3)
         assert peer.blocks_sent == 0
 
@@ -352,7 +352,7 @@ async def seed(session: Session, made: Made, folder: Path) -> tuple[int, Torrent
 
 
 async def test_layers_and_leaves_are_served_with_their_proofs(tmp_path: Path) -> None:
-    async with Session(LOCAL) as session, asyncio.timeout(20):
+    async with Session(LOCAL) as session, asyncio.timeout(60):
         port, meta = await seed(session, MADE, tmp_path)
         asker, _ = await Asker.greet(port, meta.info_hash)
         for base, index, length, proof in (
@@ -386,7 +386,7 @@ async def test_layers_and_leaves_are_served_with_their_proofs(tmp_path: Path) ->
     ids=str,
 )
 async def test_what_is_not_ours_not_aligned_or_too_large_is_rejected(tmp_path: Path, asked: HashRange) -> None:
-    async with Session(LOCAL) as session, asyncio.timeout(20):
+    async with Session(LOCAL) as session, asyncio.timeout(60):
         port, meta = await seed(session, MADE, tmp_path)
         asker, _ = await Asker.greet(port, meta.info_hash)
         assert await asker.ask(asked) is None
@@ -394,7 +394,7 @@ async def test_what_is_not_ours_not_aligned_or_too_large_is_rejected(tmp_path: P
 
 
 async def test_leaves_that_are_not_on_disk_any_more_are_rejected_and_the_rest_is_served(tmp_path: Path) -> None:
-    async with Session(LOCAL) as session, asyncio.timeout(20):
+    async with Session(LOCAL) as session, asyncio.timeout(60):
         port, meta = await seed(session, MADE, tmp_path)
         asker, _ = await Asker.greet(port, meta.info_hash)
         data = bytearray(MADE.data)
@@ -411,7 +411,7 @@ async def test_leaves_that_are_not_on_disk_any_more_are_rejected_and_the_rest_is
 async def test_who_fetches_nothing_has_leaves_of_a_few_pieces_and_who_floods_is_closed(tmp_path: Path) -> None:
     made = make_v2(5_000_000)
     tree = Tree(merkle.leaf_hashes(made.data), 0, 5_000_000)
-    async with Session(LOCAL) as session, asyncio.timeout(30):
+    async with Session(LOCAL) as session, asyncio.timeout(60):
         port, meta = await seed(session, made, tmp_path)
         asker, _ = await Asker.greet(port, meta.info_hash)
         given = [await asker.ask(HashRange(tree.root, 0, 4 * n, 4, 0)) is not None for n in range(40)]
@@ -427,7 +427,7 @@ async def test_who_fetches_nothing_has_leaves_of_a_few_pieces_and_who_floods_is_
 
 async def test_a_hybrid_is_met_by_either_hash_and_upgrades_who_may_be(tmp_path: Path) -> None:
     made = make_v2(SIZE, hybrid=True)
-    async with Session(LOCAL) as session, asyncio.timeout(20):
+    async with Session(LOCAL) as session, asyncio.timeout(60):
         port, meta = await seed(session, made, tmp_path)
         v1, v2 = meta.swarm_hashes
         for said, upgrade, answer in ((v1, False, v1), (v1, True, v2), (v2, False, v2)):

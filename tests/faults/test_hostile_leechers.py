@@ -111,7 +111,7 @@ async def test_one_of_them_does_not_end_the_session(tmp_path: Path, name: str) -
                 sock.shutdown(socket.SHUT_WR)
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(GREETING)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 greeting = await reader.readexactly(68)
             writer.close()
         assert greeting[28:48] == MADE.info_hash

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from support import metadata_peers as peers
-from support.commands import Outcome, engines, get, run
+from support.commands import Outcome, engines, get, run, running
 from support.metadata_peers import THEIR_ID, MetadataPeer
 from support.scripted_peer import Link, serving
 from support.torrents import Made, assert_arrived, make, tree
@@ -95,7 +97,7 @@ def beside_a_good_one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, in
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, int]:
-    return asyncio.run(fetch_all(tmp_path_factory.mktemp("alone"), LIARS + USELESS, good=False, seconds=3))
+    return asyncio.run(fetch_all(tmp_path_factory.mktemp("alone"), LIARS + USELESS, good=False, seconds=5))
 
 
 @pytest.mark.parametrize("bad", LIARS + USELESS, ids=named)
@@ -164,7 +166,7 @@ def test_what_peers_had_before_the_metadata_counts_afterwards(tmp_path: Path) ->
 def test_a_piece_that_does_not_exist_ends_the_connection_once_that_is_known(tmp_path: Path) -> None:
     made = make({"a": 700_001, "b": 200_000}, name="early")
     with peers.HaveBeyondThis(made) as peer:
-        outcome = run(tmp_path, *get(link(made), "--peer-timeout", "1", peers=(peer.address,)))
+        outcome = run(tmp_path, *get(link(made), "--peer-timeout", "3", peers=(peer.address,)))
     outcome.error(3)
     reasons = [event["reason"] for event in outcome.all("peer") if event["change"] == "disconnected"]
     assert any("bitfield is wrong" in reason for reason in reasons), reasons
@@ -199,12 +201,15 @@ class Greedy(MetadataPeer):
         return sum(answer.kind == kind for answer in self.answers)
 
 
-def seed(home: Path, made: Made, greedy: Greedy) -> Outcome:
-    """We serve; the peer comes to us."""
+def seed(home: Path, made: Made, greedy: Greedy, enough: Callable[[], object]) -> Outcome:
+    """We serve, until the peer has had enough."""
     made.lay_out(home / "source")
-    words = ["seed", "--json", "--bind", "127.0.0.1", "--port", "0", "--memory", "32MiB", "--no-trackers", "--seed-time", "1"]
-    outcome = run(home, *words, "--data", "source", "--peer", greedy.address, made.save(home))
-    assert outcome.code == 0, outcome
+    words = ["seed", "--json", "--bind", "127.0.0.1", "--port", "0", "--memory", "32MiB", "--no-trackers"]
+    with running(home, *words, "--data", "source", "--peer", greedy.address, made.save(home)) as command:
+        command.until(enough, "the peer has had enough")
+        command.signal(signal.SIGINT)
+        outcome = command.end()
+    assert outcome.code == 7, outcome
     return outcome
 
 
@@ -212,7 +217,7 @@ def test_who_asks_for_our_metadata_gets_it(tmp_path: Path) -> None:
     made = make(100_000, info_bytes=FIVE_PIECES)
     with Greedy(made) as greedy:
         greedy.times = 6
-        seed(tmp_path, made, greedy)
+        seed(tmp_path, made, greedy, lambda: len(greedy.answers) == 6)
     assert greedy.told.metadata_size == len(greedy.info)
     assert b"".join(answer.data for answer in greedy.answers) == greedy.info
     assert [answer.total_size for answer in greedy.answers] == 5 * [len(greedy.info)] + [None]
@@ -223,7 +228,7 @@ def test_who_asks_again_and_again_gets_no_more(tmp_path: Path) -> None:
     made = make(100_000, info_bytes=FIVE_PIECES)
     with Greedy(made) as greedy:
         greedy.times = 300
-        seed(tmp_path, made, greedy)
+        seed(tmp_path, made, greedy, lambda: len(greedy.answers) == 300)
     assert greedy.count(DATA) + greedy.count(REJECT) == 300
     assert greedy.count(DATA) <= 3 * 5 + 32
 
@@ -232,7 +237,7 @@ def test_who_floods_us_with_requests_for_metadata_is_dropped(tmp_path: Path) -> 
     made = make(100_000, info_bytes=FIVE_PIECES)
     with Greedy(made) as greedy:
         greedy.times = 3000
-        outcome = seed(tmp_path, made, greedy)
+        outcome = seed(tmp_path, made, greedy, lambda: greedy.links and greedy.links[0].closed.is_set())
     reasons = [event["reason"] for event in outcome.all("peer") if event["change"] == "disconnected"]
     assert "it floods us with requests for metadata" in reasons
 
@@ -240,6 +245,6 @@ def test_who_floods_us_with_requests_for_metadata_is_dropped(tmp_path: Path) -> 
 def test_a_private_torrents_metadata_is_neither_told_nor_given(tmp_path: Path) -> None:
     made = make(100_000, info_bytes=FIVE_PIECES, private=True)
     with Greedy(made) as greedy:
-        seed(tmp_path, made, greedy)
+        seed(tmp_path, made, greedy, lambda: hasattr(greedy, "told"))
     assert greedy.told.metadata_size is None
     assert "ut_metadata" not in greedy.told.m

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from support import hostile_peers as hostile
 from support.commands import engines, get, run
-from support.scripted_peer import ScriptedPeer
+from support.scripted_peer import Later, ScriptedPeer
 from support.torrents import Made, assert_arrived, make, tree
 
 from btfast import Error, IncompleteError, Session, Settings, VerificationError
@@ -58,6 +58,12 @@ def named(peer: type[ScriptedPeer]) -> str:
     return peer.__name__
 
 
+def after(bad: ScriptedPeer) -> ScriptedPeer:
+    """A good one, which comes when the bad one has been met, and if it lies has done so."""
+    blocks = 4 if type(bad) in LIARS else 0
+    return Later(bad.made, lambda: bad.links and bad.blocks_sent >= blocks)
+
+
 async def download_all(root: Path, bad: list[type[ScriptedPeer]], *, good: bool, seconds: float) -> tuple[Run, int]:
     """A download for each of the peers, all at once; also the most memory that the network process took."""
     made = [make(SIZE, seed=number) for number in range(len(bad))]
@@ -66,7 +72,7 @@ async def download_all(root: Path, bad: list[type[ScriptedPeer]], *, good: bool,
     )
     with contextlib.ExitStack() as stack:
         peers = [stack.enter_context(kind(torrent)) for kind, torrent in zip(bad, made, strict=True)]
-        others = [stack.enter_context(ScriptedPeer(torrent, rate=1_500_000)) for torrent in made] if good else []
+        others = [stack.enter_context(after(peer)) for peer in peers] if good else []
         async with Session(settings) as session:
             downloads = [
                 await session.add(torrent.torrent, root / kind.__name__, peers=[one.address for one in sources])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.commands import Outcome, Running, get, running
+from support.commands import PATIENCE, Outcome, get, running
 from support.scripted_peer import Link, ScriptedPeer
 from support.torrents import PIECE, Made, assert_arrived, make, tree
 
@@ -76,10 +75,6 @@ class Asks(ScriptedPeer):
                 self.lost.append(decode_dont_have(facts[1]))  # type: ignore[arg-type]
 
 
-def port_of(command: Running) -> int:
-    return next(int(c.laddr.port) for c in command.engine.net_connections() if c.status == "LISTEN")
-
-
 def cut(length: int) -> Callable[[Path], None]:
     return lambda path: os.truncate(path, length)
 
@@ -107,8 +102,8 @@ def test_what_was_lost_is_fetched_again(
         command.until(lambda: seed.blocks_sent == 2 * PIECE // 16384 and place.exists(), "two pieces came")
         command.until(lambda: _written(place, made), "they are on disk")
         damage(place)
-        leecher.dial(port_of(command))
-        assert leecher.got.wait(20), (leecher.lost, leecher.had)
+        leecher.dial(command.port())
+        assert leecher.got.wait(PATIENCE), (leecher.lost, leecher.had)
         seed.release()
         done = command.end()
     assert (done.code, sorted(leecher.lost)) == (0, lost)
@@ -137,13 +132,10 @@ def test_a_finished_download_that_loses_data_while_it_seeds_does_not_end_as_comp
         Asks(TWO, 0) as leecher,
         running(tmp_path, *get(TWO.save(tmp_path), "-q", "--seed-ratio", "0.08", peers=(seed.address,))) as command,
     ):
-        assert command.process.stdout is not None
-        said = [json.loads(command.process.stdout.readline())]
-        while said[-1].get("state") != "seeding":
-            said.append(json.loads(command.process.stdout.readline()))
+        command.until_state("seeding")
         (tmp_path / "out/two/b").unlink()
         leecher.index = 2
-        port = port_of(command)
+        port = command.port()
         leecher.dial(port)
         command.until(lambda: leecher.lost == [2], "it hears that the piece is gone")
         for link in leecher.links:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 
-from support.commands import LOCAL, running
+from support.commands import LOCAL, PATIENCE, running
 from support.scripted_peer import Link, ScriptedPeer
 from support.torrents import make
 
@@ -56,15 +55,12 @@ def test_others_hear_which_pieces_are_gone(tmp_path: Path) -> None:
         Asks() as one,
         Asks() as two,
     ):
-        assert command.process.stdout is not None
-        said = [json.loads(command.process.stdout.readline())]
-        while said[-1].get("state") != "seeding":
-            said.append(json.loads(command.process.stdout.readline()))
-        port = next(int(c.laddr.port) for c in command.engine.net_connections() if c.status == "LISTEN")
+        command.until_state("seeding")
+        port = command.port()
         (tmp_path / "data/two/b").unlink()
         one.dial(port)
-        assert one.answered.wait(20)
+        assert one.answered.wait(PATIENCE)
         two.dial(port)
-        assert two.answered.wait(20)
+        assert two.answered.wait(PATIENCE)
     assert (one.bitfield_seen, one.got, one.refused, one.lost) == ((ids.HAVE_ALL,), [0], [1], [1])
     assert (two.bitfield_seen, two.got, two.refused, two.lost) == ((ids.BITFIELD, b"\x80"), [0], [1], [])

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import signal
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.accepting import nobody
 from support.commands import get, run, running
 from support.metadata_peers import MetadataPeer, NeverDelivers, WithoutMetadata
 from support.scripted_peer import serving
@@ -31,14 +29,6 @@ def parsed(path: Path) -> Torrent:
     return Torrent.parse(path.read_bytes())
 
 
-@contextlib.contextmanager
-def nobody() -> Iterator[str]:
-    """An address where nobody listens."""
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{reserved.getsockname()[1]}"
-
-
 def test_a_magnet_without_any_source_is_dead_at_once(tmp_path: Path) -> None:
     outcome = run(tmp_path, *get(f"magnet:?xt=urn:btih:{HASH}&dn=a%20name", "--no-dht", "--no-lsd"))
     line = outcome.error(5)
@@ -53,9 +43,10 @@ def test_a_magnet_without_any_source_is_dead_at_once(tmp_path: Path) -> None:
 
 
 def test_a_dead_magnet_says_who_was_tried(tmp_path: Path) -> None:
-    with nobody() as peer, nobody() as host:
+    with nobody() as one, nobody() as other:
+        peer, host = f"127.0.0.1:{one}", f"127.0.0.1:{other}"
         uri = f"magnet:?xt=urn:btih:{HASH}&x.pe={peer}&tr=http%3A%2F%2F{host}%2Fannounce"
-        words = get(uri, "--no-dht", "--no-lsd", "--peer-timeout", "1.5", trackers=True)
+        words = get(uri, "--no-dht", "--no-lsd", "--peer-timeout", "3", trackers=True)
         line = run(tmp_path, *words).error(5)
     assert f"peers: 1 named ({peer}), 0 connected now" in line
     assert "1 tracker asked, the last error: " in line
@@ -65,7 +56,7 @@ def test_a_dead_magnet_says_who_was_tried(tmp_path: Path) -> None:
 def test_a_peer_without_metadata_is_named_too(tmp_path: Path) -> None:
     made = make(100_000)
     with serving(WithoutMetadata(made), NeverDelivers(made)) as (one, two):
-        words = get(link(made), "--no-dht", "--no-lsd", "--peer-timeout", "2", peers=(one.address, two.address))
+        words = get(link(made), "--no-dht", "--no-lsd", "--peer-timeout", "4", peers=(one.address, two.address))
         line = run(tmp_path, *words).error(5)
     assert "peers: 2 named" in line
     assert "2 connected now" in line
@@ -73,8 +64,8 @@ def test_a_peer_without_metadata_is_named_too(tmp_path: Path) -> None:
 
 def test_metadata_only_makes_a_torrent_file(tmp_path: Path) -> None:
     made = make({"a": 100_000, "b": 5}, name="some files")
-    with MetadataPeer(made) as peer, nobody() as host:
-        trackers = [f"http://{host}/announce", f"udp://{host}/announce"]
+    with MetadataPeer(made) as peer, nobody() as port:
+        trackers = [f"http://127.0.0.1:{port}/announce", f"udp://127.0.0.1:{port}/announce"]
         uri = link(made, *(f"tr={url}" for url in trackers), "ws=http://127.0.0.1:1/", "so=0", f"x.pe={peer.address}")
         outcome = run(tmp_path, *get(uri, "--metadata-only"))
         assert outcome.code == 0, outcome

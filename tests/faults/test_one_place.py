@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.commands import Outcome, get, run, running
+from support.commands import PATIENCE, Outcome, get, run, running
 from support.scripted_peer import ScriptedPeer, serving
 from support.torrents import Made, assert_arrived, make, tree
 
@@ -13,47 +14,49 @@ SINGLE = make(2_000_001)
 TREE = make({"a.bin": 1_000_000, "sub/b.bin": 1_000_001}, name="tree")
 
 
-def busy(done: Outcome, place: Path) -> None:
+def busy(done: Outcome, failed: dict[str, Any], place: Path) -> None:
     line = done.error(10)
     assert str(place) in line
     assert "another btfast, or another item of this run, is writing it" in line
-    failed = done.one("failed")
     assert (failed["kind"], failed["exit_code"]) == ("DestinationBusyError", 10)
 
 
 @pytest.mark.parametrize("made", [SINGLE, TREE], ids=["file", "directory"])
 def test_a_second_btfast_in_the_same_place_ends_with_10(tmp_path: Path, made: Made) -> None:
-    with ScriptedPeer(made, rate=1_500_000) as peer:
+    with ScriptedPeer(made, holds=12) as peer:
         words = get(made.save(tmp_path), peers=(peer.address,))
         with running(tmp_path, *words) as first:
-            first.until(lambda: peer.blocks_sent > 10, "the first is at work")
-            busy(run(tmp_path, *words), tmp_path / "out" / made.name)
+            first.until(lambda: peer.blocks_sent == 12, "the first is at work")
+            second = run(tmp_path, *words)
+            busy(second, second.one("failed"), tmp_path / "out" / made.name)
             assert first.process.poll() is None
+            peer.go_on()
             done = first.end()
     assert (done.code, done.err) == (0, "")
     assert_arrived(made, tmp_path / "out")
 
 
 def test_two_btfasts_with_different_torrents_share_a_directory(tmp_path: Path) -> None:
-    with serving(ScriptedPeer(SINGLE, rate=1_500_000), ScriptedPeer(TREE)) as (slow, quick):
+    with serving(ScriptedPeer(SINGLE, holds=12), ScriptedPeer(TREE)) as (slow, quick):
         with running(tmp_path, *get(SINGLE.save(tmp_path), peers=(slow.address,))) as first:
-            first.until(lambda: slow.blocks_sent > 10, "the first is at work")
+            first.until(lambda: slow.blocks_sent == 12, "the first is at work")
             assert run(tmp_path, *get(TREE.save(tmp_path), peers=(quick.address,))).code == 0
             assert first.process.poll() is None
+            slow.go_on()
             assert first.end().code == 0
     assert tree(tmp_path / "out") == SINGLE.contents() | TREE.contents()
 
 
 def test_a_place_is_free_again_when_its_holder_was_killed(tmp_path: Path) -> None:
-    with ScriptedPeer(SINGLE, rate=1_500_000) as peer:
+    with ScriptedPeer(SINGLE, holds=12) as peer:
         words = get(SINGLE.save(tmp_path), peers=(peer.address,))
         with running(tmp_path, *words) as first:
-            first.until(lambda: peer.blocks_sent > 10, "the first is at work")
+            first.until(lambda: peer.blocks_sent == 12, "the first is at work")
             engine = first.engine
             engine.kill()
-            engine.wait(5)
+            engine.wait(PATIENCE)
             first.end()
-        peer.rate = 0
+        peer.go_on()
         assert run(tmp_path, *words).code == 0
     assert_arrived(SINGLE, tmp_path / "out")
 
@@ -61,7 +64,7 @@ def test_a_place_is_free_again_when_its_holder_was_killed(tmp_path: Path) -> Non
 def test_a_finished_download_that_is_served_on_does_not_hold_its_place(tmp_path: Path) -> None:
     with ScriptedPeer(SINGLE) as peer:
         words = get(SINGLE.save(tmp_path), peers=(peer.address,))
-        with running(tmp_path, *words, "--seed-time", "30") as first:
+        with running(tmp_path, *words, "--seed-time", "600") as first:
             first.until((tmp_path / "out" / "data.bin").exists, "the first is complete")
             first.until(lambda: peer.links[0].closed.is_set(), "it has let the seed go")
             second = run(tmp_path, *words)
@@ -72,10 +75,13 @@ def test_two_torrents_of_a_list_that_write_the_same_file(tmp_path: Path) -> None
     """Different contents under one name: the first to begin gets the place, the other is told."""
     other = make(2_000_001, seed=1)
     assert other.name == SINGLE.name
-    with serving(ScriptedPeer(SINGLE, rate=3_000_000), ScriptedPeer(other, rate=3_000_000)) as peers:
+    with serving(ScriptedPeer(SINGLE, holds=12), ScriptedPeer(other)) as peers:
         torrents = (SINGLE.save(tmp_path, "first"), other.save(tmp_path, "second"))
-        done = run(tmp_path, *get(*torrents, peers=tuple(peer.address for peer in peers)))
-    busy(done, tmp_path / "out" / "data.bin")
+        with running(tmp_path, *get(*torrents, peers=tuple(peer.address for peer in peers))) as command:
+            failed = command.next_event("failed")
+            peers[0].go_on()
+            done = command.end()
+    busy(done, failed, tmp_path / "out" / "data.bin")
     assert done.one("complete")["source"] == str(torrents[0])
     assert_arrived(SINGLE, tmp_path / "out")
 

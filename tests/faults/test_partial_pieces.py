@@ -41,7 +41,7 @@ def recorded(root: Path, made: Made) -> int:
 
 def part_of(root: Path, made: Made, blocks: int, *words: str) -> int:
     """A run that is interrupted when so many blocks were sent; how many were kept."""
-    with ScriptedPeer(made, rate=20_000_000) as peer:
+    with ScriptedPeer(made, holds=blocks) as peer:
         with running(root, *get(made.save(root), "--state", "state", *words, peers=(peer.address,))) as command:
             command.until(lambda: peer.blocks_sent >= blocks, "blocks were sent")
             command.signal(signal.SIGINT)
@@ -90,7 +90,7 @@ def test_a_crash_costs_the_last_seconds_of_a_big_piece(tmp_path: Path) -> None:
     with ScriptedPeer(BIG, rate=1_200_000) as peer:
         with running(tmp_path, *get(BIG.save(tmp_path), "--state", "state", peers=(peer.address,))) as command:
             database = tmp_path / "state" / "resume.db"
-            command.until(lambda: database.exists() and recorded(tmp_path, BIG) > 100, "blocks are kept", patience=40)
+            command.until(lambda: database.exists() and recorded(tmp_path, BIG) > 100, "blocks are kept")
             for process in [psutil.Process(command.process.pid), *command.family]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from support.commands import get, run
+from support.commands import PATIENCE, get, run
 from support.scripted_peer import Link, ScriptedPeer
 from support.scripted_tracker import Exchange, ScriptedTracker
 from support.torrents import PIECE, make, tree
@@ -26,7 +26,7 @@ def answer(exchange: Exchange) -> None:
     exchange.peers()
 
 
-async def until(condition: Callable[[], object], patience: float = 15.0) -> None:
+async def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline
@@ -41,7 +41,7 @@ async def test_a_partial_seed_says_so_and_serves_what_it_has(tmp_path: Path) -> 
     with ScriptedTracker(answer) as tracker:
         made = make(LENGTHS, name="part", announce=[[tracker.url]])
         settings = Settings(
-            bind="127.0.0.1", port=0, dht=False, lsd=False, workers=1, seed_time=60, state=str(tmp_path / "state")
+            bind="127.0.0.1", port=0, dht=False, lsd=False, workers=1, seed_time=600, state=str(tmp_path / "state")
         )
         with ScriptedPeer(made) as seed, ScriptedPeer(made, have=set()) as leecher:
             async with Session(settings) as session:

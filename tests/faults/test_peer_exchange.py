@@ -6,7 +6,7 @@ from pathlib import Path
 
 from support.commands import get, run, running
 from support.gossip import Gossip
-from support.scripted_peer import ScriptedPeer
+from support.scripted_peer import Later, ScriptedPeer
 from support.torrents import assert_arrived, make
 
 from btfast.metainfo.addresses import PeerAddress
@@ -24,7 +24,7 @@ def test_a_peer_that_only_another_peer_names_is_enough(tmp_path: Path) -> None:
 
 def test_with_no_pex_nobody_is_asked_and_nobody_believed(tmp_path: Path) -> None:
     with ScriptedPeer(MADE) as seed, Gossip(MADE, [PeerAddress("127.0.0.1", seed.port)], have=set()) as hub:
-        run(tmp_path, *get(MADE.save(tmp_path), "--no-pex", "--peer-timeout", "1", peers=(hub.address,))).error(3)
+        run(tmp_path, *get(MADE.save(tmp_path), "--no-pex", "--peer-timeout", "3", peers=(hub.address,))).error(3)
         assert seed.links == []
         assert hub.introduced.is_set()
         assert all("ut_pex" not in said.m for said in hub.introductions)
@@ -44,7 +44,8 @@ def test_peers_are_told_of_each_other_and_of_nobody_else(tmp_path: Path) -> None
 
 
 def test_a_flood_ends_the_connection_with_its_reason(tmp_path: Path) -> None:
-    with ScriptedPeer(MADE, rate=100_000) as seed, Gossip(MADE, [PeerAddress("127.0.0.1", 9)], have=set(), times=20) as loud:
+    loud = Gossip(MADE, [PeerAddress("127.0.0.1", 9)], have=set(), times=20)
+    with loud, Later(MADE, lambda: loud.links and loud.links[0].closed.is_set()) as seed:
         done = run(tmp_path, *get(MADE.save(tmp_path), peers=(loud.address, seed.address)))
     assert done.code == 0
     reasons = [event["reason"] for event in done.all("peer") if event["address"] == loud.address]

@@ -39,18 +39,18 @@ class Kind(NamedTuple):
     words: tuple[str, ...] = ()
     files: tuple[int, ...] = ()
     aligned: bool = False
-    rate: int = 5_000_000
 
     @property
     def torrent(self) -> Torrent:
         return Torrent.parse(self.made.torrent)
 
-    def peer(self, rate: int = 0) -> ScriptedPeer:
+    def peer(self, rate: int = 0, holds: int = 0) -> ScriptedPeer:
+        more = {"rate": rate, "holds": holds, "drip": self.wanted // 80}
         if not self.aligned:
-            return ScriptedPeer(self.made, rate=rate)
+            return ScriptedPeer(self.made, **more)
         length = self.made.piece_length
         stream = b"".join(content + bytes(-len(content) % length) for content in self.made.contents().values())
-        return ScriptedPeer(self.made._replace(data=stream), rate=rate)
+        return ScriptedPeer(self.made._replace(data=stream), **more)
 
     def get(self, root: Path, peer: ScriptedPeer, *, workers: int = 2) -> list[str | Path]:
         chosen = ("--files", ",".join(map(str, self.files))) if self.files else ()
@@ -80,7 +80,7 @@ KINDS = {
     "many files": Kind(make(MANY, name="many")),
     "v2": Kind(make_v2(MANY, name="many"), aligned=True),
     "hybrid": Kind(make_v2(FILES, name="tree", hybrid=True), aligned=True),
-    "large pieces": Kind(make({"a": LARGE - 1000, "b": LARGE // 3}, name="large", piece_length=LARGE), rate=25_000_000),
+    "large pieces": Kind(make({"a": LARGE - 1000, "b": LARGE // 3}, name="large", piece_length=LARGE)),
     "some files": Kind(make(MANY, name="many"), files=tuple(range(1, 60, 4))),
 }
 
@@ -148,7 +148,7 @@ def test_a_cut_after_an_interrupt_loses_nothing_that_was_recorded(tmp_path: Path
     cut = PowerCut(tmp_path, tmp_path.parent)
     blocks = kind.wanted // 16384
     enough = rng.randint(blocks // 20, blocks * 9 // 10)
-    with kind.peer(kind.rate) as peer:
+    with kind.peer(holds=enough) as peer:
         with running(tmp_path, *kind.get(tmp_path, peer), variables=cut.environment) as command:
             command.until(lambda: peer.blocks_sent >= enough, "some blocks were sent")
             command.signal(signal.SIGINT)

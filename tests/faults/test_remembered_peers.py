@@ -22,9 +22,9 @@ def begin(root: Path, made: Made, peer: ScriptedPeer) -> None:
 
 
 def test_a_peer_of_an_earlier_run_is_found_again(tmp_path: Path) -> None:
-    with ScriptedPeer(MADE, rate=1_500_000) as peer:
+    with ScriptedPeer(MADE, holds=48) as peer:
         begin(tmp_path, MADE, peer)
-        peer.rate = 0
+        peer.go_on()
         done = run(tmp_path, *get(MADE.save(tmp_path)))
     assert (done.code, done.err) == (0, "")
     assert 0 < done.one("complete")["downloaded"] < len(MADE.data)
@@ -32,7 +32,7 @@ def test_a_peer_of_an_earlier_run_is_found_again(tmp_path: Path) -> None:
 
 
 def test_nobody_but_its_trackers_names_peers_of_a_private_torrent(tmp_path: Path) -> None:
-    with ScriptedPeer(PRIVATE, rate=1_500_000) as peer:
+    with ScriptedPeer(PRIVATE, holds=48) as peer:
         begin(tmp_path, PRIVATE, peer)
         links = len(peer.links)
         done = run(tmp_path, *get(PRIVATE.save(tmp_path), "--peer-timeout", "1"))

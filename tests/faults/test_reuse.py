@@ -110,7 +110,7 @@ def test_a_torrent_goes_on_by_itself_when_the_one_that_it_waits_for_fails(tmp_pa
     one, two = _of({"big": shared, "one": b"1" * 9000}, "one"), _of({"big": shared, "two": b"2" * 9000}, "two")
     with ScriptedPeer(one, have={0}) as first, ScriptedPeer(two) as second:
         running = Running(
-            tmp_path, *get(one.save(tmp_path), two.save(tmp_path), "--peer-timeout", "1.5", peers=(first.address, second.address))
+            tmp_path, *get(one.save(tmp_path), two.save(tmp_path), "--peer-timeout", "3", peers=(first.address, second.address))
         )
         done = running.end()
     assert done.code == 3

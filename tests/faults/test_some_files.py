@@ -154,7 +154,7 @@ def test_shared_pieces_are_not_hashed_again(tmp_path: Path, peer: ScriptedPeer) 
 
 def test_what_was_not_asked_for_then_has_no_share_of_them(tmp_path: Path, peer: ScriptedPeer) -> None:
     with ScriptedPeer(MADE, have={3}) as poor:
-        words = get(MADE.save(tmp_path), "--files", "4", "--peer-timeout", "0.3", peers=(poor.address,))
+        words = get(MADE.save(tmp_path), "--files", "4", "--peer-timeout", "3", peers=(poor.address,))
         run(tmp_path, *words).error(3)
     fetch(tmp_path, peer, "--files", "1")  # piece 2 comes, to which f.bin.part is as it was and has no share
     assert fetch(tmp_path, peer, "--files", "1,4").one("complete")["downloaded"] == len(MADE.data) - 4 * PIECE
@@ -181,13 +181,13 @@ def test_what_stands_in_the_place_of_the_parts_file_is_not_followed(
 
 
 def test_an_interrupted_choice_goes_on(tmp_path: Path) -> None:
-    with ScriptedPeer(MADE, rate=200_000) as peer:
+    with ScriptedPeer(MADE, holds=8) as peer:
         words = get(MADE.save(tmp_path), "--files", "1", peers=(peer.address,))
         with running(tmp_path, *words) as command:
             command.until(lambda: parts(tmp_path), "a piece that two files share is written")
             command.signal(signal.SIGKILL)
             command.end()
-        peer.rate = 0
+        peer.go_on()
         done = fetch(tmp_path, peer, "--files", "1")
         assert 0 < done.one("complete")["downloaded"] < 3 * PIECE
     assert visible(tmp_path) == expected("b.bin")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 
 import pytest
-from support.commands import LOCAL, get, run, running
+from support.commands import LOCAL, PATIENCE, get, run, running
 from support.scripted_peer import Link, ScriptedPeer
 from support.torrents import assert_arrived, make
 
@@ -44,13 +43,11 @@ def test_a_seed_suggests_other_pieces_to_each_before_it_unchokes_them(tmp_path: 
         running(tmp_path, "seed", MADE.save(tmp_path), "--data", "data", "--json", *LOCAL) as command,
         Wants() as idle, Wants() as one, Wants() as other, Wants(fast=False) as old,
     ):  # fmt: skip
-        assert command.process.stdout is not None
-        while json.loads(command.process.stdout.readline()).get("state") != "seeding":
-            pass
-        port = next(int(c.laddr.port) for c in command.engine.net_connections() if c.status == "LISTEN")
+        command.until_state("seeding")
+        port = command.port()
         for peer in (idle, old, one, other):
             peer.dial(port)
-            assert peer.unchoked.wait(20)
+            assert peer.unchoked.wait(PATIENCE)
         command.until(lambda: len(idle.suggested) > 1, "the first hears of it once it is not alone")
     assert old.suggested == []
     told = [*idle.suggested, *one.suggested, *other.suggested]

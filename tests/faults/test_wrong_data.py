@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from support import hostile_peers as hostile
 from support.commands import Outcome, get, run
-from support.scripted_peer import ScriptedPeer, serving
-from support.torrents import assert_arrived, make
+from support.scripted_peer import Later, ScriptedPeer, serving
+from support.torrents import Made, assert_arrived, make
 
 RATE = 4_000_000
 LIARS = [hostile.WrongData, hostile.RandomData, hostile.OneBadByte]
@@ -18,10 +18,18 @@ def banned(done: Outcome) -> set[str]:
     return {event["address"] for event in done.all("peer") if event["change"] == "banned"}
 
 
+def among(made: Made, *kinds: type[ScriptedPeer] | None) -> list[ScriptedPeer]:
+    """Peers of these kinds, the honest ones, for which None stands, as soon as each of the others has been at work."""
+    liars = [kind(made, rate=RATE) for kind in kinds if kind is not None]
+    rest = iter(liars)
+    late = lambda: Later(made, lambda: all(liar.blocks_sent >= 4 for liar in liars), rate=RATE)  # noqa: E731
+    return [late() if kind is None else next(rest) for kind in kinds]
+
+
 @pytest.mark.parametrize("liar", LIARS, ids=lambda liar: liar.__name__)
 def test_the_liar_is_found_when_several_sent_blocks_of_one_piece(tmp_path: Path, liar: type[ScriptedPeer]) -> None:
     made = make(6 << 20, piece_length=6 << 20)
-    with serving(*(kind(made, rate=RATE) for kind in (ScriptedPeer, liar, ScriptedPeer))) as peers:
+    with serving(*among(made, None, liar, None)) as peers:
         done = run(tmp_path, *get(made.save(tmp_path), peers=tuple(peer.address for peer in peers)))
     assert (done.code, done.err) == (0, "")
     assert_arrived(made, tmp_path / "out")
@@ -33,7 +41,7 @@ def test_the_liar_is_found_when_several_sent_blocks_of_one_piece(tmp_path: Path,
 @pytest.mark.parametrize("liar", LIARS, ids=lambda liar: liar.__name__)
 def test_the_liar_is_found_among_many_pieces(tmp_path: Path, liar: type[ScriptedPeer]) -> None:
     made = make(4 << 20)
-    with serving(*(kind(made, rate=RATE) for kind in (liar, ScriptedPeer, ScriptedPeer))) as peers:
+    with serving(*among(made, liar, None, None)) as peers:
         done = run(tmp_path, *get(made.save(tmp_path), peers=tuple(peer.address for peer in peers)))
     assert (done.code, done.err) == (0, "")
     assert_arrived(made, tmp_path / "out")
@@ -42,8 +50,7 @@ def test_the_liar_is_found_among_many_pieces(tmp_path: Path, liar: type[Scripted
 
 def test_two_liars_do_not_hide_behind_each_other(tmp_path: Path) -> None:
     made = make(6 << 20, piece_length=2 << 20)
-    kinds = (hostile.WrongData, ScriptedPeer, hostile.OneBadByte)
-    with serving(*(kind(made, rate=RATE) for kind in kinds)) as peers:
+    with serving(*among(made, hostile.WrongData, None, hostile.OneBadByte)) as peers:
         done = run(tmp_path, *get(made.save(tmp_path), peers=tuple(peer.address for peer in peers)))
     assert (done.code, done.err) == (0, "")
     assert_arrived(made, tmp_path / "out")

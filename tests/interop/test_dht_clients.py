@@ -43,7 +43,7 @@ def test_it_seeds_and_we_find_it(tmp_path: Path, client: type[Driver], made: Mad
     torrent = made.save(tmp_path)
     with client(tmp_path / "peer", torrent, tmp_path / "source", Habits(dht=node)) as peer:
         peer.serves()
-        assert wait_until(lambda: peer.address in found_by_dht(tmp_path, made, node), patience=30), peer.last_words()
+        assert wait_until(lambda: peer.address in found_by_dht(tmp_path, made, node), patience=120), peer.last_words()
         outcome = run(tmp_path, *get(torrent, "--no-lsd", "--no-pex", "--dht-bootstrap", node))
         assert outcome.code == 0, (outcome, peer.last_words())
     assert_arrived(made, tmp_path / "out")
@@ -57,6 +57,6 @@ async def test_we_seed_and_aria2_finds_us(tmp_path: Path, made: Made, node: str)
     async with Session(settings) as session:
         await session.add(made.torrent, tmp_path / "source", seed=True)
         address = f"127.0.0.1:{await session.port()}"
-        assert wait_until(lambda: address in found_by_dht(tmp_path, made, node), patience=30)
+        assert wait_until(lambda: address in found_by_dht(tmp_path, made, node), patience=120)
         with Aria2(tmp_path / "peer", made.save(tmp_path), tmp_path / "out", Habits(dht=node)) as peer:
             peer.delivers(made)

@@ -54,7 +54,7 @@ def made() -> Made:
 
 def announced(home: Path, made: Made, peer: Libtorrent, bootstrap: str) -> None:
     """Waits until a look-up finds the libtorrent peer."""
-    assert wait_until(lambda: peer.address in look_up(home, made.info_hash, bootstrap), patience=40), "not announced"
+    assert wait_until(lambda: peer.address in look_up(home, made.info_hash, bootstrap), patience=120), "not announced"
 
 
 def test_libtorrent_announces_to_us_and_we_find_it(tmp_path: Path, made: Made) -> None:
@@ -104,9 +104,9 @@ def test_libtorrent_finds_us_by_the_dht_and_downloads(tmp_path: Path, made: Made
         ]  # fmt: skip
         with running(tmp_path, *seed), libtorrent_node(middle.address) as leecher:
             handle = leecher.add(made.torrent, tmp_path / "fetched")
-            assert wait_until(lambda: handle.status().is_seeding, patience=45), handle.status().state
+            assert wait_until(lambda: handle.status().is_seeding, patience=120), handle.status().state
             handle.flush_cache()
-            assert wait_until(lambda: _same(made, tmp_path / "fetched"), patience=10)
+            assert wait_until(lambda: _same(made, tmp_path / "fetched"), patience=60)
 
 
 def _same(made: Made, folder: Path) -> bool:
@@ -164,7 +164,7 @@ def test_without_the_dht_or_when_private_nobody_is_asked(
         node.setblocking(False)
         bootstrap = f"127.0.0.1:{node.getsockname()[1]}"
         made = make(100_000, name="quiet.bin", private=private, nodes=[("127.0.0.1", node.getsockname()[1])])
-        words = (*words, "--dht-bootstrap", bootstrap, "--peer-timeout", "3")
+        words = (*words, "--dht-bootstrap", bootstrap, "--peer-timeout", "5")
         outcome = run(tmp_path, *get(made.save(tmp_path), *words))
         assert "no peers" in outcome.error(3)
         heard = []

@@ -66,7 +66,8 @@ def kind_of(handle: libtorrent.torrent_handle) -> str | None:
 async def test_libtorrent_seeds(tmp_path: Path, seeder: Libtorrent, ours: str, kind: str | None) -> None:
     seen: set[str | None] = set()
     handle = seeder.handles()[0]
-    async with Session(Settings(**SETTINGS, trackers=False, encryption=ours, peer_timeout=2)) as session:
+    patience = 3 if kind is None else 60
+    async with Session(Settings(**SETTINGS, trackers=False, encryption=ours, peer_timeout=patience)) as session:
         download = await session.add(MADE.torrent, tmp_path / "out", peers=[seeder.address])
         async for event in download.events():
             if isinstance(event, Progress | FileDone):
@@ -95,10 +96,10 @@ async def test_libtorrent_fetches(tmp_path: Path, theirs: dict[str, int], ours: 
             handle = peer.add(MADE.torrent, tmp_path / "out")
             handle.connect_peer(address)
             if kind is None:
-                assert wait_until(lambda: not any(True for _ in handle.get_peer_info()), patience=10)
+                assert wait_until(lambda: not any(True for _ in handle.get_peer_info()), patience=60)
                 assert handle.status().total_done == 0
                 return
-            assert wait_until(lambda: seen.add(kind_of(handle)) or handle.status().is_seeding, patience=20)
+            assert wait_until(lambda: seen.add(kind_of(handle)) or handle.status().is_seeding, patience=60)
             finish(handle)
     assert seen - {None} <= {kind}
     assert_arrived(MADE, tmp_path / "out")

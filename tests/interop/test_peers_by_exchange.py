@@ -30,9 +30,9 @@ def test_a_hub_names_the_seed_to_us(tmp_path: Path) -> None:
         seed.announced(handle)
         address, torrent = seed.address, made.save(tmp_path)
         with LibtorrentDriver(tmp_path / "hub", torrent, tmp_path / "hub-out", Habits(pex=True)) as hub:
-            assert wait_until(lambda: handle.status().num_peers > 0, patience=30), "the hub has not found the seed"
+            assert wait_until(lambda: handle.status().num_peers > 0, patience=120), "the hub has not found the seed"
             with running(tmp_path, *get(torrent, peers=(hub.address,))) as command:
-                command.until(lambda: handle.status().num_peers == 2, "we are connected to the seed", patience=30)
+                command.until(lambda: handle.status().num_peers == 2, "we are connected to the seed", patience=120)
                 handle.set_upload_limit(0)
                 outcome = command.end()
     assert outcome.code == 0, outcome
@@ -51,7 +51,7 @@ def test_we_name_the_seed_to_others(tmp_path: Path, client: type[Driver]) -> Non
         handle.set_flags(libtorrent.torrent_flags.disable_pex)  # so it is not the seed who hears of the other
         other.until(lambda: listens(other.port), "listen")
         with running(tmp_path, *get(torrent, peers=(seed.address, other.address))) as command:
-            command.until(lambda: handle.status().num_peers == 2, "the other is connected to the seed", patience=30)
+            command.until(lambda: handle.status().num_peers == 2, "the other is connected to the seed", patience=120)
             handle.set_upload_limit(0)
             outcome = command.end()
         assert outcome.code == 0, outcome

@@ -16,7 +16,7 @@ import pytest_asyncio
 from drivers.libtorrent import LibtorrentDriver
 from drivers.trackers import BittorrentTracker, OpenTracker, OtherTracker
 from real_peers import needs_ipv6
-from support.commands import LOCAL, get, run, running
+from support.commands import LOCAL, PATIENCE, get, run, running
 from support.torrents import Made, assert_arrived, make
 
 from btfast.config import Settings
@@ -43,7 +43,7 @@ async def trackers() -> AsyncIterator[Trackers]:
 
 async def until(condition: Callable[[], Any], what: str) -> None:
     """Polls what may be a coroutine function, with a deadline."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while True:
         met = condition()
         if asyncio.iscoroutine(met):
@@ -88,7 +88,7 @@ async def test_it_brings_seeder_and_leecher_together_and_hears_them_leave(
             assert outcome.warnings == []
             await until(one_seed, "the leecher has left")
             seed.process.terminate()
-            assert seed.process.wait(10) == 7
+            assert seed.process.wait(PATIENCE) == 7
         await until(nobody, "the seeder has left")
         if isinstance(tracker, BittorrentTracker):
             assert sorted(tracker.events()) == ["complete", "start", "start", "stop", "stop"]
@@ -100,7 +100,7 @@ def test_a_torrent_that_it_does_not_take_is_a_clear_error(kind: type[OtherTracke
     made = make(SIZE)
     with kind(tmp_path / "tracker", [b"o" * 20]) as tracker:
         torrent = tracked(made, tracker.url(scheme)).save(tmp_path)
-        outcome = run(tmp_path, *get(torrent, "--peer-timeout", "1", trackers=True))
+        outcome = run(tmp_path, *get(torrent, "--peer-timeout", "4", trackers=True))
     error = outcome.error(3)
     assert re.search(r"tracker says: .*(not authorized|not on the list)|the answer is cut short.*not registered", error), error
     assert len(outcome.warnings) == 1
@@ -140,7 +140,7 @@ def test_libtorrent_seeds_by_way_of_our_tracker(scheme: str, tmp_path: Path) -> 
             peer.serves()
             outcome = run(tmp_path, *get(torrent, trackers=True))
         ours.process.terminate()
-        ours.process.wait(10)
+        ours.process.wait(PATIENCE)
     assert outcome.code == 0, outcome
     assert_arrived(made, tmp_path / "out")
 
@@ -156,9 +156,7 @@ def test_a_swarm_over_ipv6_alone(scheme: str, tmp_path: Path) -> None:
         url = json.loads(ours.process.stdout.readline())["url" if scheme == "http" else "udp"]
         torrent = tracked(made, url).save(tmp_path)
         with running(tmp_path, "seed", torrent, "--data", "source", *local) as seed:
-            assert seed.process.stdout is not None
-            while json.loads(seed.process.stdout.readline()).get("state") != "seeding":
-                pass
+            seed.until_state("seeding")
             outcome = run(tmp_path, "get", torrent, "-o", "out", "--workers", "1", *local)
     assert outcome.code == 0, outcome
     assert_arrived(made, tmp_path / "out")

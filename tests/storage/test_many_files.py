@@ -30,14 +30,14 @@ def folder(tmp_path: Path) -> Iterator[Path]:
             yield Path(name)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_30000_files_arrive(folder: Path) -> None:
     made = make(FILES, name="many", piece_length=256 << 10)
     made.lay_out(folder / "source")
     async with Session(Settings(bind="127.0.0.1", port=0, workers=1, memory="32MiB", trackers=False)) as session:
         await session.add(made.torrent, folder / "source", seed=True)
         peer = f"127.0.0.1:{await session.port()}"
-        outcome = await asyncio.to_thread(run, folder, *get(made.save(folder), peers=(peer,)), patience=120)
+        outcome = await asyncio.to_thread(run, folder, *get(made.save(folder), peers=(peer,)), patience=300)
     assert outcome.code == 0, outcome.err
     assert len(outcome.one("complete")["files"]) == 30_000
     wrong = [path for path, content in made.contents().items() if (folder / "out" / path).read_bytes() != content]

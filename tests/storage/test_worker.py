@@ -159,7 +159,7 @@ def test_a_closed_torrent_keeps_no_file_open(tmp_path: Path, worker: WorkerUnder
     worker.completions(TREE.count)
     assert open_files() != []
     worker.order(CloseTorrent(0))
-    assert wait_until(lambda: open_files() == [], patience=10)
+    assert wait_until(lambda: open_files() == [], patience=60)
 
 
 def test_it_stays_when_the_terminal_is_interrupted(tmp_path: Path, worker: WorkerUnderTest) -> None:
@@ -174,7 +174,7 @@ def test_it_stays_when_the_terminal_is_interrupted(tmp_path: Path, worker: Worke
 def test_it_leaves_when_the_network_process_is_gone() -> None:
     with WorkerUnderTest() as worker:
         worker.control.close()
-        assert worker.process.wait(10) == 0
+        assert worker.process.wait(60) == 0
 
 
 def test_a_killed_worker_leaves_jobs_that_another_can_do(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from btfast.frames import Frames
 from btfast.storage import messages
 
 CAPACITY = 256
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Done(NamedTuple):

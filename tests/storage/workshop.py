@@ -31,7 +31,7 @@ class Workshop:
 
         def read() -> None:
             frames = Frames()
-            self.control.settimeout(20)
+            self.control.settimeout(60)
             try:
                 while len(found) < count:
                     found.extend(map(decode_answer, frames.handle_bytes(self.control.recv(1 << 16))))

@@ -39,7 +39,7 @@ class Libtorrent:
                 **settings,
             }
         )
-        assert wait_until(lambda: self._session.listen_port() != 0, patience=10), "libtorrent does not listen"
+        assert wait_until(lambda: self._session.listen_port() != 0, patience=60), "libtorrent does not listen"
 
     def __enter__(self) -> Libtorrent:
         return self
@@ -100,7 +100,7 @@ class Libtorrent:
 
     def announced(self, handle: libtorrent.torrent_handle) -> None:
         """Waits until a tracker has answered it."""
-        assert wait_until(lambda: handle.status().current_tracker != "", patience=20), (
+        assert wait_until(lambda: handle.status().current_tracker != "", patience=60), (
             "no tracker has answered libtorrent"
         )
 
@@ -109,11 +109,11 @@ class Libtorrent:
         handle = self.add(torrent, folder, rate=rate)
         states = libtorrent.torrent_status.states
         busy = (states.checking_files, states.checking_resume_data)
-        assert wait_until(lambda: handle.status().state not in busy, patience=20), "libtorrent is still checking"
+        assert wait_until(lambda: handle.status().state not in busy, patience=60), "libtorrent is still checking"
         return handle
 
 
-def finish(handle: libtorrent.torrent_handle, patience: float = 40) -> None:
+def finish(handle: libtorrent.torrent_handle, patience: float = 60) -> None:
     """Waits until libtorrent has everything, on disk."""
     assert wait_until(lambda: handle.status().is_seeding, patience=patience), _describe(handle)
     handle.flush_cache()

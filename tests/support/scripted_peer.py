@@ -1,7 +1,7 @@
 """A small BitTorrent seeder on real sockets whose behaviour each test bends by overriding what it does.
 
-It speaks through btfast's own codecs, in threads: one that accepts, one a connection. What it does in `on_...` may
-block: the peer is then slow, and nobody else is.
+It speaks through btfast's own codecs, in a thread a connection. What it does in `on_...` may block: the peer is then
+slow, and nobody else is.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 
+from support.accepting import Accepting, Life
 from support.torrents import Made
 
 from btfast.wire import ids, messages
@@ -93,26 +95,32 @@ class Link:
 class ScriptedPeer:
     """Serves `made` on loopback as long as the `with` block lasts. Override `on_...` and `block` to misbehave.
 
-    `have` limits what it offers; `rate` is in bytes a second, 0 for as fast as it can.
+    `have` limits what it offers; `rate` is in bytes a second, 0 for as fast as it can. After `holds` blocks, if it is not
+    0, it sends none until `go_on`, or `drip` bytes a second: what a test does in the middle of a download is then done in
+    the middle, however long that takes.
     """
 
     fast = True
     extensions = True
 
-    def __init__(self, made: Made, *, have: set[int] | None = None, rate: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, made: Made, *, have: set[int] | None = None, rate: int = 0, holds: int = 0, drip: int = 0,
+        host: str = "127.0.0.1",
+    ) -> None:  # fmt: skip
         self.made = made
         self.have = set(range(made.pieces)) if have is None else have
         self.rate = rate
+        self.holds = holds
+        self.drip = drip
         self.links: list[Link] = []
         self.peer_id = b"-XX0001-" + random.Random(id(self)).randbytes(12)
-        self.stopping = threading.Event()
         self.failures: list[BaseException] = []
-        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._due = 0.0
-        self._listening = socket.create_server((host, 0))
-        self._listening.settimeout(0.05)
-        self.port: int = self._listening.getsockname()[1]
+        self._going_on = threading.Event()
+        self._accepting = Accepting(partial(self._begin, self.on_connection), host)
+        self.stopping = self._accepting.stopping
+        self.port = self._accepting.port
         self.address = f"{host}:{self.port}"
 
     @property
@@ -191,7 +199,11 @@ class ScriptedPeer:
         return bytes(field)
 
     def pace(self, length: int) -> None:
-        """Sleeps as long as `length` bytes take at the peer's rate."""
+        """Sleeps as long as `length` bytes take at the peer's rate, and where it holds until it goes on."""
+        if self.holds and self.blocks_sent >= self.holds:
+            self._going_on.wait(length / self.drip if self.drip else None)
+            if self.stopping.is_set():
+                raise Gone
         if not self.rate:
             return
         with self._lock:
@@ -199,6 +211,11 @@ class ScriptedPeer:
             due = self._due
         if self.stopping.wait(max(0.0, due - time.monotonic())):
             raise Gone
+
+    def go_on(self, rate: int = 0) -> None:
+        """From now on at that rate, or at full speed."""
+        self.holds, self.rate = 0, rate
+        self._going_on.set()
 
     def wait(self, seconds: float) -> None:
         """Does nothing for so long, or until the test is over."""
@@ -208,26 +225,21 @@ class ScriptedPeer:
     # life
 
     def __enter__(self) -> ScriptedPeer:
-        self._start(self._accept)
+        self._accepting.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stopping.set()
-        for link in list(self.links):
-            link.close()
-        for thread in self._threads:
-            thread.join(5)
-        self._listening.close()
+        self._going_on.set()
+        self._accepting.stop()
         if kind is None:
             assert self.failures == []
 
     def dial(self, port: int) -> None:
         """Connects to a downloader, which answers; then serves it like one that came by itself."""
-        sock = socket.create_connection(("127.0.0.1", port), timeout=5)
-        sock.settimeout(None)
-        self._adopt(sock, self._dialed)
+        self._accepting.adopt(socket.create_connection(("127.0.0.1", port)), partial(self._begin, self._dialed))
 
     def _dialed(self, link: Link) -> None:
         link.send(self.handshake())
@@ -236,29 +248,14 @@ class ScriptedPeer:
         while True:
             self.on_messages(link, link.read_messages())
 
-    def _accept(self) -> None:
-        while not self.stopping.is_set():
-            try:
-                sock, _ = self._listening.accept()
-            except TimeoutError:
-                continue
-            sock.settimeout(None)
-            self._adopt(sock, self.on_connection)
-
-    def _adopt(self, sock: socket.socket, life: object) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _begin(self, live: Callable[[Link], None], sock: socket.socket) -> Life:
         link = Link(self, sock)
         self.links.append(link)
-        self._start(self._serve, link, life)
+        return partial(self._serve, link, live)
 
-    def _start(self, target: object, *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
-        thread.start()
-
-    def _serve(self, link: Link, life: object) -> None:
+    def _serve(self, link: Link, live: Callable[[Link], None]) -> None:
         try:
-            life(link)  # type: ignore[operator]
+            live(link)
         except Gone:
             pass
         except BaseException as error:  # noqa: BLE001 - shown by the test, in its own thread
@@ -266,6 +263,19 @@ class ScriptedPeer:
         finally:
             link.close()
             link.closed.set()
+
+
+class Later(ScriptedPeer):
+    """Lets itself be asked once `condition` holds: when others have done their worst."""
+
+    def __init__(self, made: Made, condition: Callable[[], object], *, rate: int = 0) -> None:
+        super().__init__(made, rate=rate)
+        self._condition = condition
+
+    def on_interested(self, link: Link) -> None:
+        while not self._condition():
+            self.wait(0.01)
+        super().on_interested(link)
 
 
 @contextlib.contextmanager

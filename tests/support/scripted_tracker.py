@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
+import select
 import socket
-import threading
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
+
+from support.accepting import Accepting
 
 from btfast._bencode import encode
 
@@ -41,6 +43,10 @@ class Exchange:
             found += socket.inet_aton(host) + int(port).to_bytes(2, "big")
         self.reply(encode({"interval": 1800, "peers": found, **more}))
 
+    def waits(self) -> bool:
+        """Whether who asked has not hung up."""
+        return not select.select([self._socket], [], [], 0)[0]
+
     def hang(self) -> None:
         """Says nothing until the test is over."""
         self._tracker.stopping.wait()
@@ -51,57 +57,32 @@ class ScriptedTracker:
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self._listening.settimeout(0.05)
-        self.port: int = self._listening.getsockname()[1]
+        self._accepting = Accepting(lambda sock: partial(self._serve, sock))
+        self.stopping = self._accepting.stopping
+        self.port = self._accepting.port
         self.url = f"http://127.0.0.1:{self.port}/announce"
         self.exchanges: list[Exchange] = []
-        self.stopping = threading.Event()
-        self._sockets: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
 
     def events(self) -> list[str]:
         """`started`, `completed`, `stopped` or "" of each announce, in order."""
         return [exchange.query.get("event", "") for exchange in self.exchanges]
 
     def __enter__(self) -> ScriptedTracker:
-        self._start(self._accept)
+        self._accepting.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stopping.set()
-        for sock in self._sockets:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(5)
-        self._listening.close()
-
-    def _start(self, target: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while not self.stopping.is_set():
-            try:
-                sock, _ = self._listening.accept()
-            except TimeoutError:
-                continue
-            sock.settimeout(None)
-            self._sockets.append(sock)
-            self._start(self._serve, sock)
+        self._accepting.stop()
 
     def _serve(self, sock: socket.socket) -> None:
-        with sock, contextlib.suppress(OSError):
-            head = b""
-            while b"\r\n\r\n" not in head:
-                data = sock.recv(65536)
-                if not data:
-                    return
-                head += data
-            exchange = Exchange(self, sock, head.split(b" ", 2)[1].decode("ascii"))
-            self.exchanges.append(exchange)
-            self._answer(exchange)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            data = sock.recv(65536)
+            if not data:
+                return
+            head += data
+        exchange = Exchange(self, sock, head.split(b" ", 2)[1].decode("ascii"))
+        self.exchanges.append(exchange)
+        self._answer(exchange)

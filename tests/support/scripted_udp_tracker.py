@@ -59,7 +59,6 @@ class ScriptedUdpTracker:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.bind((host, port))
-        self._socket.settimeout(0.05)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"udp://{f'[{host}]' if ':' in host else host}:{self.port}/announce"
         self.asked: list[Asked] = []
@@ -78,15 +77,15 @@ class ScriptedUdpTracker:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stopping.set()
-        self._thread.join(5)
+        self._socket.sendto(b"", self._socket.getsockname())  # it looks up
+        self._thread.join(60)
         self._socket.close()
 
     def _serve(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                data, source = self._socket.recvfrom(4096)
-            except TimeoutError:
-                continue
+        while True:
+            data, source = self._socket.recvfrom(4096)
+            if self._stopping.is_set():
+                return
             connection, action, tid = struct.unpack_from("!8sII", data)
             asked = Asked(connection, action, tid, data[16:], source[:2])
             self.asked.append(asked)

@@ -87,6 +87,12 @@ def make(
     return Made(name, encode({"info": info, **trackers}), info_hash, data, piece_length, lengths)
 
 
+def some_written(made: Made, path: Path) -> bool:
+    """Whether a piece of the torrent, which is one file, is on disk."""
+    found, length = path.read_bytes() if path.exists() else b"", made.piece_length
+    return any(found[at : at + length] == made.data[at : at + length] for at in range(0, len(found), length))
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     """Every file below `folder` with its bytes; a link shows as where it leads to."""
     found = {}

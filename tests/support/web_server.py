@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from urllib.parse import unquote
+
+from support.accepting import Accepting, Life
 
 Bend = Callable[["Request"], bool]  # whether it has answered itself
 
@@ -84,54 +86,31 @@ class WebServer:
         self.requests: list[Request] = []
         self.connections = 0
         self.sent: dict[str, list[tuple[int, int]]] = {}  # ranges that were sent in full by the usual way
-        self.stopping = threading.Event()
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self._listening.settimeout(0.05)
-        self.port: int = self._listening.getsockname()[1]
+        self._accepting = Accepting(self._begin)
+        self.stopping = self._accepting.stopping
+        self.port = self._accepting.port
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
-        self._sockets: list[socket.socket] = []
-        self._threads: list[threading.Thread] = []
 
     @property
     def bytes_sent(self) -> int:
         return sum(last - first + 1 for ranges in self.sent.values() for first, last in ranges)
 
     def __enter__(self) -> WebServer:
-        self._start(self._accept)
+        self._accepting.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stopping.set()
-        for sock in self._sockets:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(5)
-        self._listening.close()
+        self._accepting.stop()
 
-    def _start(self, target: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while not self.stopping.is_set():
-            try:
-                sock, _ = self._listening.accept()
-            except TimeoutError:
-                continue
-            sock.settimeout(None)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.connections += 1
-            self._sockets.append(sock)
-            self._start(self._serve, sock)
+    def _begin(self, sock: socket.socket) -> Life:
+        self.connections += 1
+        return partial(self._serve, sock)
 
     def _serve(self, sock: socket.socket) -> None:
         buffer, count = b"", 0
-        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-            stack.enter_context(sock)
+        with contextlib.ExitStack() as stack:
             if self._tls is not None:
                 sock = stack.enter_context(self._tls.wrap_socket(sock, server_side=True))
             while True:

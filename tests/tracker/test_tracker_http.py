@@ -242,7 +242,7 @@ async def test_500_torrents_announce_and_are_found(tracker: TrackerServer, clien
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
     """Wait for what another process does, with a deadline."""
-    async with asyncio.timeout(20.0):
+    async with asyncio.timeout(60):
         while True:
             met = condition()
             if met if isinstance(met, bool) else await met:

@@ -68,7 +68,7 @@ def sock() -> Iterator[socket.socket]:
 async def ask(sock: socket.socket, port: int, data: bytes) -> bytes:
     loop = asyncio.get_running_loop()
     await loop.sock_sendto(sock, data, ("127.0.0.1", port))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await loop.sock_recv(sock, 4096)
 
 
@@ -271,12 +271,12 @@ async def test_libtorrent_announces_over_udp(tracker: TrackerServer, client: Udp
     parameters.save_path = str(tmp_path)
     parameters.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
     handle = session.add_torrent(parameters)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not tracker.store.peers:
             await asyncio.sleep(0.02)
     found = await client.announce(url, request(1, event="started"))
     assert found.peers == (PeerAddress("127.0.0.1", session.listen_port()),)
     session.remove_torrent(handle)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while tracker.store.peers > 1:
             await asyncio.sleep(0.02)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from support.web_server import Request, WebServer
 from test_web_seeds import served, with_keys
 
 SIZE = 5 * 65_536 + 7
-PATIENCE = "3"
+PATIENCE = "4"
 
 
 def too_long(request: Request) -> bool:
@@ -189,9 +189,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         endless = make(SIZE, name="endless")
         add(endless, stack.enter_context(WebServer(served(endless), endless_body)).url)
         add(GOOD, stack.enter_context(WebServer(served(GOOD))).url)
-        began = time.monotonic()
         done = run(root, *get(*torrents, "--peer-timeout", PATIENCE, trackers=True), "--no-dht", "--no-lsd")
-    assert time.monotonic() - began < 30
     assert {path.name for path in (root / "out").iterdir() if path.suffix != ".part"} == {"good", "endless"}
     return done
 
@@ -215,7 +213,18 @@ def test_the_good_ones_complete_and_what_follows_the_bytes_of_a_file_is_left(out
 
 def test_a_seed_that_sends_wrong_data_is_warned_of_and_the_others_go_on(tmp_path: Path) -> None:
     made = make(12 * 65_536, name="data")
-    with WebServer(served(made), wrong_data) as bad, WebServer(served(made)) as good:
+    lied = threading.Event()
+
+    def lies(request: Request) -> bool:
+        wrong_data(request)
+        lied.set()
+        return True
+
+    def waits(request: Request) -> bool:
+        assert lied.wait(60)  # else it may have sent all before
+        return False
+
+    with WebServer(served(made), lies) as bad, WebServer(served(made), waits) as good:
         done = run(tmp_path, *get(made.save(tmp_path), "--web-seed", f"{bad.url}/", "--web-seed", f"{good.url}/"))
     assert done.code == 0, done.err
     assert_arrived(made, tmp_path / "out")
@@ -231,7 +240,7 @@ def test_a_missing_file_and_another_version_of_one_do_not_keep_the_rest_from_com
     files["/mirror/other"] = bytes(65_536 * 2)
     files["/mirror/longer"] += b"!"
     with WebServer(files) as server:
-        done = run(tmp_path, *get(made.save(tmp_path), "--web-seed", server.url, "--peer-timeout", "3"))
+        done = run(tmp_path, *get(made.save(tmp_path), "--web-seed", server.url, "--peer-timeout", PATIENCE))
     line = done.error(4)
     assert "mirror/other" in line
     assert "mirror/longer is 65537 bytes there, and 65536 in the torrent" in line
@@ -245,7 +254,7 @@ def test_a_file_that_came_from_another_server_is_not_called_stale_and_the_missin
     right = served(made)
     del right["/mirror/c"]
     with WebServer(right | {"/mirror/a": b"another"}) as one, WebServer(right) as other:
-        words = ("--web-seed", one.url, "--web-seed", other.url, "--peer-timeout", "3")
+        words = ("--web-seed", one.url, "--web-seed", other.url, "--peer-timeout", PATIENCE)
         done = run(tmp_path, *get(made.save(tmp_path), *words))
     line = done.error(3)
     assert "incomplete: mirror/c HTTP 404" in line
@@ -268,7 +277,7 @@ def test_a_peer_has_what_the_web_server_lost(tmp_path: Path) -> None:
 def test_a_torrent_cannot_have_a_local_server_asked_anything_it_likes(host: str, tmp_path: Path) -> None:
     with WebServer(served(GOOD)) as server:
         torrent = with_keys(GOOD, url_list=f"http://{host}:{server.port}/delete?all=yes").save(tmp_path)
-        done = run(tmp_path, *get(torrent, "--peer-timeout", "3"))
+        done = run(tmp_path, *get(torrent, "--peer-timeout", PATIENCE))
         assert "a torrent may not name it" in done.error(3)
         assert server.requests == []
 
@@ -279,7 +288,7 @@ def test_nor_may_a_local_server_that_it_names_be_led_to_such_a_query(tmp_path: P
 
     with WebServer(served(GOOD), bend) as server:
         torrent = with_keys(GOOD, url_list=f"{server.url}/").save(tmp_path)
-        done = run(tmp_path, *get(torrent, "--peer-timeout", "3"))
+        done = run(tmp_path, *get(torrent, "--peer-timeout", PATIENCE))
         assert "a torrent may not name it" in done.error(3)
         assert {request.target for request in server.requests} == {"/good"}
 
@@ -287,7 +296,7 @@ def test_nor_may_a_local_server_that_it_names_be_led_to_such_a_query(tmp_path: P
 def test_of_many_missing_files_the_first_are_named_once_each(tmp_path: Path) -> None:
     made = make({"fine": 65_536 * 2, **{f"gone {n}": 65_536 for n in range(9)}}, name="mirror")
     with WebServer({"/mirror/fine": made.contents()["mirror/fine"]}) as server:
-        done = run(tmp_path, *get(made.save(tmp_path), "--web-seed", server.url, "--peer-timeout", "3"))
+        done = run(tmp_path, *get(made.save(tmp_path), "--web-seed", server.url, "--peer-timeout", PATIENCE))
     assert "HTTP 404" in done.error(3)
     named = [warning for warning in done.warnings if "mirror/gone" in warning]
     assert len(named) == len(set(named)) == 5

@@ -44,7 +44,7 @@ def test_https_with_a_certificate_that_is_trusted(
 
 def test_https_with_a_certificate_that_nobody_vouches_for(certificate: tuple[Path, Path], tmp_path: Path) -> None:
     with WebServer(served(MADE), tls=context(certificate)) as server:
-        done = run(tmp_path, *get(MADE.save(tmp_path), "--web-seed", f"{server.url}/", "--peer-timeout", "3"))
+        done = run(tmp_path, *get(MADE.save(tmp_path), "--web-seed", f"{server.url}/", "--peer-timeout", "4"))
     assert "its TLS certificate is not trusted" in done.error(3)
     assert server.requests == []
 

@@ -11,7 +11,7 @@ from support.web_server import Request, WebServer
 from test_web_seeds import served
 
 MADE = make({"changed": 65_536 * 2, "fine": 65_536 * 3, "longer": 65_536}, name="mirror")
-QUICK = ("--peer-timeout", "3")
+QUICK = ("--peer-timeout", "4")
 DATE = "Sat, 01 Feb 2020 10:00:00 GMT"
 
 

@@ -14,7 +14,7 @@ from drivers.ports import free_port, listens
 from leaks import wait_until
 from support.torrents import Made, tree
 
-PATIENCE = 45.0  # seconds for what a client is to do; Transmission unchokes in rounds of 10 s
+PATIENCE = 120.0  # seconds for what a client is to do; Transmission unchokes in rounds of 10 s
 PAUSE = 0.05  # seconds between two questions to a client
 
 
@@ -94,7 +94,7 @@ class Driver(ABC):
         def found() -> dict[str, bytes]:
             return {name: data for name, data in tree(self.folder).items() if not self.notes or not name.endswith(self.notes)}
 
-        wait_until(lambda: found() == expected, patience=5, pause=PAUSE)
+        wait_until(lambda: found() == expected, patience=60, pause=PAUSE)
         assert sorted(found()) == sorted(expected), (self.name, set(found()) ^ set(expected))
         assert [name for name, data in found().items() if data != expected[name]] == [], self.name
 

@@ -61,5 +61,5 @@ class Namespace:
     def _end(self) -> bytes:
         """The holder ends with its standard input, and the namespace with its last process."""
         assert self._holder is not None
-        _, errors = self._holder.communicate(timeout=10)
+        _, errors = self._holder.communicate(timeout=60)
         return errors

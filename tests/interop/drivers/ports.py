@@ -28,7 +28,7 @@ def listens(port: int) -> bool:
 
 def ask(port: int, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
     """One HTTP request to a client's control port: status and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET" if body is None else "POST", path, body, dict(headers or {}))
         answer = connection.getresponse()

@@ -54,7 +54,7 @@ class RTorrent(Program):
         headers = b"CONTENT_LENGTH\0%d\0SCGI\0001\0" % len(body)
         answer = b""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
+            connection.settimeout(60)
             connection.connect(self._socket)
             connection.sendall(b"%d:%s,%s" % (len(headers), headers, body))
             while part := connection.recv(65536):

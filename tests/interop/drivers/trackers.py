@@ -20,7 +20,7 @@ from drivers.ports import free_port, listens
 from drivers.webtorrent import HERE, modules
 from support.commands import environment
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class OtherTracker(ABC):
