@@ -9,7 +9,7 @@ does on every refusal that time does not mend.
 from __future__ import annotations
 
 import os
-from errno import EDQUOT, EIO, ENOSPC
+from errno import EDQUOT, EIO, ENOENT, ENOSPC
 from typing import Protocol
 
 from btfast._arena import Slot
@@ -36,8 +36,10 @@ from btfast.storage.messages import (
     WRITE_PIECE,
     Problem,
 )
+from btfast.storage.writer import REMOVED
 from btfast.swarm.pieces import WRITING
 
+PIECES = frozenset({WRITE_PIECE, WRITE_PART, RESTORE_PIECE})
 MAY_PASS = frozenset({ENOSPC, EDQUOT, EIO})
 QUIET = 10.0  # seconds between two reports of a disk that is full now and then
 
@@ -90,6 +92,11 @@ class DiskWork:
 
     def handle_completed(self, job: Job, status: int, errno: int) -> None:
         """A worker has answered."""
+        if job.kind in PIECES and job.told:
+            another = self._record.handle_written_into(self._layout.opened_of(job.piece, job.told))
+            if another is not None:
+                self._give_up(Problem(self._layout.torrent, self._layout.path(another), REMOVED, ENOENT))
+                return
         if job.kind == SAVE_BLOCKS:
             if self.partial is not None:
                 self.partial.handle_saved(job, good=status == OK)
@@ -143,8 +150,12 @@ class DiskWork:
         problem = self._problem_of(job, errno)
         if job.kind == FINISH_FILE:
             self._record.handle_failed(job.piece, errno)
+        elif errno == ENOENT and job.kind in PIECES:  # what was written before went with it, and somebody may have made it anew
+            kept = [self._layout.parts_file] if self._layout.keeps(job.piece) else []
+            for file in (*self._layout.geometry.piece_files(job.piece), *kept):
+                self._record.handle_unsure(file)
         empty = job.kind == FINISH_FILE and not self._layout.lengths[job.piece]
-        again = job.kind in (WRITE_PIECE, WRITE_PART, RESTORE_PIECE) or empty
+        again = job.kind in PIECES or empty
         if self.fetching is None or not again or errno not in MAY_PASS or not self._context.settings.disk_timeout:
             self._give_up(problem)
             return

@@ -144,6 +144,7 @@ class LostPieces:
                 self._record.handle_gone(file)
             for file in {file for files, _ in noticed for file in files}:
                 await workers.reopen(torrent, file)
+                self._record.handle_reopened(file)
             for index in sorted(lost):
                 if self._pieces.state(index) == HAVE:
                     self._lose(index, gone)

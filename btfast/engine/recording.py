@@ -13,7 +13,7 @@ from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress, decode_both, encode_both
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.identity import ABSENT, FINAL, UNFINISHED, Identity
-from btfast.storage.layout import Layout
+from btfast.storage.layout import Layout, Opened
 from btfast.storage.messages import FileSeen, Known, PartialPiece, PartsSeen, Row
 from btfast.swarm.pieces import Pieces
 
@@ -25,6 +25,9 @@ def key_of(torrent: Torrent) -> bytes:
 
 MOST_PEERS = 100
 MOST_TRACKERS = 20
+
+
+THERE = 1  # in the place of when a file was made: before this run
 
 
 class Figures(NamedTuple):
@@ -66,6 +69,7 @@ class TorrentRecord:
         self._last: dict[int, _Seen] = {}  # those of the row that was made last
         self._final: set[int] = set()
         self._unsure: set[int] = set()  # files of which bytes were lost on their way to the disk
+        self._opened: dict[int, Opened] = {}  # which files the workers write into
         self._unfinished = UNFINISHED if layout.suffix else FINAL
         self._ended = False
         self.partial: Callable[[], list[PartialPiece]] = list
@@ -93,9 +97,11 @@ class TorrentRecord:
         """What a look at the disk has brought. `found`: files that are there, `final` of them under their final names.
 
         `trusted`: those that are as they were recorded. The others may still be on their way to the disk. `identities`: which
-        files they were before the look: of one that somebody else has changed since nothing is claimed.
+        files they were before the look: of one that somebody else has changed since nothing is claimed, and one that is gone
+        when it is written into took what is right of it along.
         """
         self._final = set(final)
+        self._opened = {file: Opened(identity.inode, THERE) for file, identity in identities.items()}
         for file in found - trusted:
             name = FINAL if file in final else self._unfinished
             self._seen[file] = _Seen(name, True, identities[file]._replace(name=name))
@@ -136,6 +142,21 @@ class TorrentRecord:
         self._final.discard(file)
         self._seen[file] = _Seen(ABSENT, False)
         self._changed(self)
+
+    def handle_written_into(self, opened: dict[int, Opened]) -> int | None:
+        """Which files a worker has written into. Returns one that was another when pieces were written before; they are lost."""
+        for file, now in opened.items():
+            before = self._opened.setdefault(file, now)
+            if now.inode != before.inode or (now.made and before.made and now.made != before.made):
+                self.handle_unsure(file)
+                return file
+            if now.made:  # who made it may be heard later than who found it there
+                self._opened[file] = now
+        return None
+
+    def handle_reopened(self, file: int) -> None:
+        """All workers open it anew, and what was in it is written again."""
+        self._opened.pop(file, None)
 
     def handle_unsure(self, file: int) -> None:
         """Something of it is not as it was verified."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import struct
 from collections.abc import Sequence
-from typing import overload
+from typing import NamedTuple, overload
 
 from btfast import _disk
 from btfast.metainfo.geometry import BLOCK, FileSpan, Geometry
@@ -17,6 +18,17 @@ PART = ".part"
 PAGE = 4096  # what direct I/O is aligned to here; no disk in use needs more
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
+_OPENED = struct.Struct("<6Q")
+
+
+class Opened(NamedTuple):
+    """Which file it was that was opened for writing. `made`: when it was created by that, 0 where it was there."""
+
+    inode: int
+    made: int
+
+
+_NOT = Opened(0, 0)
 
 
 class Paths(Sequence[tuple[str, ...]]):
@@ -64,6 +76,7 @@ class Layout:
         self._must_be_direct = order.io == "direct"
         self._probed = False
         self._written: set[int] = set()  # files that were opened for writing here
+        self._opened: dict[int, Opened] = {}  # and which files these were
 
     def tree_shape(self, piece: int) -> tuple[int, int]:
         """How many bytes of a v2 or hybrid torrent's piece are its file's, and how many leaves its tree has (BEP 52)."""
@@ -153,19 +166,42 @@ class Layout:
         create = file not in self._written
         parent = self.parent(file, create=create)
         try:
-            fd = os.open(name, flags | (os.O_CREAT if create else 0), 0o666, dir_fd=parent)
+            try:
+                fd = os.open(name, flags | (os.O_CREAT | os.O_EXCL if create else 0), 0o666, dir_fd=parent)
+            except FileExistsError:
+                create = False
+                fd = os.open(name, flags, dir_fd=parent)
         finally:
             os.close(parent)
         self._written.add(file)
-        if file == self.parts_file:
-            return fd
         try:
-            if os.fstat(fd).st_size < self.lengths[file] and not _disk.preallocate(fd, self.lengths[file]):
-                os.ftruncate(fd, self.lengths[file])
+            status = os.fstat(fd)
+            # An inode's number may be given again at once; made twice within a tick of the kernel's clock no file is.
+            self._opened[file] = Opened(status.st_ino, status.st_ctime_ns if create else self._opened.get(file, _NOT).made)
+            length = self.lengths[file] if file != self.parts_file else 0
+            if status.st_size < length and not _disk.preallocate(fd, length):
+                os.ftruncate(fd, length)
         except OSError:
             os.close(fd)
             raise
         return fd
+
+    def written_into(self, piece: int) -> bytes:
+        """Which files a piece was written into: `opened_of` takes it apart.
+
+        Told are those that other pieces, and so other workers, write into as well: the first, the last and the parts file.
+        """
+        return _OPENED.pack(*(number for file in self._shared(piece) for number in self._opened.get(file, _NOT)))
+
+    def opened_of(self, piece: int, told: bytes) -> dict[int, Opened]:
+        """What a worker has told of a piece, by file."""
+        numbers = _OPENED.unpack(told)
+        found = zip(self._shared(piece), map(Opened, numbers[::2], numbers[1::2]), strict=True)
+        return {file: opened for file, opened in found if opened != _NOT}
+
+    def _shared(self, piece: int) -> tuple[int, int, int]:
+        files = self.geometry.piece_files(piece)
+        return files[0], files[-1], self.parts_file
 
     def must_exist(self, file: int) -> None:
         """All of the file was written, here or by others: from now on it is not created any more."""
@@ -174,6 +210,7 @@ class Layout:
     def may_be_made(self, file: int) -> None:
         """What was written to it counts for nothing any more: where it is not there it is created again."""
         self._written.discard(file)
+        self._opened.pop(file, None)
 
     def open_for_reading(self, file: int) -> int:
         """A descriptor of the file under whichever name it has. OSError, FileNotFoundError where it has neither."""

@@ -222,7 +222,7 @@ class Worker:
         def handle_written(whole: list[int]) -> None:
             for index in whole:
                 for job in left.pop(index):
-                    self._complete(job, messages.OK)
+                    self._complete(job, messages.OK, told=layout.written_into(index))
             self._completions.wake()
             self._take_ahead()
 
@@ -234,7 +234,7 @@ class Worker:
                     self._report(layout, file, error)
                     self._complete(job, messages.FAILED, error.errno or errno.EIO)
                 else:
-                    self._complete(job, messages.OK)
+                    self._complete(job, messages.OK, told=layout.written_into(index))
 
     def _save_blocks(self, job: _Job) -> None:
         """Where that fails it is not told further: they are fetched again."""
@@ -276,7 +276,7 @@ class Worker:
                 self._report(layout, layout.parts_file, error)
                 self._complete(job, messages.FAILED, error.errno or errno.EIO)
             else:
-                self._complete(job, messages.OK if whole else messages.MISMATCH)
+                self._complete(job, messages.OK if whole else messages.MISMATCH, told=layout.written_into(job[3]))
 
     def _make_link(self, job: _Job) -> None:
         layout = self._known(job)

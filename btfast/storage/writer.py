@@ -11,6 +11,7 @@ from typing import NamedTuple
 from btfast.storage.files import Files
 from btfast.storage.layout import PAGE, Layout
 
+REMOVED = "it was removed while it was written"
 _VECTORS = 512  # below IOV_MAX everywhere
 _TOGETHER = 4 << 20  # bytes of one call from which on no more are added: what is written lets go of its memory earlier
 _WORTH_DIRECT = 4 * PAGE  # a shorter inside is not worth a second system call
@@ -137,7 +138,7 @@ def _first_group(segments: list[_Segment]) -> tuple[list[_Segment], list[_Segmen
 
 def _present(fd: int) -> int:
     if os.fstat(fd).st_nlink == 0:
-        raise FileNotFoundError(errno.ENOENT, "it was removed while it was written")
+        raise FileNotFoundError(errno.ENOENT, REMOVED)
     return fd
 
 

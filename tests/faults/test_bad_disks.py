@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from support.commands import Outcome, get, run, running
 from support.disks import bound_by_permissions, fill, small_disk, unwritable
 from support.scripted_peer import ScriptedPeer
-from support.torrents import Made, assert_arrived, make, tree
+from support.torrents import Made, assert_arrived, make, some_written, tree
+
+from btfast.wire import ids
 
 SINGLE = make(3_000_001)
 TREE = make({"a.bin": 1_000_000, "sub/b.bin": 1_000_001, "sub/c.bin": 1_000_002, "empty": 0}, name="tree")
@@ -59,11 +62,12 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(tmp_path: P
 def test_a_disk_that_fills_up_on_the_way_loses_nothing_that_was_verified(tmp_path: Path, out: Path) -> None:
     made = make({f"{n}.bin": 1 << 17 for n in range(64)}, name="tree")
     with small_disk(out, "size=10m"):
-        with ScriptedPeer(made, rate=3_000_000) as peer:
+        with ScriptedPeer(made, holds=64) as peer:
             words = get(made.save(tmp_path), "--disk-timeout", "0", peers=(peer.address,))
             with running(tmp_path, *words) as command:
                 command.until(lambda: list(out.glob("tree/*.bin")), "a file is complete")
                 fill(out / "filler")
+                peer.go_on()
                 done = command.end()
         assert "No space left on device: what was verified is kept" in done.error(6)
         assert done.one("failed")["done"] > 0
@@ -182,8 +186,8 @@ def test_a_link_as_the_destination_itself_is_the_users_own_choice(tmp_path: Path
 
 
 @pytest.fixture
-def slow() -> Iterator[ScriptedPeer]:
-    with ScriptedPeer(TREE, rate=1_500_000) as peer:
+def holding() -> Iterator[ScriptedPeer]:
+    with ScriptedPeer(TREE, holds=48) as peer:
         yield peer
 
 
@@ -194,18 +198,25 @@ def disturbed(root: Path, peer: ScriptedPeer, disturb: object, *, workers: int =
         written = root / "out" / peer.made.name
         command.until(lambda: peer.blocks_sent > 40 and any(written.parent.rglob("*.part")), "data is written")
         disturb()  # type: ignore[operator]
+        peer.go_on()
         return command.end()
 
 
-def test_a_destination_that_vanishes_is_not_made_again(tmp_path: Path, out: Path, slow: ScriptedPeer) -> None:
-    done = disturbed(tmp_path, slow, lambda: shutil.rmtree(out))
+def remove(folder: Path) -> None:
+    """With all that is in it, also what is being written into it meanwhile."""
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_destination_that_vanishes_is_not_made_again(tmp_path: Path, out: Path, holding: ScriptedPeer) -> None:
+    done = disturbed(tmp_path, holding, lambda: remove(out))
     assert str(out) in done.error(6)
     assert not out.exists()
     fetch_to_the_end(tmp_path, TREE)
 
 
-def test_a_folder_that_vanishes_leaves_no_file_with_a_hole(tmp_path: Path, out: Path, slow: ScriptedPeer) -> None:
-    done = disturbed(tmp_path, slow, lambda: shutil.rmtree(out / "tree"))
+def test_a_folder_that_vanishes_leaves_no_file_with_a_hole(tmp_path: Path, out: Path, holding: ScriptedPeer) -> None:
+    done = disturbed(tmp_path, holding, lambda: remove(out / "tree"))
     assert str(out / "tree") in done.error(6)
     whole = TREE.contents()
     assert all(content == whole[name] for name, content in tree(out).items() if not name.endswith(".part"))
@@ -214,10 +225,44 @@ def test_a_folder_that_vanishes_leaves_no_file_with_a_hole(tmp_path: Path, out: 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_unfinished_file_that_vanishes(tmp_path: Path, out: Path, workers: int) -> None:
-    with ScriptedPeer(SINGLE, rate=1_500_000) as peer:
+    with ScriptedPeer(SINGLE, holds=48) as peer:
         done = disturbed(tmp_path, peer, lambda: (out / "data.bin.part").unlink(), workers=workers)
     assert str(out / "data.bin") in done.error(6)
     assert "removed while it was written" in done.error(6)
+    assert not (out / "data.bin").exists()
+    fetch_to_the_end(tmp_path, SINGLE)
+
+
+def test_an_unfinished_file_that_vanishes_with_the_worker_that_wrote_it(tmp_path: Path, out: Path) -> None:
+    """Its successor makes the file anew, and has not seen what was in it."""
+    with ScriptedPeer(SINGLE, holds=48) as peer:
+        with running(tmp_path, *get(SINGLE.save(tmp_path), peers=(peer.address,))) as command:
+            part = out / "data.bin.part"
+            command.until(lambda: peer.blocks_sent == 48 and some_written(SINGLE, part), "data is written")
+            (worker,) = command.workers
+            worker.kill()
+            part.unlink()
+            command.until(lambda: command.workers and command.workers != [worker], "it is replaced")
+            peer.go_on()
+            done = command.end()
+    assert f"{out / 'data.bin'}: it was removed while it was written" in done.error(6)
+    assert not (out / "data.bin").exists()
+    fetch_to_the_end(tmp_path, SINGLE)
+
+
+def test_an_unfinished_file_of_an_earlier_run_that_vanishes_before_anything_is_written(tmp_path: Path, out: Path) -> None:
+    with ScriptedPeer(SINGLE, holds=48) as peer:
+        words = get(SINGLE.save(tmp_path), peers=(peer.address,))
+        with running(tmp_path, *words) as command:
+            command.until(lambda: some_written(SINGLE, out / "data.bin.part"), "data is written")
+            command.signal(signal.SIGINT)
+            assert command.end().code == 7
+        with running(tmp_path, *words) as command:
+            command.until(lambda: len(peer.links) > 1 and peer.links[1].count(ids.REQUEST), "the rest is asked for")
+            (out / "data.bin.part").unlink()
+            peer.go_on()
+            done = command.end()
+    assert f"{out / 'data.bin'}: it was removed while it was written" in done.error(6)
     assert not (out / "data.bin").exists()
     fetch_to_the_end(tmp_path, SINGLE)
 
@@ -229,7 +274,7 @@ def test_a_link_put_in_place_of_an_unfinished_file_is_not_followed(tmp_path: Pat
         (out / "data.bin.part").unlink()
         (out / "data.bin.part").symlink_to(tmp_path / "precious")
 
-    with ScriptedPeer(SINGLE, rate=1_500_000) as peer:
+    with ScriptedPeer(SINGLE, holds=48) as peer:
         done = disturbed(tmp_path, peer, plant)
     assert str(out / "data.bin") in done.error(6)
     assert (tmp_path / "precious").read_text() == "mine"
@@ -237,7 +282,7 @@ def test_a_link_put_in_place_of_an_unfinished_file_is_not_followed(tmp_path: Pat
 
 
 def test_a_directory_put_where_the_finished_file_belongs(tmp_path: Path, out: Path) -> None:
-    with ScriptedPeer(SINGLE, rate=1_500_000) as peer:
+    with ScriptedPeer(SINGLE, holds=48) as peer:
         done = disturbed(tmp_path, peer, lambda: (out / "data.bin").mkdir())
     assert "Is a directory" in done.error(6)
     (out / "data.bin").rmdir()
