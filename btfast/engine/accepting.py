@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import zlib
-from fnmatch import fnmatchcase
+from collections.abc import Callable
 
 from btfast.engine.context import Context
 from btfast.engine.http_hosts import joined
@@ -19,7 +19,9 @@ from btfast.engine.web_connection import WebConnection
 from btfast.engine.web_seeds import WebSeeds, http_date, name_of
 from btfast.errors import Error, InputError, RemoteError, StorageError, VerificationError
 from btfast.metainfo.torrent import Torrent
+from btfast.storage.identity import FINAL, Identity, identity_of
 from btfast.storage.layout import PART, Layout
+from btfast.storage.messages import TakenFile
 from btfast.swarm.web_seed import WebSeed
 from btfast.wire.http import UNKNOWN, Head
 
@@ -29,25 +31,22 @@ _REDIRECTING = frozenset((301, 302, 303, 307, 308))
 
 
 class Accepting:
-    """`unfinished`: the wanted files that are not complete; `names` fills with those that were taken. `line`: the cap."""
+    """`chosen`: the files to take; `left`: those that stay incomplete for lack of a glob. `took` is called for each that was
+    taken, when it is durable.
+    """
 
     def __init__(
-        self, context: Context, torrent: Torrent, layout: Layout, web: WebSeeds, unfinished: list[int], error: Error
-    ) -> None:
+        self, context: Context, torrent: Torrent, layout: Layout, web: WebSeeds, chosen: list[int], left: list[int],
+        error: Error, took: Callable[[TakenFile, Identity], None],
+    ) -> None:  # fmt: skip
         self._context = context
         self._torrent = torrent
         self._layout = layout
         self._web = web
         self._error = error
-        self.names: list[str] = []
-        globs = context.settings.accept_stale
-        self._chosen = [file for file in unfinished if any(_matches(layout.paths[file], glob) for glob in globs)]
-        self._left = [file for file in unfinished if file not in self._chosen]
-
-    @property
-    def wanted(self) -> bool:
-        """Whether any of the files was asked for."""
-        return bool(self._chosen)
+        self._took = took
+        self._chosen = chosen
+        self._left = left
 
     async def run(self) -> None:
         """Raises btfast.Error when a file cannot be taken, or when others stay incomplete."""
@@ -93,6 +92,7 @@ class Accepting:
                 if body.modified is not None:
                     os.utime(fd, (body.modified, body.modified))
                 os.fsync(fd)
+                identity = identity_of(os.fstat(fd), FINAL)
             except BaseException:
                 os.unlink(draft, dir_fd=parent)
                 raise
@@ -104,7 +104,7 @@ class Accepting:
             os.fsync(parent)
         finally:
             os.close(parent)
-        self.names.append("/".join(self._layout.paths[file]))
+        self._took(TakenFile(file, name_of(seed), body.version), identity)
         expected = self._layout.lengths[file]
         self._web.warn(
             f"{self._layout.path(file)}: taken as it is at {name_of(seed)}: {body.received} bytes, not verified (the torrent "
@@ -163,6 +163,7 @@ class _Body:
         self.done: asyncio.Future[str] = loop.create_future()
         self.received = 0
         self.modified: float | None = None
+        self.version = ""  # what the server calls it
 
     def handle_head(self, head: Head) -> None:
         location = head.headers.get(b"location", b"").decode("utf-8", "replace").strip()
@@ -177,6 +178,7 @@ class _Body:
         else:
             self._taking = True
             self.modified = http_date(head.headers.get(b"last-modified", b""))
+            self.version = head.validator.decode("ascii")
 
     def place(self, most: int) -> memoryview | None:
         return None
@@ -212,8 +214,3 @@ def _free(fd: int) -> int:
     """Bytes that may still be written where the file is."""
     space = os.fstatvfs(fd)
     return space.f_bavail * space.f_frsize
-
-
-def _matches(path: tuple[str, ...], glob: str) -> bool:
-    """Whether a glob means a file: by its whole path, by that below the torrent's name, or by its own name."""
-    return any(fnmatchcase(text, glob) for text in ("/".join(path), "/".join(path[1:]), path[-1]))

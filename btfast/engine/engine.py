@@ -24,6 +24,7 @@ from btfast.engine.listening import Listener
 from btfast.engine.opening import must_be_here
 from btfast.engine.resuming import Resuming
 from btfast.engine.rounds import Rounds
+from btfast.engine.taken import Taken
 from btfast.engine.torrent import ActiveTorrent
 from btfast.engine.web_sources import torrent_of
 from btfast.engine.worker_process import Job
@@ -236,12 +237,14 @@ class Engine(asyncio.Protocol):
             try:
                 meta = placed(meta, add.directory)
                 known = await self._recall(context, add, meta)
-                if known is not None and known.complete and not add.seed and not context.settings.seeds:
+                taken = Taken(context, meta, add, known)
+                complete = known is not None and known.complete and not add.seed and not context.settings.seeds
+                if complete or taken.selection is None:
                     if resolved is not None:
                         await resolved.leave()
-                    finished(self._emit, add, meta)
+                    finished(self._emit, add, meta, taken)
                     return
-                torrent = ActiveTorrent(context, self._dialer, add.id, add, meta, resolved, known)
+                torrent = ActiveTorrent(context, self._dialer, add.id, add, meta, taken, taken.selection, resolved, known)
             except (Error, asyncio.CancelledError):
                 if resolved is not None:
                     await resolved.leave()
@@ -253,13 +256,13 @@ class Engine(asyncio.Protocol):
             self._rounds.add(torrent)
             self._by_hash.name(meta.swarm_hashes, torrent)
             try:
-                complete = await torrent.run()
+                result = await torrent.run()
             finally:
                 del self._torrents[add.id]
                 self._rounds.remove(torrent)
                 self._by_hash.forget(meta.swarm_hashes, torrent)
                 torrent.ended.set()
-            self._emit(complete)
+            self._emit(result)
         except Error as error:
             self._fail(add, error, torrent)
         except asyncio.CancelledError:

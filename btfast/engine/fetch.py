@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_TORRENT = 64 << 20
 TIMEOUT = 60.0
+LENGTH_TIMEOUT = 15.0
 
 
 async def fetch(
@@ -36,6 +37,16 @@ async def fetch(
         raise SourceNotFoundError(f"{what}: {why}: check the address", url=url, status=status)
     what_to_do = "try again later" if status >= 500 or status == 429 else "check the address"
     raise RemoteError(f"{what}: {why}: {what_to_do}", url=url, status=status)
+
+async def length_of(client: HttpClient, url: str, *, way: Way | None = None) -> int | None:
+    """How many bytes the file behind an http or https URL has, of which no more than the first are read; None where the
+    server does not say. `way`: who led here. Raises InputError, RemoteError.
+    """
+    what = tracker_name(url) + _file_name(url)
+    response = await client.fetch(url, what=what, limit=0, timeout=LENGTH_TIMEOUT, enough=lambda _: True, way=way)
+    said = response.headers.get(b"content-length", b"")
+    coded = response.headers.get(b"content-encoding", b"identity") != b"identity"
+    return int(said) if response.status == 200 and not coded and said.isdigit() and len(said) < 19 else None
 
 
 def _file_name(url: str) -> str:

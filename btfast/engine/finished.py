@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from btfast.engine.control import Add
+from btfast.engine.taken import Taken
 from btfast.events import Complete, Event, Metadata, Warning
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
@@ -48,10 +49,11 @@ def warn_of_strange(
         emit(Warning(id=number, message=f"{len(files) - RENAMED_TOLD} more files were there before, and are overwritten"))
 
 
-def finished(emit: Callable[[Event], None], add: Add, torrent: Torrent) -> None:
-    """There is nothing to do. Raises InputError where what is wanted cannot be."""
-    selection = Selection(torrent, add.wanted)
+def finished(emit: Callable[[Event], None], add: Add, torrent: Torrent, taken: Taken) -> None:
+    """There is nothing to do. Raises VerificationError where something is not what the torrent means."""
+    selection = taken.wanted
     introduce(emit, add.id, torrent, selection)
+    taken.tell()
     emit(
         Complete(
             id=add.id, source=add.source, name=torrent.name, info_hash=torrent.info_hash.hex(), directory=add.directory,

@@ -32,6 +32,7 @@ class Finishing:
         self.mtimes = {file: entry.mtime for file, entry in enumerate(files) if entry.mtime is not None}  # may be added to
         self._executable = {file for file, entry in enumerate(files) if entry.executable}
         self.left = 0  # files without their final name
+        self.prove: Callable[[int], bool] = lambda file: False  # whether it must wait for `handle_proved`
 
     def start(self, have: Bitfield, final: set[int], wrong_size: set[int]) -> list[int]:
         """Given the pieces on disk and the files under final names: finishes and demotes what does not fit that.
@@ -126,7 +127,14 @@ class Finishing:
         """A link cannot be made."""
         self.left -= 1
 
+    def handle_proved(self, file: int) -> None:
+        """It is what it should be as a whole."""
+        if self._missing[file] == 0:
+            self._finish(file)
+
     def _finish(self, file: int) -> None:
+        if self.prove(file):
+            return
         marks = Marks(file in self._executable, self.mtimes.get(file)).pack()
         self._context.workers.file_job(FINISH_FILE, self._layout.torrent, file, marks)
 

@@ -21,7 +21,7 @@ from btfast.discovery.announce import (
     tracker_name,
 )
 from btfast.engine.families import Families
-from btfast.engine.fetch import MAX_TORRENT, fetch
+from btfast.engine.fetch import MAX_TORRENT, fetch, length_of
 from btfast.engine.fetch import TIMEOUT as FETCH_TIMEOUT
 from btfast.errors import RemoteError
 from btfast.metainfo.reach import Way
@@ -88,6 +88,10 @@ class HttpTrackers:
     ) -> bytes:  # fmt: skip
         """A file over HTTP on the same connections: see `btfast.engine.fetch.fetch`."""
         return await fetch(self._open(), url, limit=limit, timeout=timeout, enough=enough, way=way)
+
+    async def length_of(self, url: str, *, way: Way | None = None) -> int | None:
+        """How many bytes a file over HTTP has: see `btfast.engine.fetch.length_of`."""
+        return await length_of(self._open(), url, way=way)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -234,7 +234,12 @@ async def check_pieces(
 
 
 def _questions(torrent: Torrent, layout: Layout, touched: Bitfield) -> Iterator[CheckPieces]:
-    """Orders for all of these pieces, each for a run of them whose digests are of one kind."""
+    """Orders for all of these pieces, each for a run of them whose digests are of one kind.
+
+    Where nothing is known of single pieces nothing is asked: none is right before the whole file is.
+    """
+    if not torrent.proves_pieces:
+        return
     most = max(1, _BYTES_A_QUESTION // torrent.piece_length)
     first, digests = 0, [b""]
     for index in touched.indices():

@@ -14,7 +14,7 @@ from btfast.metainfo.addresses import PeerAddress, decode_both, encode_both
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.identity import ABSENT, FINAL, UNFINISHED, Identity
 from btfast.storage.layout import Layout, Opened
-from btfast.storage.messages import FileSeen, Known, PartialPiece, PartsSeen, Row
+from btfast.storage.messages import FileSeen, Known, PartialPiece, PartsSeen, Row, TakenFile
 from btfast.swarm.pieces import Pieces
 
 
@@ -70,6 +70,7 @@ class TorrentRecord:
         self._final: set[int] = set()
         self._unsure: set[int] = set()  # files of which bytes were lost on their way to the disk
         self._opened: dict[int, Opened] = {}  # which files the workers write into
+        self._taken = {taken.file: taken for taken in (known.taken if known is not None else ())}
         self._unfinished = UNFINISHED if layout.suffix else FINAL
         self._ended = False
         self.partial: Callable[[], list[PartialPiece]] = list
@@ -130,6 +131,11 @@ class TorrentRecord:
         self._final.add(file)
         self._seen[file] = _Seen(FINAL, False, identity)
         self._changed(self)
+
+    def handle_taken(self, taken: TakenFile, identity: Identity) -> None:
+        """It has its final name, and is not what the torrent means: pieces with bytes of it are here no more."""
+        self._taken[taken.file] = taken
+        self.handle_finished(taken.file, identity)
 
     def handle_demoted(self, file: int) -> None:
         """It has lost its final name."""
@@ -195,10 +201,13 @@ class TorrentRecord:
             self._seen = {file: seen for file, seen in self._last.items() if seen.sync}
             self._changed(self)
         have = self._pieces.have
-        if self._unsure or layout.in_parts:
+        if self._unsure or self._taken or layout.in_parts:
             have = have.copy()  # what is in the parts file alone is recorded with that
             for index in layout.in_parts:
                 have.clear(index)
+            for file in self._taken:
+                for index in layout.geometry.file_pieces(file):
+                    have.clear(index)
             for file in self._unsure:
                 self._last[file] = _Seen(ABSENT, False)
                 for index in layout.geometry.file_pieces(file) if file != layout.parts_file else ():
@@ -211,7 +220,7 @@ class TorrentRecord:
                 FileSeen(file, self._path(file, seen.name), seen.name, seen.sync, busy and seen.sync, seen.identity)
                 for file, seen in sorted(self._last.items())
             ],
-            partial=self.partial(), parts=self._parts(),
+            partial=self.partial(), parts=self._parts(), taken=list(self._taken.values()),
             uploaded=figures.uploaded + (before.uploaded if before is not None else 0),
             downloaded=figures.downloaded + (before.downloaded if before is not None else 0),
             peers=encode_both([] if self.complete else figures.peers or self.peers()),

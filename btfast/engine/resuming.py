@@ -80,7 +80,7 @@ class Resuming:
         known = await future
         if known is not None and self._context.settings.check:  # the user trusts nothing but hashes
             return msgspec.structs.replace(
-                known, names=bytes(len(known.names)), complete=False, elsewhere=False, partial=[], parts=None
+                known, names=bytes(len(known.names)), complete=False, elsewhere=False, partial=[], parts=None, taken=[]
             )
         return known
 

@@ -43,11 +43,12 @@ from btfast.engine.serving_time import ServingTime
 from btfast.engine.sharing import Share
 from btfast.engine.swarm_names import SwarmNames
 from btfast.engine.swarms import Swarms
+from btfast.engine.taken import Taken
 from btfast.engine.taking_over import take_over
 from btfast.engine.telling import Telling
 from btfast.engine.unchoking import Unchoking
-from btfast.engine.web_opening import begin_accepting, open_web_seeds
-from btfast.engine.whole_files import verify_whole
+from btfast.engine.web_opening import open_web_seeds
+from btfast.engine.whole_files import WholeFile
 from btfast.errors import Error, VerificationError
 from btfast.events import Complete, FileDone, Peer, Warning
 from btfast.metainfo.addresses import PeerAddress
@@ -71,7 +72,7 @@ class ActiveTorrent:
     """
 
     def __init__(
-        self, context: Context, dialer: Dialer, number: int, add: Add, torrent: Torrent,
+        self, context: Context, dialer: Dialer, number: int, add: Add, torrent: Torrent, taken: Taken, selection: Selection,
         resolved: Resolving | None = None, known: Known | None = None,
     ) -> None:  # fmt: skip
         self.number = number
@@ -79,7 +80,8 @@ class ActiveTorrent:
         self._context = context
         self._add = add
         geometry = torrent.geometry
-        self._selection = Selection(torrent, add.wanted)
+        self._taken = taken
+        self._selection = selection
         self._order = order_of(number, add, torrent, self._selection, context.settings)
         self._layout = Layout(self._order)
         self._state = "queued"
@@ -98,7 +100,6 @@ class ActiveTorrent:
         self._lines = context.lines()
         self._peers.cap(*self._lines)
         self._web: WebSeeds | None = None
-        self._accepting: asyncio.Task[list[str]] | None = None
         self._enough: ServingTime | None = None
         self._exchange: PeerExchange | None = None
         self._account = Account(context, add, torrent, self._selected, self._peers.connections)
@@ -110,6 +111,9 @@ class ActiveTorrent:
         )  # fmt: skip
         self._known = known
         self._record = TorrentRecord(torrent, self._layout, self._pieces, known, self._figures, context.resuming.changed)
+        self._whole: WholeFile | None = None
+        if add.whole:
+            self._whole = WholeFile(context, torrent, self._layout, add.whole, self._finishing, self._record, self.fail)
         self.disk = DiskWork(context, add.id, self._layout, self._finishing, self._record, self)
         self._blaming = Blaming(context, add.id, torrent.name, self._peers, self.fail)
         self._telling = Telling(self._peers.connections)
@@ -137,23 +141,24 @@ class ActiveTorrent:
     async def run(self) -> Complete:
         """From nothing to complete (and served for as long as was asked). Raises btfast.Error."""
         context, torrent = self._context, self.torrent
-        introduce(context.emit, self._add.id, torrent, self._selection)
+        introduce(context.emit, self._add.id, torrent, self._taken.wanted)
         self._state = "checking"
         context.workers.open_torrent(self._order)
         try:
             await self._start(await self._open())
             await self._done
-            if self._add.whole and not self._accepted:
+            if self._whole is not None and not self._taken.any:
                 complete, self._record.complete = self._record.complete, False
-                await verify_whole(self._layout, self._add.whole, torrent.name)
+                await self._whole.verify()
                 self._record.complete = complete
             if not self._add.seed:  # who serves reads there what the files do not have
                 await self._selected.tidy()
             self._release_place()
-            context.reusing.remember(torrent, self._layout, self._selection.files)
+            self._taken.tell()
+            context.reusing.remember(torrent, self._layout, list(filter(self._finishing.has, self._selection.files)))
             account = self._account
             verdict, seconds = self._watch.verdict(account.downloaded, account.from_web), self._watch.seconds
-            if (self._add.seed or context.settings.seeds) and not self._accepted:  # stale files are not what peers ask for
+            if (self._add.seed or context.settings.seeds) and not self._taken.any:  # stale files are not what peers ask for
                 await self._serve()
                 if self._lost is not None and self._lost.error is not None:
                     raise self._lost.error
@@ -162,7 +167,7 @@ class ActiveTorrent:
             await self._leave("stopped")
         return Complete(
             id=self._add.id, source=self._add.source, name=torrent.name, info_hash=torrent.info_hash.hex(),
-            directory=self._add.directory, files=[*self._finishing.names, *self._accepted], bytes=self._selected.total,
+            directory=self._add.directory, files=[*self._finishing.names, *self._taken.names], bytes=self._taken.wanted.total,
             downloaded=account.downloaded, uploaded=account.uploaded, wasted=account.wasted,
             reused=self._reused + self._share.copied, seconds=seconds, rate=account.downloaded / seconds, limited_by=verdict,
         )  # fmt: skip
@@ -182,6 +187,8 @@ class ActiveTorrent:
         found = await survey_and_check(
             self._context, self.torrent, self._layout, self._selection, writing=not self._add.seed, known=self._known
         )
+        if self._whole is not None and not self.torrent.proves_pieces and found.final and await self._whole.is_right():
+            found.have.set_all()
         indexes = found.have.indices()
         self._pieces.found(indexes)
         self._selected.handle_found(indexes)
@@ -273,8 +280,9 @@ class ActiveTorrent:
                 self._lost.close()
             self._early.close()
             self._peers.close(reason)
-            if self._accepting is not None:
-                self._accepting.cancel()
+            self._taken.close()
+            if self._whole is not None:
+                self._whole.close()
             if self._web is not None:
                 self._web.close(reason)
             await self._share.close()
@@ -407,12 +415,6 @@ class ActiveTorrent:
         return Figures(uploaded=self._account.uploaded, downloaded=self._account.downloaded, peers=peers, trackers=self._answered)
 
     @property
-    def _accepted(self) -> list[str]:
-        """Files that were taken as they are."""
-        accepting = self._accepting
-        return accepting.result() if accepting is not None and accepting.done() and not accepting.cancelled() else []
-
-    @property
     def done_bytes(self) -> int:
         return self._selected.done
 
@@ -474,7 +476,7 @@ class ActiveTorrent:
         return now if news or self._state != "seeding" or self.disk.paused or not self.idle else self._peers.next_time(now)
 
     def _lose_patience(self, now: float) -> None:
-        if self._finding is None or self._done.done():
+        if self._finding is None or self._done.done() or self._taken.taking:
             return
         hashless = self._fetching.hashless if self._fetching is not None else None
         waits = bool(self._share.waits) or bool(self._context.starved) or (hashless is not None and hashless.busy)
@@ -485,13 +487,12 @@ class ActiveTorrent:
 
     def _accept(self, error: Error) -> bool:
         """Begins to take files as they are where that is asked for; False where nothing is to be taken."""
-        if self._web is None or not self._context.settings.accept_stale or not isinstance(error, VerificationError):
+        if self._web is None or not isinstance(error, VerificationError):
             return False
-        if self._accepting is None:
-            self._accepting = begin_accepting(
-                self._context, self.torrent, self._layout, self._web, self._finishing.unfinished, error, self._done
-            )
-        return self._accepting is not None
+        began = self._taken.begin(self._layout, self._web, self._finishing, self._record, error, self._done)
+        if began:  # pieces with bytes of what is taken are here no more
+            self._peers.close("done")
+        return began
 
     def _progress(self, down: float = 0.0, up: float = 0.0) -> bool:
         """Whether anything has changed since it was told last."""

@@ -56,6 +56,10 @@ class Trackers:
         """A file over HTTP: see `btfast.engine.fetch.fetch`."""
         return await self._http.fetch(url, limit=limit, enough=enough, way=way)
 
+    async def length_of(self, url: str, *, way: Way | None = None) -> int | None:
+        """How many bytes a file over HTTP has: see `btfast.engine.fetch.length_of`."""
+        return await self._http.length_of(url, way=way)
+
     async def close(self) -> None:
         """Give up what is under way."""
         if self._udp is not None:

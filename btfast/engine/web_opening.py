@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from btfast.engine.context import Context
 from btfast.engine.control import Add
 from btfast.engine.fetching import Fetching
 from btfast.engine.throttle import Line
-from btfast.errors import Error
 from btfast.events import Peer, Warning
 from btfast.metainfo.torrent import Torrent
-from btfast.storage.layout import Layout
 
 if TYPE_CHECKING:
     from btfast.engine.web_seeds import WebSeeds
@@ -37,28 +34,3 @@ def open_web_seeds(
     return WebSeeds(
         context, torrent, fetching, line, named=add.web_seeds, found=add.found_seeds, report=report, warn=warn
     )
-
-
-def begin_accepting(
-    context: Context, torrent: Torrent, layout: Layout, web: WebSeeds, unfinished: list[int], error: Error,
-    done: asyncio.Future[None],
-) -> asyncio.Task[list[str]] | None:  # fmt: skip
-    """Takes stale files as they are, then resolves `done`; the task's result names them. None where no file is to be taken."""
-    from btfast.engine.accepting import Accepting
-
-    accepting = Accepting(context, torrent, layout, web, unfinished, error)
-    if not accepting.wanted:
-        return None
-
-    async def run() -> list[str]:
-        try:
-            await accepting.run()
-        except Error as failure:
-            if not done.done():
-                done.set_exception(failure)
-        else:
-            if not done.done():
-                done.set_result(None)
-        return accepting.names
-
-    return context.loop.create_task(run())

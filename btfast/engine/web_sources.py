@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -16,6 +17,7 @@ from btfast.errors import Error, InputError, SourceNotFoundError
 from btfast.metainfo.reach import Reach, Way
 from btfast.metainfo.torrent import Torrent
 
+ASKED_FOR_SIZE = 10  # mirrors
 _LOOKS = 64  # bytes that tell what a file is
 
 # (url, whether it may be any file, which None stands for, who led there)
@@ -28,6 +30,8 @@ class Files(Protocol):
     async def fetch(
         self, url: str, *, enough: Callable[[bytes], bool] | None = None, way: Way | None = None
     ) -> bytes: ...
+
+    async def length_of(self, url: str, *, way: Way | None = None) -> int | None: ...
 
 
 async def torrent_of(add: Add, files: Files) -> tuple[Add, Torrent]:
@@ -53,7 +57,7 @@ async def torrent_of(add: Add, files: Files) -> tuple[Add, Torrent]:
         if data is None:
             return await _beside(add, fetch)
     if not add.source.lower().endswith(".torrent") and _may_be_metalink(data):
-        return await _metalink(add, data, fetch, way.reach)
+        return await _metalink(add, data, files, fetch, way.reach)
     return add, Torrent.parse(data, what=add.source)
 
 
@@ -83,7 +87,7 @@ async def _beside(add: Add, fetch: Fetch) -> tuple[Add, Torrent]:
     return msgspec.structs.replace(add, web_seeds=[add.source, *add.web_seeds]), torrent
 
 
-async def _metalink(add: Add, data: bytes, fetch: Fetch, reach: Reach | None) -> tuple[Add, Torrent]:
+async def _metalink(add: Add, data: bytes, files: Files, fetch: Fetch, reach: Reach | None) -> tuple[Add, Torrent]:
     """`reach`: of the host that the Metalink is from, which can lead us no nearer than that; None: a file of the user's."""
     from btfast.metainfo.metalink import Metalink  # few need it
 
@@ -102,8 +106,28 @@ async def _metalink(add: Add, data: bytes, fetch: Fetch, reach: Reach | None) ->
             failure = error
             continue
         return with_mirrors if torrent.single_file else msgspec.structs.replace(add, whole=[]), torrent
-    if found.torrent is None:
-        raise failure or InputError(f"{add.source}: cannot be verified: {found.why}: get a Metalink with piece hashes")
     if not (add.web_seeds or found.urls):
-        raise InputError(f"{add.source}: names no http or https URL: get another Metalink")
-    return with_mirrors, Torrent.parse(found.torrent, what=add.source)
+        raise failure or InputError(f"{add.source}: names no http or https URL: get another Metalink")
+    if not found.sized and found.hashes:
+        size = await _size(files, [*add.web_seeds, *found.urls], reach)
+        found = Metalink.parse(data, what=document, chosen=unquote(chosen), size=size)
+    if found.torrent is None:
+        raise failure or InputError(f"{add.source}: cannot be verified: {found.why}: get another Metalink")
+    torrent = Torrent.parse(found.torrent, what=add.source)
+    if found.proves_pieces:
+        return with_mirrors, torrent
+    if add.metadata_only or add.seed:
+        raise InputError(f"{add.source}: has no hashes of the file's pieces: no torrent can be made of it")
+    return with_mirrors, torrent.without_hashes()
+
+
+async def _size(files: Files, urls: list[str], reach: Reach | None) -> int:
+    """What the first mirror that says it says of the file's size; -1 where none does. The hash of the whole proves it."""
+    for url in urls[:ASKED_FOR_SIZE]:
+        # What a Metalink has a local server asked must not do anything there.
+        way = Way(Reach.PUBLIC if "?" in url else reach)
+        with contextlib.suppress(Error):
+            size = await files.length_of(url, way=way)
+            if size is not None:
+                return size
+    return -1

@@ -138,6 +138,14 @@ class Workers:
         assert isinstance(answer, messages.PiecesChecked)
         return answer
 
+    async def hash_file(self, torrent: int, file: int, kinds: list[str]) -> messages.FileHashed:
+        """Has a whole file read and hashed."""
+        worker = self.workers[torrent % len(self.workers)]
+        self._introduce(worker, torrent)
+        answer = await self._ask(worker, messages.HashFile(next(self._questions), torrent, file, kinds))
+        assert isinstance(answer, messages.FileHashed)
+        return answer
+
     async def recall(self, store: str, wanted: list[messages.Wanted]) -> messages.Recalled:
         """Asks what the resume store knows."""
         answer = await self._ask(self.workers[0], messages.Recall(next(self._questions), store, wanted))

@@ -2,13 +2,15 @@
 
 XML from strangers: no document type is accepted, so there are no entities to expand; depth, elements and text are bounded.
 Where there is no .torrent, one is made of the SHA-1 hashes of the file's pieces, or of the whole file as one piece: then
-everything else is as for any torrent with web seeds. It is private, since nobody else knows it by that info-hash.
+everything else is as for any torrent with web seeds. It is private, since nobody else knows it by that info-hash. Of hashes of
+the whole file alone one is made that says nothing of its pieces: whoever fetches it has to prove the whole. MD5 proves nothing.
 https://www.rfc-editor.org/rfc/rfc5854
 """
 
 from __future__ import annotations
 
 import re
+from hashlib import sha1
 from typing import NamedTuple
 from xml.parsers.expat import ExpatError, ParserCreate
 
@@ -22,10 +24,12 @@ MAX_ELEMENTS = 3_000_000
 MAX_TEXT = 1 << 16
 MAX_URLS = 1000
 MAX_PIECE_LENGTH = 32767 * 16384  # as of any torrent
+USUAL_PIECE = 1 << 20  # bytes, where no hash depends on it
+MOST_PIECES = 1 << 20
 MAX_FILES = 10_000
 MAX_DEPTH_OF_NAME = 32
 NAMED = 5  # files that a message lists
-HASH_BYTES = {"sha-1": 20, "sha-256": 32, "sha-512": 64}  # of a whole file, by the names of RFC 5854
+HASH_BYTES = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}  # of a whole file, by RFC 5854
 _NAMESPACE = "urn:ietf:params:xml:ns:metalink"
 _SHA1 = re.compile(r"[0-9a-fA-F]{40}")
 _LAST = 999_999
@@ -34,7 +38,8 @@ _LAST = 999_999
 class Metalink(NamedTuple):
     """`urls` of the file and `torrents` of it, best first. `torrent`: made of its hashes, None where those do not do.
 
-    `hashes`: kind and digest of the whole file. `folder`: safe elements of the path that a document of several files gives it.
+    `hashes`: kind and digest of the whole file. `proves_pieces`: the torrent says what its pieces hash to. `sized`: the size
+    is known. `folder`: safe elements of the path that a document of several files gives it.
     """
 
     name: str
@@ -44,11 +49,18 @@ class Metalink(NamedTuple):
     why: str  # there is no torrent
     hashes: tuple[tuple[str, bytes], ...] = ()
     folder: tuple[str, ...] = ()
+    proves_pieces: bool = True
+    sized: bool = True
 
     @classmethod
-    def parse(cls, data: bytes, *, what: str, chosen: str = "") -> Metalink:
-        """The file that is described; of several, the one with the name `chosen`. Raises InputError."""
+    def parse(cls, data: bytes, *, what: str, chosen: str = "", size: int = -1) -> Metalink:
+        """The file that is described; of several, the one with the name `chosen`. Raises InputError.
+
+        `size`: of the file, where the document does not say it.
+        """
         files = _files(data, what)
+        for file in files:
+            file.size = size if file.size < 0 else file.size
         if len(files) == 1 and chosen in ("", files[0].name):
             return files[0].result()
         named = [file for file in files if file.name == chosen] if chosen else []
@@ -101,6 +113,7 @@ class _File:
         self.name = name
         self.size = -1
         self.whole = ""  # SHA-1 of the file
+        self.weak = False  # an MD5 is there
         self.hashes: dict[str, bytes] = {}
         self.piece_length = 0
         self.kind = ""
@@ -115,27 +128,43 @@ class _File:
             found.append((rank, len(found), url.replace(" ", "%20")))
 
     def result(self, *, folder: bool = False) -> Metalink:
-        torrent, why = self._torrent()
+        torrent, proves_pieces, why = self._torrent()
         urls, torrents = (tuple(url for _, _, url in sorted(found)) for found in (self.urls, self.torrents))
         elements = self.name.replace("\\", "/").split("/")[:-1][:MAX_DEPTH_OF_NAME] if folder else []
         safe = [safe_name(element.encode("utf-8", "replace"), "_") for element in elements if element not in ("", ".", "..")]
-        return Metalink(self.name, urls, torrents, torrent, why, tuple(self.hashes.items()), tuple(safe))
+        whole = tuple(self.hashes.items())
+        return Metalink(
+            self.name, urls, torrents, torrent, why, whole, tuple(safe), proves_pieces=proves_pieces, sized=self.size >= 0
+        )  # fmt: skip
 
-    def _torrent(self) -> tuple[bytes | None, str]:
+    def _torrent(self) -> tuple[bytes | None, bool, str]:
         if self.size <= 0:
-            return None, "it does not say how large the file is"
+            return None, False, "it does not say how large the file is" if self.size < 0 else "the file is empty"
         length, hashes = self.piece_length, self.pieces
+        proves = True
         if not (self.kind == "sha-1" and 0 < length <= MAX_PIECE_LENGTH and len(hashes) == -(-self.size // length)):
-            if not self.whole or self.size > MAX_PIECE_LENGTH:
-                return None, "it has no SHA-1 hashes of the file's pieces"
-            length, hashes = -(-self.size // 16384) * 16384, [self.whole]
+            if self.whole and self.size <= MAX_PIECE_LENGTH:
+                length, hashes = -(-self.size // 16384) * 16384, [self.whole]
+            elif self.hashes:
+                length, hashes, proves = *self._marks(), False
+            else:
+                none = "it has no SHA hash of the file or its pieces"
+                return None, False, "its only hash is an MD5, which proves nothing" if self.weak else none
         if not all(_SHA1.fullmatch(digest) for digest in hashes):
-            return None, "its SHA-1 hashes are damaged"
+            return None, False, "its SHA-1 hashes are damaged"
         name = self.name.replace("\\", "/").rpartition("/")[2] or "file"
         info = {
             "length": self.size, "name": name, "piece length": length, "pieces": bytes.fromhex("".join(hashes)), "private": 1,
         }  # fmt: skip
-        return encode({"info": info}), ""
+        return encode({"info": info}), proves, ""
+
+    def _marks(self) -> tuple[int, list[str]]:
+        """A piece length, and what stands in the place of hashes: it makes the info-hash that of this file alone."""
+        length = USUAL_PIECE
+        while self.size > length * MOST_PIECES:
+            length *= 2
+        mark = sha1(b"".join(self.hashes[kind] for kind in sorted(self.hashes)), usedforsecurity=False).hexdigest()
+        return length, [mark] * -(-self.size // length)
 
 
 class _Reader:
@@ -196,6 +225,7 @@ class _Reader:
         elif path == ["hash"]:
             if kind == "sha-1":
                 file.whole = text
+            file.weak = file.weak or kind in ("md5", "md2")
             if kind in HASH_BYTES and re.fullmatch(f"[0-9a-fA-F]{{{2 * HASH_BYTES[kind]}}}", text):
                 file.hashes[kind] = bytes.fromhex(text)
         elif path == ["pieces", "hash"]:

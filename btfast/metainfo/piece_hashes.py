@@ -10,6 +10,7 @@ from btfast.metainfo.geometry import Geometry
 from btfast.metainfo.merkle import HASH
 
 SHA1 = 20  # bytes of a digest
+UNPROVED = b"?"  # in the place of one: nothing is said of single pieces, and the hash of the whole file decides
 
 
 class PieceHashes:
@@ -92,3 +93,12 @@ class PieceHashes:
             return b""
         at = (index - self._geometry.file_pieces(number)[0]) * HASH
         return layer[at : at + HASH]
+
+
+class NoHashes(PieceHashes):
+    """Of a file of which only the hash of the whole is known."""
+
+    __slots__ = ()
+
+    def digest(self, index: int) -> bytes:
+        return super().digest(index) or UNPROVED

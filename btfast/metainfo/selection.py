@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Self, TypedDict
 
@@ -99,7 +99,8 @@ def parse_priority(text: str) -> tuple[str, str]:
 
 
 class Selection:
-    """What is wanted of one torrent. Raises InputError where nothing is, or a file is named that it does not have.
+    """What is wanted of one torrent, but for the files `without`. Raises InputError where nothing is, or a file is named that
+    it does not have.
 
     `levels`: SKIP to HIGH of each file. `partial`: some file is not wanted. `total`: bytes of what is.
     `piece_levels`: SKIP to FIRST of each piece, None where all are wanted alike.
@@ -107,7 +108,7 @@ class Selection:
 
     __slots__ = ("_mixed", "_torrent", "levels", "partial", "piece_levels", "sequential", "total")
 
-    def __init__(self, torrent: Torrent, wanted: Wanted | None = None) -> None:
+    def __init__(self, torrent: Torrent, wanted: Wanted | None = None, without: Collection[int] = ()) -> None:
         wanted = wanted or Wanted()
         self._torrent = torrent
         self.sequential = wanted.sequential
@@ -116,8 +117,8 @@ class Selection:
         self.total = torrent.total_length
         self.piece_levels: bytes | None = None
         self._mixed: dict[int, int] = {}
-        if wanted.files or wanted.select or wanted.exclude or wanted.priorities:
-            self._choose(wanted)
+        if wanted.files or wanted.select or wanted.exclude or wanted.priorities or without:
+            self._choose(wanted, without)
         if len(set(self.levels)) > 1 or wanted.first_last:
             self.piece_levels = self._spread(first_last=wanted.first_last)
 
@@ -138,7 +139,7 @@ class Selection:
         mixed = self._mixed.get(index)
         return self._torrent.geometry.piece_size(index) if mixed is None else mixed
 
-    def _choose(self, wanted: Wanted) -> None:
+    def _choose(self, wanted: Wanted, without: Collection[int]) -> None:
         torrent = self._torrent
         files = torrent.files
         root = "" if torrent.single_file else f"{torrent.name}/"
@@ -156,6 +157,8 @@ class Selection:
         for level, run in groupby(wanted.priorities, key=lambda pair: LEVELS[pair[1]]):
             _mark(levels, paths, [glob for glob, _ in run], root, level, also=False)
         _mark(levels, paths, wanted.exclude, root, SKIP)
+        for number in without:
+            levels[number] = SKIP
         real = [level for level, file in zip(levels, files, strict=True) if not file.pad]
         if not any(real):
             raise InputError(f"{torrent.name}: no file is wanted: {_told(wanted)}: see `btfast info`")

@@ -18,7 +18,7 @@ from btfast.metainfo.files import File
 from btfast.metainfo.geometry import Geometry
 from btfast.metainfo.info_dict import HASH_BYTES, read_info
 from btfast.metainfo.magnet import Magnet
-from btfast.metainfo.piece_hashes import PieceHashes
+from btfast.metainfo.piece_hashes import NoHashes, PieceHashes
 
 if TYPE_CHECKING:
     from btfast.progress import ProgressLike
@@ -186,6 +186,15 @@ class Torrent(msgspec.Struct, frozen=True, kw_only=True, eq=False, weakref=True)
     def piece_layers(self) -> Mapping[bytes, bytes]:
         """The layers that are known, by the root of their file: 32 bytes a piece, of files longer than a piece (BEP 52)."""
         return self.hashes.layers
+
+    def without_hashes(self) -> Self:
+        """The same without what it says of pieces: whoever fetches it has to prove the whole of its file."""
+        return msgspec.structs.replace(self, pieces=b"", hashes=NoHashes(self.geometry, self.files, b"", {}))
+
+    @property
+    def proves_pieces(self) -> bool:
+        """Whether single pieces can be verified."""
+        return not isinstance(self.hashes, NoHashes)
 
     def complete_raw(self) -> bytes:
         """The bytes of a .torrent with all piece layers that are known: `raw`, unless some were learned since."""

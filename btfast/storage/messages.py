@@ -116,7 +116,8 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `have`: the bitfield of durable pieces; `names`: one byte a file: under which name (identity.py) the file is that was
     recorded, ABSENT where it is not there or not the same any more. `elsewhere`: nothing of it is there, and its volume
-    is missing. `parts`: of the parts file, where that is the same. The others: see resume_store.Entry.
+    is missing. `parts`: of the parts file, where that is the same. `taken`: files that are as they were taken. The others:
+    see resume_store.Entry.
     """
 
     have: bytes
@@ -125,10 +126,19 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     elsewhere: bool = False
     partial: list[PartialPiece] = []
     parts: PartsSeen | None = None
+    taken: list[TakenFile] = []
     uploaded: int = 0
     downloaded: int = 0
     peers: bytes = b""
     trackers: list[str] = []
+
+
+class TakenFile(msgspec.Struct, frozen=True, array_like=True):
+    """A file that is not what the torrent means: it was taken as `source` had it. `version`: what that said of it, or ""."""
+
+    file: int
+    source: str
+    version: str
 
 
 class PartsSeen(msgspec.Struct, frozen=True, array_like=True):
@@ -244,6 +254,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     files: list[FileSeen]
     partial: list[PartialPiece]
     parts: PartsSeen | None = None
+    taken: list[TakenFile] = []
     uploaded: int
     downloaded: int
     peers: bytes
@@ -285,6 +296,24 @@ class Reopened(msgspec.Struct, frozen=True, tag="reopened"):
     question: int
 
 
+class HashFile(msgspec.Struct, frozen=True, tag="hash"):
+    """Hash the whole of a file, under whichever name it has. `kinds`: "sha-1", "sha-256", ... Answered by FileHashed."""
+
+    question: int
+    torrent: int
+    file: int
+    kinds: list[str]
+
+
+class FileHashed(msgspec.Struct, frozen=True, tag="hashed"):
+    """A digest of each kind, of `length` bytes; `errno`: why it could not be read."""
+
+    question: int
+    digests: list[bytes] = []
+    length: int = 0
+    errno: int = 0
+
+
 class Problem(msgspec.Struct, frozen=True, tag="problem"):
     """An operation on a file failed; the completion record that follows has its errno."""
 
@@ -294,10 +323,12 @@ class Problem(msgspec.Struct, frozen=True, tag="problem"):
     errno: int
 
 
-Order = OpenTorrent | CloseTorrent | CheckPieces | ReadBlocks | ReadLeaves | Recall | Record | Reopen
-Answer = PiecesChecked | BlocksRead | LeavesRead | Recalled | Recorded | Reopened | Problem
-Question = CheckPieces | ReadBlocks | ReadLeaves | Recall | Record | Reopen
-_WITH_NUMBER = (ReadBlocks, BlocksRead, ReadLeaves, LeavesRead, Recall, Recalled, Record, Recorded, Reopen, Reopened)
+Order = OpenTorrent | CloseTorrent | CheckPieces | ReadBlocks | ReadLeaves | Recall | Record | Reopen | HashFile
+Answer = PiecesChecked | BlocksRead | LeavesRead | Recalled | Recorded | Reopened | FileHashed | Problem
+Question = CheckPieces | ReadBlocks | ReadLeaves | Recall | Record | Reopen | HashFile
+_WITH_NUMBER = (
+    ReadBlocks, BlocksRead, ReadLeaves, LeavesRead, Recall, Recalled, Record, Recorded, Reopen, Reopened, HashFile, FileHashed,
+)  # fmt: skip
 
 
 def question_of(message: Order | Answer) -> tuple[int, int] | None:
@@ -311,7 +342,7 @@ def question_of(message: Order | Answer) -> tuple[int, int] | None:
 
 def torrent_of(question: Question) -> int:
     """The torrent that a question is about; -1 for those about the resume store."""
-    return question.torrent if isinstance(question, (CheckPieces, ReadBlocks, ReadLeaves, Reopen)) else -1
+    return question.torrent if isinstance(question, (CheckPieces, ReadBlocks, ReadLeaves, Reopen, HashFile)) else -1
 
 
 _encoder = msgspec.msgpack.Encoder()

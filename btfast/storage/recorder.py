@@ -30,6 +30,7 @@ from btfast.storage.messages import (
     Record,
     Recorded,
     Row,
+    TakenFile,
     Wanted,
 )
 from btfast.storage.volumes import Volume, Volumes
@@ -49,6 +50,7 @@ class _Parts(msgspec.Struct, frozen=True, array_like=True):
 
 _parts = msgspec.msgpack.Decoder(_Parts)
 _partials = msgspec.msgpack.Decoder(list[PartialPiece])
+_takens = msgspec.msgpack.Decoder(list[TakenFile])
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -249,6 +251,7 @@ def _compare(entry: Entry, wanted: Wanted, directories: _Directories, volumes: V
         recorded = Identities(len(wanted.paths), entry.files)
         partial = _partials.decode(entry.partial) if entry.partial else []
         parts = _parts.decode(entry.parts) if entry.parts else None
+        taken = _takens.decode(entry.taken) if entry.taken else []
     except (ValueError, msgspec.DecodeError):
         return None
     volume = Volume.unpack(entry.volume)
@@ -289,6 +292,7 @@ def _compare(entry: Entry, wanted: Wanted, directories: _Directories, volumes: V
         elsewhere=not anything and device is not None and volumes.missing(volume, device, wanted.directory),
         partial=partial,
         parts=parts.seen if parts is not None else None,
+        taken=[file for file in taken if 0 <= file.file < len(names) and names[file.file] == FINAL],
         uploaded=entry.uploaded,
         downloaded=entry.downloaded,
         peers=entry.peers,
@@ -320,4 +324,5 @@ def _entry(row: Row, seen: list[tuple[FileSeen, Identity]], old: Entry | None, v
         partial=_encoder.encode(row.partial) if row.partial else b"", uploaded=row.uploaded, downloaded=row.downloaded,
         peers=row.peers, trackers="\n".join(row.trackers), used=row.used, volume=volume,
         parts=_encoder.encode(_Parts(parts, row.parts)) if row.parts is not None and parts.name != ABSENT else b"",
+        taken=_encoder.encode(row.taken) if row.taken else b"",
     )  # fmt: skip

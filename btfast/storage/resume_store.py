@@ -16,7 +16,7 @@ from errno import EIO
 import msgspec
 import xxhash
 
-VERSION = 2
+VERSION = 3
 MOST_TORRENTS = 200_000  # rows; those that were not used for longest go
 BUSY = 3.0  # seconds to wait for another btfast's transaction
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
@@ -26,13 +26,16 @@ CREATE TABLE IF NOT EXISTS torrent (
     key BLOB NOT NULL, place TEXT NOT NULL, used INTEGER NOT NULL, complete INTEGER NOT NULL, have BLOB NOT NULL,
     files BLOB NOT NULL, partial BLOB NOT NULL, checksum INTEGER NOT NULL, uploaded INTEGER NOT NULL,
     downloaded INTEGER NOT NULL, peers BLOB NOT NULL, trackers TEXT NOT NULL, volume TEXT NOT NULL DEFAULT '',
-    parts BLOB NOT NULL DEFAULT x'', UNIQUE (key, place))
+    parts BLOB NOT NULL DEFAULT x'', taken BLOB NOT NULL DEFAULT x'', UNIQUE (key, place))
 """
-_SINCE_1 = (
-    "ALTER TABLE torrent ADD COLUMN volume TEXT NOT NULL DEFAULT ''",
-    "ALTER TABLE torrent ADD COLUMN parts BLOB NOT NULL DEFAULT x''",
-)
-_COLUMNS = "complete, have, files, partial, checksum, uploaded, downloaded, peers, trackers, volume, parts"
+_SINCE = {  # what came with later versions
+    1: (
+        "ALTER TABLE torrent ADD COLUMN volume TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE torrent ADD COLUMN parts BLOB NOT NULL DEFAULT x''",
+    ),
+    2: ("ALTER TABLE torrent ADD COLUMN taken BLOB NOT NULL DEFAULT x''",),
+}
+_COLUMNS = "complete, have, files, partial, checksum, uploaded, downloaded, peers, trackers, volume, parts, taken"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +44,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     `key`: SHA-256 of the info dict; `place`: the absolute directory; `have`: the bitfield of durable pieces; `files`: see
     identity.py; `partial`: blocks of pieces that are not whole; `uploaded`, `downloaded`: payload bytes over all runs;
     `peers`: compact addresses; `trackers`: URLs that answered, one a line; `used`: seconds since 1970;
-    `volume`: where the files were, see volumes.py; `parts`: pieces in the parts file, b"" for none.
+    `volume`: where the files were, see volumes.py; `parts`: pieces in the parts file, b"" for none; `taken`: files that were
+    taken as they are, b"" for none.
     """
 
     key: bytes
@@ -57,13 +61,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     used: int = 0
     volume: str = ""
     parts: bytes = b""
+    taken: bytes = b""
 
     @property
     def checksum(self) -> int:
         """Of what is trusted: a disk that changes a bit in it must not make it claim pieces."""
         parts = (self.key, self.place.encode(errors="surrogateescape"), b"\1" if self.complete else b"\0", self.have)
         digest = xxhash.xxh3_64()
-        later = [part for part in (self.volume.encode(errors="surrogateescape"), self.parts) if part]  # none in version 1
+        volume = self.volume.encode(errors="surrogateescape")
+        later = [part for part in (volume, self.parts, self.taken) if part]  # none in version 1
         for part in (*parts, self.files, self.partial, *later):
             digest.update(len(part).to_bytes(8, "little"))
             digest.update(part)
@@ -118,13 +124,13 @@ class ResumeStore:
         row = database.execute(query, (key, place)).fetchone()
         if row is None:
             return None
-        complete, have, files, partial, checksum, uploaded, downloaded, peers, trackers, volume, parts = row
+        complete, have, files, partial, checksum, uploaded, downloaded, peers, trackers, volume, parts, taken = row
         try:
             entry = msgspec.convert(
                 {
                     "key": key, "place": place, "complete": bool(complete), "have": have, "files": files,
                     "partial": partial, "uploaded": uploaded, "downloaded": downloaded, "peers": peers,
-                    "trackers": trackers, "volume": volume, "parts": parts,
+                    "trackers": trackers, "volume": volume, "parts": parts, "taken": taken,
                 },
                 Entry,
             )  # fmt: skip
@@ -138,6 +144,7 @@ class ResumeStore:
             (
                 entry.key, entry.place, entry.used, int(entry.complete), entry.have, entry.files, entry.partial,
                 entry.checksum, entry.uploaded, entry.downloaded, entry.peers, entry.trackers, entry.volume, entry.parts,
+                entry.taken,
             )
             for entry in entries
         ]  # fmt: skip
@@ -158,7 +165,7 @@ class ResumeStore:
         try:
             if fresh:
                 self._prune(database)
-            database.executemany(f"INSERT OR REPLACE INTO torrent VALUES ({', '.join('?' * 14)})", rows)
+            database.executemany(f"INSERT OR REPLACE INTO torrent VALUES ({', '.join('?' * 15)})", rows)
             database.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -203,8 +210,10 @@ class ResumeStore:
             if version < VERSION:
                 database.execute("BEGIN IMMEDIATE")
                 (version,) = database.execute("PRAGMA user_version").fetchone()  # another btfast may have been faster
-                for step in (_SCHEMA, *(_SINCE_1 if version == 1 else ())):
-                    database.execute(step)
+                database.execute(_SCHEMA)
+                for old in range(version or VERSION, VERSION):
+                    for step in _SINCE[old]:
+                        database.execute(step)
                 database.execute(f"PRAGMA user_version = {VERSION}")
                 database.execute("COMMIT")
         except BaseException:

@@ -34,6 +34,7 @@ from btfast.storage.marks import Marks
 from btfast.storage.partial import mask_bytes, read_blocks
 from btfast.storage.parts import restore_piece
 from btfast.storage.recorder import Recorder
+from btfast.storage.whole import WholeHash
 from btfast.storage.writer import VerifiedPiece, write_pieces
 
 _BATCH = 16  # as many as the widest kernel has lanes: more a call hash more slowly (measured: 20-30 %)
@@ -64,7 +65,7 @@ class Worker:
         self._frames = Frames()
         self._layouts: dict[int, Layout] = {}
         self._closed: set[int] = set()  # torrents that are over: nothing of them is waited for
-        self._checks: deque[messages.CheckPieces | messages.ReadBlocks | messages.ReadLeaves] = deque()
+        self._checks: deque[messages.CheckPieces | messages.ReadBlocks | messages.ReadLeaves | WholeHash] = deque()
         self._files = Files(descriptor_budget())
         self._checker = Checker()
         self._recorder = Recorder(self._answer, self._files)
@@ -110,9 +111,9 @@ class Worker:
         if not jobs:
             return None
         # A tree needs to know its file.
-        pieces = [job for job in jobs if job[0] == messages.WRITE_PIECE and (len(job[6]) == SHA1 or self._known(job) is not None)]
+        pieces = [job for job in jobs if job[0] == messages.WRITE_PIECE and (len(job[6]) <= SHA1 or self._known(job) is not None)]
         shapes = {
-            place: self._layouts[job[2]].tree_shape(job[3]) for place, job in enumerate(pieces) if len(job[6]) != SHA1
+            place: self._layouts[job[2]].tree_shape(job[3]) for place, job in enumerate(pieces) if len(job[6]) > SHA1
         }
         return _Batch(jobs, pieces, [self._arena.view(job[4], job[5]) for job in pieces], shapes)
 
@@ -144,11 +145,20 @@ class Worker:
                 self._answer(messages.Reopened(order.question))
             elif isinstance(order, (messages.CheckPieces, messages.ReadBlocks, messages.ReadLeaves)):
                 self._checks.append(order)
+            elif isinstance(order, messages.HashFile):
+                self._checks.append(WholeHash(order))
             else:
                 self._recorder.handle(order)
 
-    def _check(self, order: messages.CheckPieces | messages.ReadBlocks | messages.ReadLeaves) -> None:
+    def _check(self, order: messages.CheckPieces | messages.ReadBlocks | messages.ReadLeaves | WholeHash) -> None:
         layout = self._layouts.get(order.torrent)
+        if isinstance(order, WholeHash):
+            answer = order.step(layout)
+            if answer is None:
+                self._checks.append(order)  # the others have their turns in between
+            else:
+                self._answer(answer)
+            return
         if isinstance(order, messages.ReadBlocks):
             blocks = read_blocks(layout, order.partial, self._arena, order.offset) if layout is not None else 0
             self._answer(messages.BlocksRead(order.question, mask_bytes(blocks)))

@@ -98,9 +98,9 @@ async def test_a_file_that_is_taken_as_it_is_comes_from_nowhere_else_either(
     web: Any = SimpleNamespace(
         place_of=ground.verdicts.place, may_reach=ground.may_reach, line=None, seeds=[ground.seed]
     )
-    context = cast(Any, SimpleNamespace(web_hosts=lambda: ground.hosts, loop=asyncio.get_running_loop(), settings=None))
-    context.settings = SimpleNamespace(accept_stale=())
-    accepting = Accepting(context, ground.torrent, cast(Any, SimpleNamespace(paths=[("n", "f0")])), web, [], IncompleteError("x"))
+    context = cast(Any, SimpleNamespace(web_hosts=lambda: ground.hosts, loop=asyncio.get_running_loop()))
+    layout: Any = SimpleNamespace(paths=[("n", "f0")])
+    accepting = Accepting(context, ground.torrent, layout, web, [], [], IncompleteError("x"), lambda *_: None)
     fd = os.open(tmp_path / "taken", os.O_WRONLY | os.O_CREAT)
     try:
         for place in (None, Place(f"{server.url}/there", Reach.PUBLIC)):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from btfast.errors import InputError
 from btfast.metainfo.metalink import Metalink
+from btfast.metainfo.piece_hashes import UNPROVED
 from btfast.metainfo.torrent import Torrent
 
 SPACE = 'xmlns="urn:ietf:params:xml:ns:metalink"'
@@ -93,13 +94,41 @@ def test_what_is_refused(data: bytes, why: str) -> None:
         f'<size>5</size><pieces type="sha-1" length="0"><hash>{DIGEST}</hash></pieces>',
         f'<size>5</size><pieces type="sha-1" length="2"><hash>{DIGEST}</hash></pieces>',
         '<size>5</size><hash type="sha-1">abc</hash>',
-        f'<size>{1 << 40}</size><hash type="sha-1">{DIGEST}</hash>',
+        f'<size>5</size><hash type="md5">{"0" * 32}</hash>', f'<hash type="sha-256">{"0" * 64}</hash>',
     ],
 )  # fmt: skip
 def test_hashes_that_do_not_do_make_no_torrent(inside: str) -> None:
     found = Metalink.parse(one(inside), what="m")
     assert found.torrent is None
     assert found.why
+
+
+@pytest.mark.parametrize(
+    ("size", "kind", "length"),
+    [(5, "sha-256", 1 << 20), (1 << 40, "sha-1", 1 << 20), ((1 << 40) + 1, "sha-1", 1 << 21), (3 << 20, "sha-384", 1 << 20)],
+)
+def test_of_the_hash_of_a_whole_file_a_torrent_is_made_that_says_nothing_of_pieces(size: int, kind: str, length: int) -> None:
+    def made(digit: str) -> Metalink:
+        digest = DIGEST if kind == "sha-1" else digit * (int(kind[4:]) // 4)
+        return Metalink.parse(one(f'<size>{size}</size><hash type="{kind}">{digest}</hash>'), what="m")
+
+    found = made("0")
+    assert found.torrent is not None
+    assert not found.proves_pieces
+    torrent = Torrent.parse(found.torrent).without_hashes()
+    assert (torrent.total_length, torrent.piece_length, torrent.private) == (size, length, True)
+    assert not torrent.proves_pieces
+    assert {torrent.piece_hash(index) for index in (0, torrent.piece_count - 1)} == {UNPROVED}
+    assert (made("0").torrent == made("1").torrent) is (kind == "sha-1")
+
+
+def test_the_size_that_a_mirror_says_counts_only_where_the_document_says_none() -> None:
+    digest = f'<hash type="sha-256">{"0" * 64}</hash>'
+    assert not Metalink.parse(one(digest), what="m").sized
+    for inside, size in ((digest, 7), (f"<size>5</size>{digest}", 5)):
+        found = Metalink.parse(one(inside), what="m", size=7)
+        assert found.torrent is not None
+        assert Torrent.parse(found.torrent).total_length == size
 
 
 @given(st.binary(max_size=300))

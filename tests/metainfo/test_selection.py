@@ -147,3 +147,11 @@ def test_pieces_follow_from_files(lengths: list[int], levels: list[str], first_l
             assert selection.piece_levels[index] == level
     assert selection.total == sum(n for n, level in zip(lengths, levels, strict=False) if level != "skip")
     assert sum(map(selection.piece_bytes, range(source.piece_count))) == selection.total
+
+
+def test_files_that_are_left_out_besides_are_wanted_as_little_as_the_others() -> None:
+    source = torrent(150, 50, 100)
+    left = Selection(source, without=[1])
+    assert left.files == [0, 2]
+    assert (left.partial, left.total, left.piece_levels) == (True, 250, chosen(source, files="0,2").piece_levels)
+    assert Selection(source, Wanted.of(files="0-1"), [0]).files == [1]

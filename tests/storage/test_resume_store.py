@@ -112,18 +112,19 @@ def test_another_ones_tables_are_moved_aside(tmp_path: Path) -> None:
     assert len(store.messages) == 1
 
 
-def test_a_database_of_version_1_gets_what_is_new(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "lacks"), [(1, ("volume", "parts", "taken")), (2, ("taken",))])
+def test_a_database_of_an_older_version_gets_what_is_new(version: int, lacks: tuple[str, ...], tmp_path: Path) -> None:
     path = tmp_path / "resume.db"
     old = entry(1)
     saved(path, old)
     database = sqlite3.connect(path)
-    for column in ("volume", "parts"):
+    for column in lacks:
         database.execute(f"ALTER TABLE torrent DROP COLUMN {column}")
-    database.execute("PRAGMA user_version = 1")
+    database.execute(f"PRAGMA user_version = {version}")
     database.close()
     store = ResumeStore(str(path))
     assert ask(store, old) == [entry(1, used=0)]
-    new = entry(2, volume="7 /mnt", parts=b"p")
+    new = entry(2, volume="7 /mnt", parts=b"p", taken=b"t")
     store.save([new])
     store.close()
     assert ask(ResumeStore(str(path)), old, new) == [entry(1, used=0), msgspec.structs.replace(new, used=0)]
@@ -145,7 +146,7 @@ def test_a_newer_version_is_moved_aside_whole(tmp_path: Path) -> None:
     moved.close()
 
 
-@pytest.mark.parametrize("column", ["have", "files", "partial", "complete"])
+@pytest.mark.parametrize("column", ["have", "files", "partial", "complete", "taken"])
 def test_a_claim_that_changed_on_its_way_is_not_believed(tmp_path: Path, column: str) -> None:
     path = tmp_path / "resume.db"
     saved(path, entry(1))

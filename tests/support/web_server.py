@@ -132,6 +132,11 @@ class WebServer:
             request.reply(b"<h1>Not Found</h1>", "404 Not Found")
             return
         size = len(request.content)
+        if request.first is not None and request.last is not None:
+            if request.first >= size:
+                request.reply(b"", "416 Range Not Satisfiable", f"Content-Range: bytes */{size}\r\n")
+                return
+            request.last = min(request.last, size - 1)
         request.part(headers=self.headers)
         first, last = request.first, request.last
         self.sent.setdefault(request.path, []).append((first or 0, size - 1 if last is None else last))
