@@ -6,15 +6,17 @@ import hashlib
 import os
 from collections.abc import Callable
 from errno import ENOENT
+from itertools import islice
 from typing import NamedTuple
 
 from btfast._bitfield import Bitfield
+from btfast.engine.likeness import MOST_FILES, kept_marks, worthwhile
 from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress, decode_both, encode_both
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.identity import ABSENT, FINAL, UNFINISHED, Identity
 from btfast.storage.layout import Layout, Opened
-from btfast.storage.messages import FileSeen, Known, PartialPiece, PartsSeen, Row, TakenFile
+from btfast.storage.messages import Alike, FileSeen, Known, PartialPiece, PartsSeen, Row, TakenFile
 from btfast.swarm.pieces import Pieces
 
 
@@ -58,7 +60,7 @@ class TorrentRecord:
         figures: Callable[[], Figures], changed: Callable[[TorrentRecord], None],
     ) -> None:  # fmt: skip
         self.number = layout.torrent
-        self._private = torrent.private
+        self._torrent = torrent
         self._key = key_of(torrent)
         self._layout = layout
         self._pieces = pieces
@@ -73,6 +75,7 @@ class TorrentRecord:
         self._taken = {taken.file: taken for taken in (known.taken if known is not None else ())}
         self._unfinished = UNFINISHED if layout.suffix else FINAL
         self._ended = False
+        self._news = False  # whether a file may be complete that was not, or was not recorded
         self.partial: Callable[[], list[PartialPiece]] = list
         self.complete = False  # every file has its final name
 
@@ -87,7 +90,7 @@ class TorrentRecord:
 
     def peers(self) -> list[PeerAddress]:
         """Those that an earlier run was connected to; nobody but its trackers names peers of a private torrent (BEP 27)."""
-        if self._known is None or not self._known.peers or self._private:
+        if self._known is None or not self._known.peers or self._torrent.private:
             return []
         try:
             return decode_both(self._known.peers)[:MOST_PEERS]
@@ -103,6 +106,7 @@ class TorrentRecord:
         """
         self._final = set(final)
         self._opened = {file: Opened(identity.inode, THERE) for file, identity in identities.items()}
+        self._news = bool(found - trusted)
         for file in found - trusted:
             name = FINAL if file in final else self._unfinished
             self._seen[file] = _Seen(name, True, identities[file]._replace(name=name))
@@ -129,6 +133,7 @@ class TorrentRecord:
     def handle_finished(self, file: int, identity: Identity | None) -> None:
         """It is durable under its final name. `identity`: as a worker has seen it then; None for a link."""
         self._final.add(file)
+        self._news = True
         self._seen[file] = _Seen(FINAL, False, identity)
         self._changed(self)
 
@@ -221,11 +226,25 @@ class TorrentRecord:
                 for file, seen in sorted(self._last.items())
             ],
             partial=self.partial(), parts=self._parts(), taken=list(self._taken.values()),
+            alike=self._alike() if self._ended and self._news else [],
             uploaded=figures.uploaded + (before.uploaded if before is not None else 0),
             downloaded=figures.downloaded + (before.downloaded if before is not None else 0),
             peers=encode_both([] if self.complete else figures.peers or self.peers()),
             trackers=(figures.trackers or self.trackers)[:MOST_TRACKERS], used=used,
         )  # fmt: skip
+
+    def _alike(self) -> list[Alike]:
+        """Files that other torrents may have, too."""
+        layout, have = self._layout, self._pieces.have
+        complete = (
+            file
+            for file in sorted(self._final - self._taken.keys() - self._unsure)
+            if worthwhile(layout, file) and all(have[index] for index in layout.geometry.file_pieces(file))
+        )
+        return [
+            Alike(file, self._path(file, FINAL), kept_marks(self._torrent, layout, file))
+            for file in islice(complete, MOST_FILES)
+        ]
 
     def _parts(self) -> PartsSeen | None:
         layout = self._layout

@@ -84,6 +84,13 @@ class Resuming:
             )
         return known
 
+    async def seek(self, marks: dict[int, list[int]]) -> dict[int, list[str]]:
+        """Where earlier runs have left what may be the files with these marks."""
+        if not self._exists or not marks:
+            return {}
+        paths = await self._context.workers.seek(self._path, list(marks.values()))
+        return {file: found for file, found in zip(marks, paths, strict=True) if found}
+
     def _ask(self) -> None:
         """What was asked in one turn of the loop leaves as one question."""
         asked, self._asked = self._asked, []

@@ -1,13 +1,15 @@
 """Taking files that are on this machine before the network is asked: of directories that were named (`--reuse`), and of
-torrents that this run has completed. Of the latter those that may be the same are found by what both torrents say of them."""
+torrents that this run or an earlier one has completed. Of these the ones that may be the same are found by what both torrents
+say of them."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from btfast.engine.likeness import WORTHWHILE, mark_of_name, marks_of
 from btfast.events import Event, Warning
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
@@ -17,40 +19,6 @@ if TYPE_CHECKING:  # it is loaded when there may be something to take
 
 MAX_PROBLEMS = 10  # that are told of a scan
 MAX_ROOTS = 200_000  # marks of files that are remembered
-WORTHWHILE = 65536  # bytes: a smaller file is fetched as soon as it is found
-
-
-def marks_of(torrent: Torrent, file: int) -> list[int]:
-    """Numbers that the same file has in another torrent, too: of its tree (BEP 52), and of its first and last whole pieces.
-
-    The latter only where the other torrent's pieces begin at the same bytes of the file. They say nothing for sure.
-    """
-    entry = torrent.files[file]
-    marks = []
-    if entry.pieces_root is not None:
-        marks.append(hash((entry.length, entry.pieces_root)))
-    size = torrent.piece_length
-    if torrent.pieces and entry.length >= size:
-        begin = torrent.geometry.file_offset(file)
-        first, end = -(-begin // size), (begin + entry.length) // size
-        if first < end:
-            ends = torrent.pieces[20 * first : 20 * first + 20], torrent.pieces[20 * end - 20 : 20 * end]
-            marks.append(hash((entry.length, size, begin % size, ends)))
-    return marks
-
-
-def mark_of_name(layout: Layout, file: int) -> int:
-    """A number that files of the same name and size have, whatever their torrents."""
-    return hash((layout.paths[file][-1], layout.lengths[file]))
-
-
-def are_related(one: Torrent, other: Torrent) -> bool:
-    """Whether one calls the other similar, or both belong to a collection (BEP 38)."""
-    return (
-        any(info_hash in one.similar for info_hash in other.swarm_hashes)
-        or any(info_hash in other.similar for info_hash in one.swarm_hashes)
-        or not set(one.collections).isdisjoint(other.collections)
-    )
 
 
 class Reusing:
@@ -71,20 +39,26 @@ class Reusing:
                 for mark in (*marks_of(torrent, number), mark_of_name(layout, number)):
                     self._complete.setdefault(mark, path)
 
-    async def take(self, torrent: Torrent, layout: Layout, wanted: Sequence[int]) -> int:
-        """Copies what is found of these files to where they belong; problems have been told as warnings. Returns bytes."""
-        if not self._complete and not self._directories:
+    async def take(
+        self, torrent: Torrent, layout: Layout, wanted: Sequence[int], earlier: Mapping[int, Sequence[str]]
+    ) -> int:
+        """Copies what is found of these files to where they belong; problems have been told as warnings. Returns bytes.
+
+        `earlier`: where earlier runs have left what may be the same, by file.
+        """
+        if not self._complete and not self._directories and not earlier:
             return 0
         from btfast.storage.reuse import LocalFiles
 
         same = LocalFiles()
         for number in wanted:
             file = torrent.files[number]
-            if not self._complete or file.length < WORTHWHILE:
-                continue
-            marks = (*marks_of(torrent, number), mark_of_name(layout, number))
-            own = layout.path(number)
-            for path in {path for mark in marks if (path := self._complete.get(mark)) is not None and path != own}:
+            paths = dict.fromkeys(earlier.get(number, ()))
+            if self._complete and file.length >= WORTHWHILE:
+                marks = (*marks_of(torrent, number), mark_of_name(layout, number))
+                paths |= dict.fromkeys(path for mark in marks if (path := self._complete.get(mark)) is not None)
+            paths.pop(layout.path(number), None)
+            for path in paths:
                 same.add(path, file.length)
         reused = await self._take(torrent, layout, same, wanted) if len(same) else 0
         if not self._directories:

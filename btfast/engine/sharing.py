@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Protocol
 
 from btfast._bitfield import Bitfield
-from btfast.engine.reusing import MAX_ROOTS, WORTHWHILE, Reusing, are_related, mark_of_name, marks_of
+from btfast.engine.likeness import are_related, mark_of_name, marks_of, worthwhile
+from btfast.engine.reusing import MAX_ROOTS, Reusing
 from btfast.errors import Error, bug
 from btfast.metainfo.torrent import Torrent
 from btfast.storage.layout import Layout
@@ -156,9 +157,8 @@ class Share:
 
     def worthwhile(self) -> Iterator[int]:
         """Files that are worth to be looked for elsewhere."""
-        layout = self.layout
-        for file, length in enumerate(layout.lengths):
-            if length >= WORTHWHILE and file not in layout.pads and layout.wants(file):
+        for file in range(len(self.layout.lengths)):
+            if worthwhile(self.layout, file):
                 yield file
 
     def lacks(self, file: int) -> bool:

@@ -25,6 +25,7 @@ from btfast.engine.finished import introduce, warn_of_strange
 from btfast.engine.finishing import Finishing
 from btfast.engine.flag import Flag
 from btfast.engine.hash_opening import open_exchange
+from btfast.engine.likeness import marks_to_seek
 from btfast.engine.limits import Stopwatch
 from btfast.engine.lost_pieces import LostPieces
 from btfast.engine.metadata_serving import MetadataServing
@@ -183,7 +184,9 @@ class ActiveTorrent:
     async def _open(self) -> Found:
         if not self._add.seed:
             self._place = hold_place(self._layout)
-            self._reused = await self._context.reusing.take(self.torrent, self._layout, self._selection.files)
+            files = self._selection.files
+            earlier = await self._context.resuming.seek(marks_to_seek(self.torrent, self._layout, files, self._known))
+            self._reused = await self._context.reusing.take(self.torrent, self._layout, files, earlier)
         found = await survey_and_check(
             self._context, self.torrent, self._layout, self._selection, writing=not self._add.seed, known=self._known
         )

@@ -152,6 +152,12 @@ class Workers:
         assert isinstance(answer, messages.Recalled)
         return answer
 
+    async def seek(self, store: str, marks: list[list[int]]) -> list[list[str]]:
+        """Asks the resume store for files that may be those with these marks."""
+        answer = await self._ask(self.workers[0], messages.Seek(next(self._questions), store, marks))
+        assert isinstance(answer, messages.Sought)
+        return answer.paths
+
     async def record(self, store: str, rows: list[messages.Row]) -> messages.Recorded:
         """Has these rows recorded, after what they speak of has been made durable."""
         answer = await self._ask(self.workers[0], messages.Record(next(self._questions), store, rows))

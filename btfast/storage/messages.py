@@ -222,6 +222,21 @@ class Recalled(msgspec.Struct, frozen=True, tag="recalled"):
     error: str = ""
 
 
+class Seek(msgspec.Struct, frozen=True, tag="seek"):
+    """Which files of earlier runs may be the same as those with these marks? Answered by Sought."""
+
+    question: int
+    store: str
+    marks: list[list[int]]  # of each file
+
+
+class Sought(msgspec.Struct, frozen=True, tag="sought"):
+    """Paths, for each file, of files that are as they were when they were complete."""
+
+    question: int
+    paths: list[list[str]]
+
+
 class FileSeen(msgspec.Struct, frozen=True, array_like=True):
     """File number `file` is at `path` now, which is its name `name` (identity.py); `sync`: bytes of it may not be durable.
 
@@ -236,6 +251,14 @@ class FileSeen(msgspec.Struct, frozen=True, array_like=True):
     sync: bool
     moving: bool = False
     identity: Identity | None = None
+
+
+class Alike(msgspec.Struct, frozen=True, array_like=True):
+    """File number `file`, at `path`, is complete: those of other torrents that have one of the `marks` may be the same."""
+
+    file: int
+    path: str
+    marks: list[int]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -255,6 +278,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     partial: list[PartialPiece]
     parts: PartsSeen | None = None
     taken: list[TakenFile] = []
+    alike: list[Alike] = []
     uploaded: int
     downloaded: int
     peers: bytes
@@ -323,11 +347,12 @@ class Problem(msgspec.Struct, frozen=True, tag="problem"):
     errno: int
 
 
-Order = OpenTorrent | CloseTorrent | CheckPieces | ReadBlocks | ReadLeaves | Recall | Record | Reopen | HashFile
-Answer = PiecesChecked | BlocksRead | LeavesRead | Recalled | Recorded | Reopened | FileHashed | Problem
-Question = CheckPieces | ReadBlocks | ReadLeaves | Recall | Record | Reopen | HashFile
+Order = OpenTorrent | CloseTorrent | CheckPieces | ReadBlocks | ReadLeaves | Recall | Record | Reopen | HashFile | Seek
+Answer = PiecesChecked | BlocksRead | LeavesRead | Recalled | Recorded | Reopened | FileHashed | Sought | Problem
+Question = CheckPieces | ReadBlocks | ReadLeaves | Recall | Record | Reopen | HashFile | Seek
 _WITH_NUMBER = (
     ReadBlocks, BlocksRead, ReadLeaves, LeavesRead, Recall, Recalled, Record, Recorded, Reopen, Reopened, HashFile, FileHashed,
+    Seek, Sought,
 )  # fmt: skip
 
 

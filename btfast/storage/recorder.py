@@ -18,7 +18,7 @@ import msgspec
 from btfast import _disk
 from btfast.storage.files import Files
 from btfast.storage.finish import sync_file
-from btfast.storage.identity import ABSENT, FINAL, NO_FILE, UNFINISHED, Identities, Identity, identity_of
+from btfast.storage.identity import ABSENT, FINAL, NO_FILE, UNFINISHED, Identities, Identity, identity_of, pack
 from btfast.storage.messages import (
     Answer,
     FileSeen,
@@ -30,6 +30,8 @@ from btfast.storage.messages import (
     Record,
     Recorded,
     Row,
+    Seek,
+    Sought,
     TakenFile,
     Wanted,
 )
@@ -60,7 +62,7 @@ class Recorder:
     def __init__(self, answer: Callable[[Answer], None], files: Files) -> None:
         self._answer = answer
         self._files = files
-        self._recalls: deque[Recall] = deque()
+        self._recalls: deque[Recall | Seek] = deque()
         self._steps: deque[Iterator[None]] = deque()
         self._stores: dict[str, ResumeStore] = {}
 
@@ -69,8 +71,8 @@ class Recorder:
         """Whether `step` has something to do."""
         return bool(self._recalls or self._steps)
 
-    def handle(self, order: Recall | Record) -> None:
-        if isinstance(order, Recall):
+    def handle(self, order: Recall | Seek | Record) -> None:
+        if not isinstance(order, Record):
             self._recalls.append(order)
         else:
             # Looked at before they are made durable: what changes meanwhile is not what is claimed.
@@ -86,7 +88,11 @@ class Recorder:
     def step(self) -> None:
         """A little of what was ordered; who wants to begin comes first."""
         if self._recalls:
-            self._recall(self._recalls.popleft())
+            order = self._recalls.popleft()
+            if isinstance(order, Seek):
+                self._answer(Sought(order.question, self._seek(order)))
+            else:
+                self._recall(order)
         elif next(self._steps[0], self) is self:
             self._steps.popleft()
 
@@ -124,6 +130,18 @@ class Recorder:
                     found[number] = _compare(entry, order.wanted[number], directories, volumes)
         messages, store.messages = store.messages, []
         self._answer(Recalled(order.question, found, messages, error))
+
+    def _seek(self, order: Seek) -> list[list[str]]:
+        """What cannot be read now is not found."""
+        if not os.path.exists(order.store):
+            return [[] for _ in order.marks]
+        store = self._store(order.store)
+        paths: list[list[str]] = []
+        for marks in order.marks:
+            paths.append([])
+            with contextlib.suppress(OSError):
+                paths[-1] += [path for path, identity in store.find(marks) if _is_same(path, identity)]
+        return paths
 
     # what is there now
 
@@ -167,7 +185,8 @@ class Recorder:
                 entries = dict(zip(places, store.load(places), strict=True))
                 for place, (row, seen) in zip(places, ready, strict=True):  # a later row of the same torrent goes on
                     entries[place] = _entry(row, seen, entries[place], volumes)
-                store.save(entry for entry in entries.values() if entry is not None)
+                alike = [mark for row, _ in ready if row.alike for mark in _marks(row, entries[row.key, row.directory])]
+                store.save((entry for entry in entries.values() if entry is not None), alike)
         except OSError as refused:
             refusal = refused.strerror or str(refused)
         messages, store.messages = store.messages, []
@@ -326,3 +345,25 @@ def _entry(row: Row, seen: list[tuple[FileSeen, Identity]], old: Entry | None, v
         parts=_encoder.encode(_Parts(parts, row.parts)) if row.parts is not None and parts.name != ABSENT else b"",
         taken=_encoder.encode(row.taken) if row.taken else b"",
     )  # fmt: skip
+
+
+def _marks(row: Row, entry: Entry | None) -> Iterator[tuple[int, str, bytes]]:
+    """By what other torrents' files are compared with those of the row that are complete."""
+    if entry is None:
+        return
+    identities = Identities(row.count, entry.files)
+    for file in row.alike:
+        identity = identities[file.file]
+        if identity.name == FINAL:
+            packed, path = pack(identity), os.path.join(row.directory, file.path)
+            for mark in file.marks:
+                yield mark, path, packed
+
+
+def _is_same(path: str, identity: bytes) -> bool:
+    """Whether a file is as it was, but for the number of its disk: what it is taken for is looked at anyway."""
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except (OSError, ValueError):
+        return False
+    return pack(identity_of(status, FINAL))[16:] == identity[16:]

@@ -18,6 +18,8 @@ import xxhash
 
 VERSION = 3
 MOST_TORRENTS = 200_000  # rows; those that were not used for longest go
+MOST_ALIKE = 1_000_000  # marks of complete files; the oldest go
+FOUND = 4  # files of one mark that are told
 BUSY = 3.0  # seconds to wait for another btfast's transaction
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _FOREIGN = ("no such table", "no such column", "columns but")  # its tables are not ours
@@ -27,6 +29,10 @@ CREATE TABLE IF NOT EXISTS torrent (
     files BLOB NOT NULL, partial BLOB NOT NULL, checksum INTEGER NOT NULL, uploaded INTEGER NOT NULL,
     downloaded INTEGER NOT NULL, peers BLOB NOT NULL, trackers TEXT NOT NULL, volume TEXT NOT NULL DEFAULT '',
     parts BLOB NOT NULL DEFAULT x'', taken BLOB NOT NULL DEFAULT x'', UNIQUE (key, place))
+"""
+_ALIKE = """
+CREATE TABLE IF NOT EXISTS alike (
+    mark INTEGER NOT NULL, path TEXT NOT NULL, identity BLOB NOT NULL, UNIQUE (mark, path) ON CONFLICT REPLACE)
 """
 _SINCE = {  # what came with later versions
     1: (
@@ -138,8 +144,24 @@ class ResumeStore:
             return None
         return entry if entry.checksum == checksum else None
 
-    def save(self, entries: Iterable[Entry]) -> None:
-        """Puts these in the place of what was known, in one transaction. OSError."""
+    def find(self, marks: Iterable[int]) -> list[tuple[str, bytes]]:
+        """Paths and identities of complete files that have one of these marks, the newest first. OSError."""
+        try:
+            database = self._open(make=False)
+            if database is None:
+                return []
+            query = "SELECT path, identity FROM alike WHERE mark = ? ORDER BY rowid DESC LIMIT ?"
+            found = {path: identity for mark in marks for path, identity in database.execute(query, (mark, FOUND))}
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return []
+        return [(path, identity) for path, identity in found.items() if isinstance(path, str) and isinstance(identity, bytes)]
+
+    def save(self, entries: Iterable[Entry], alike: Iterable[tuple[int, str, bytes]] = ()) -> None:
+        """Puts these in the place of what was known, in one transaction; `alike`: marks of complete files, their paths and
+        identities. OSError.
+        """
+        marks = list(alike)
         rows = [
             (
                 entry.key, entry.place, entry.used, int(entry.complete), entry.have, entry.files, entry.partial,
@@ -150,14 +172,14 @@ class ResumeStore:
         ]  # fmt: skip
         for last in (False, True):
             try:
-                self._save(rows)
+                self._save(rows, marks)
                 return
             except sqlite3.Error as error:
                 self._give_up(error)
                 if last:
                     raise OSError(EIO, f"{self._path}: {error}") from None
 
-    def _save(self, rows: Sequence[tuple[object, ...]]) -> None:
+    def _save(self, rows: Sequence[tuple[object, ...]], alike: Sequence[tuple[int, str, bytes]]) -> None:
         fresh = self._database is None
         database = self._open(make=True)
         assert database is not None
@@ -166,6 +188,7 @@ class ResumeStore:
             if fresh:
                 self._prune(database)
             database.executemany(f"INSERT OR REPLACE INTO torrent VALUES ({', '.join('?' * 15)})", rows)
+            database.executemany("INSERT INTO alike VALUES (?, ?, ?)", alike)
             database.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -178,6 +201,9 @@ class ResumeStore:
             gone = count - self._most * 9 // 10
             oldest = "SELECT rowid FROM torrent ORDER BY used LIMIT ?"
             database.execute(f"DELETE FROM torrent WHERE rowid IN ({oldest})", (gone,))
+        first, last = database.execute("SELECT min(rowid), max(rowid) FROM alike").fetchone()
+        if last is not None and last - first > MOST_ALIKE:
+            database.execute("DELETE FROM alike WHERE rowid < ?", (last - MOST_ALIKE * 9 // 10,))
 
     def close(self) -> None:
         """Only forgets the connection: what SQLite would tidy up now, the next one does."""
@@ -211,6 +237,7 @@ class ResumeStore:
                 database.execute("BEGIN IMMEDIATE")
                 (version,) = database.execute("PRAGMA user_version").fetchone()  # another btfast may have been faster
                 database.execute(_SCHEMA)
+                database.execute(_ALIKE)
                 for old in range(version or VERSION, VERSION):
                     for step in _SINCE[old]:
                         database.execute(step)
