@@ -264,15 +264,19 @@ class Fetching:
 
     # web seeds
 
-    def range_for(self, number: int, blocks: int, at: int = -1) -> tuple[list[BlockRun], bool, bool]:
+    def range_for(self, number: int, blocks: int, at: int = -1, block: int = -1) -> tuple[list[BlockRun], bool, bool]:
         """A range for a web seed to send: its runs, whether they must land aside, and whether only memory is missing.
 
-        `at`: from the beginning of this piece or not at all.
+        `at`: from the beginning of this piece, or where it is under way from this block of it on, or not at all.
         """
         if self._paused or self.held:
             return [], False, False
         self._arena_full = False
-        runs = self.picker.pick_range(number, blocks, at)
+        if block >= 0:
+            if self._large is not None:
+                self._large.grow()
+            self._arena_full = self.picker.is_locked(at, block)
+        runs = self.picker.pick_range(number, blocks, at, block)
         self._drop_abandoned()
         return runs, self.picker.took_over, not runs and self._arena_full
 

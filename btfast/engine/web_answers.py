@@ -5,12 +5,13 @@ Servers lie, change, move and lose files. Every answer is held against the torre
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import urljoin
 
 from btfast.metainfo.fields import MAX_URL_BYTES
-from btfast.metainfo.geometry import Geometry
+from btfast.metainfo.geometry import BLOCK, Geometry
 from btfast.metainfo.reach import Reach
 from btfast.metainfo.web_files import WebFiles, piece_url
 from btfast.swarm.pieces import Pieces
@@ -72,12 +73,15 @@ class Verdict(NamedTuple):
 
 
 class Following(NamedTuple):
-    """Where the whole of a file goes on: nothing more of use in it, bytes to skip, or a piece to take (and its bytes here)."""
+    """Where the whole of a file goes on: nothing more of use in it, bytes to skip, or a piece to take, or one under way from
+    `block` on; `bytes` are passed over where it cannot be taken.
+    """
 
     nothing: bool = False
     skip: int = 0
     piece: int = -1
-    piece_bytes: int = 0
+    block: int = -1
+    bytes: int = 0
 
 
 class Verdicts:
@@ -161,19 +165,27 @@ class Verdicts:
             wait = float(text)
         seed.handle_busy(now, verdict.why, wait)
 
-    def following(self, ask: Ask) -> Following:
-        """What to do with the rest of a whole file from `ask.first` on."""
+    def following(self, ask: Ask, next_block: Callable[[int, int], int]) -> Following:
+        """What to do with the rest of a whole file from `ask.first` on. `next_block(piece, block)`: the next one of a piece
+        under way that nobody is asked for, or -1.
+        """
         start = self._geometry.file_offset(ask.file)
         end = start + self._lengths[ask.file]
         at = start + ask.first
         piece_length = self._geometry.piece_length
+        index, begin = divmod(at, piece_length)
+        block = next_block(index, begin // BLOCK) if begin % BLOCK == 0 else -1
+        if block >= 0 and (there := index * piece_length + block * BLOCK) < end:
+            if there > at:
+                return Following(skip=there - at)
+            return Following(piece=index, block=block, bytes=min(BLOCK, end - at))
         index = -(-at // piece_length)
         wanted = self._pieces.next_wanted(index)
         if wanted < 0 or wanted * piece_length >= end:
             return Following(nothing=True)
         if wanted * piece_length > at:
             return Following(skip=wanted * piece_length - at)
-        return Following(piece=wanted, piece_bytes=min(self._geometry.piece_size(wanted), end - at))
+        return Following(piece=wanted, bytes=min(self._geometry.piece_size(wanted), end - at))
 
     def _all(self, seed: WebSeed, ask: Ask, head: Head, now: float) -> Verdict:
         total = self._lengths[ask.file]

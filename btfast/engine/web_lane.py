@@ -36,7 +36,10 @@ CHEAPER = 256 << 10  # bytes that nobody wants any more, above which a new conne
 class Owner(Protocol):
     """The web seeds of the torrent."""
 
-    def next_ranges(self, seed: WebSeed, at: int = -1) -> list[WebRange]: ...
+    def next_ranges(self, seed: WebSeed, at: int = -1, block: int = -1) -> list[WebRange]: ...
+
+    def next_block(self, index: int, block: int) -> int:
+        """The next block of a piece under way, from `block` on, that has not come and that nobody is asked for; or -1."""
 
     def room_for(self, landing: Landing) -> memoryview: ...
 
@@ -368,7 +371,7 @@ class Lane:
     def _extend(self) -> bool:
         """The whole file is coming, and goes on: takes what follows as well, or skips it. False when there is no room now."""
         ask = self._asks[0]
-        more = self._verdicts.following(ask)
+        more = self._verdicts.following(ask, self._owner.next_block)
         if more.nothing:
             self._drop_asks(resend=False, why="")
             return True
@@ -376,15 +379,15 @@ class Lane:
             self._skip = more.skip
             ask.first += more.skip
             return True
-        ranges = self._owner.next_ranges(self.seed, more.piece)
+        ranges = self._owner.next_ranges(self.seed, more.piece, more.block)
         if not ranges:
             if self._owner.starving(self.seed):
                 if self._connection is not None:
                     self._connection.hold(True)
                 self._context.wait_for_room(self, self._retry)
                 return False
-            self._skip = more.piece_bytes
-            ask.first += more.piece_bytes
+            self._skip = more.bytes
+            ask.first += more.bytes
             return True
         asks = [ask for one in ranges for ask in self._asks_of(one)]  # several where files begin with a piece (BEP 52)
         self._asks.popleft()

@@ -225,7 +225,10 @@ class WebSeeds:
 
     # web_lane.Owner
 
-    def next_ranges(self, seed: WebSeed, at: int = -1) -> list[WebRange]:
+    def next_block(self, index: int, block: int) -> int:
+        return self._fetching.picker.next_block(index, block)
+
+    def next_ranges(self, seed: WebSeed, at: int = -1, block: int = -1) -> list[WebRange]:
         fetching = self._fetching
         geometry = self._torrent.geometry
         if at < 0 and not seed.ranges:
@@ -234,7 +237,7 @@ class WebSeeds:
         share = fetching.pieces.bytes_left // (2 * max(1, lanes))
         size = max(min(RANGE, max(SHORTEST, share), self._context.arena.size // 16), BLOCK)
         blocks = max(size, min(geometry.piece_length, RANGE)) // BLOCK or 1
-        runs, aside, self._starving = fetching.range_for(seed.number, blocks, at)
+        runs, aside, self._starving = fetching.range_for(seed.number, blocks, at, block)
         return [WebRange(geometry, chain, self._pads, aside=aside) for chain in chained(runs, geometry)]
 
     def room_for(self, landing: Landing) -> memoryview:

@@ -60,14 +60,25 @@ class OpenPieces:
             free ^= bits
             taken |= bits
             blocks -= count
-        piece.free = free
-        if not free:
+        self._taken(me, piece, taken, before - blocks)
+        return before - blocks
+
+    def take_run(self, me: PeerWork, piece: OpenPiece, first: int, blocks: int, runs: list[BlockRun]) -> None:
+        """Asks at most `blocks` free blocks in a row, from block `first` on, of a peer and adds them to `runs`."""
+        rest = piece.free >> first
+        count = min((~rest & (rest + 1)).bit_length() - 1, blocks)
+        if count:
+            runs.append(BlockRun(piece.index, first, count))
+            self._taken(me, piece, ((1 << count) - 1) << first, count)
+
+    def _taken(self, me: PeerWork, piece: OpenPiece, bits: int, count: int) -> None:
+        piece.free &= ~bits
+        if not piece.free:
             self.drained(piece)
         number = me.number
-        piece.holders[number] = piece.holders.get(number, 0) | taken
-        me.open[index] = piece
-        me.outstanding += before - blocks
-        return before - blocks
+        piece.holders[number] = piece.holders.get(number, 0) | bits
+        me.open[piece.index] = piece
+        me.outstanding += count
 
     def unhold(self, me: PeerWork, piece: OpenPiece, bits: int, count: int) -> None:
         """These `count` blocks are not asked of the peer any more."""

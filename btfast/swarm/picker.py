@@ -194,14 +194,30 @@ class Picker:
             self.took_over = bool(runs)
         return runs
 
-    def pick_range(self, peer: int, blocks: int, at: int = -1) -> list[BlockRun]:
+    def next_block(self, index: int, block: int) -> int:
+        """The next block of an open piece, from `block` on, that has not come and that nobody is asked for; or -1."""
+        piece = self._open.all.get(index)
+        left = (piece.free | piece.locked) >> block if piece is not None and not piece.solo else 0
+        return block + (left & -left).bit_length() - 1 if left else -1
+
+    def is_locked(self, index: int, block: int) -> bool:
+        """Whether there is no room yet for this block of an open piece."""
+        piece = self._open.all.get(index)
+        return piece is not None and bool(piece.locked >> block & 1)
+
+    def pick_range(self, peer: int, blocks: int, at: int = -1, block: int = -1) -> list[BlockRun]:
         """`pick` for a web seed: blocks that follow one another through as many pieces as possible.
 
-        `at`: from the beginning of this piece or not at all.
+        `at`: from the beginning of this piece, or where it is open from this `block` of it on, or not at all.
         """
         me = self._peers[peer]
         self.took_over = False
         runs: list[BlockRun] = []
+        if block >= 0:
+            piece = self._open.all.get(at)
+            if piece is not None and self._choice.fit(me, piece) is not None:
+                self._open.take_run(me, piece, block, blocks, runs)
+            return runs
         left = blocks
         piece = me.own or self._loose_for(me) if at < 0 else None
         index = at

@@ -76,7 +76,10 @@ class Ground:
 
     # web_lane.Owner
 
-    def next_ranges(self, seed: WebSeed, at: int = -1) -> list[WebRange]:
+    def next_block(self, index: int, block: int) -> int:
+        return -1  # a piece is asked for as a whole
+
+    def next_ranges(self, seed: WebSeed, at: int = -1, block: int = -1) -> list[WebRange]:
         first = self.pieces.next_wanted(0) if at < 0 else at
         if self.short or first < 0:
             return []

@@ -208,3 +208,20 @@ def test_pieces_that_are_wanted_more_come_first_and_ranges_end_with_them() -> No
     assert indexes(picker.pick_range(WEB, 4 * 20)) == list(range(40, 50))
     assert indexes(picker.pick_range(WEB, 4 * 5)) == list(range(70, 75))
     assert indexes(picker.pick_range(WEB, 4 * 5)) == [0, 1, 2, 3, 4]
+
+
+def test_a_piece_under_way_is_gone_on_with_from_a_block_of_it_on() -> None:
+    picker, _ = made(blocks=8)
+    picker.peer_joined(WEB, full(), web=True)
+    picker.peer_joined(1, full())
+    assert picker.next_block(0, 0) == -1
+    assert picker.pick_range(WEB, 4, 0) == [BlockRun(0, 0, 4)]
+    assert [picker.next_block(0, block) for block in (0, 4, 7)] == [4, 4, 7]
+    assert picker.pick_range(WEB, 2, 0, 6) == [BlockRun(0, 6, 2)]
+    assert picker.pick_range(WEB, 2, 0, 6) == []
+    assert picker.next_block(0, 5) == 5
+    assert picker.pick_range(WEB, 9, 0, 4) == [BlockRun(0, 4, 2)]
+    assert picker.next_block(0, 0) == -1
+    assert picker.pick_range(WEB, 9, 1, 0) == []
+    arrive(picker, WEB, [BlockRun(0, 0, 8)])
+    assert picker.pick_range(WEB, 8, 1) == [BlockRun(1, 0, 8)]

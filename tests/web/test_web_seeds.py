@@ -189,6 +189,24 @@ def test_a_server_that_closes_after_every_answer_is_asked_again(tmp_path: Path) 
     assert_arrived(FOLDER, tmp_path / "out")
 
 
+@pytest.mark.parametrize("files", [24 << 20, {"a": (9 << 20) + 5, "b": 15 << 20}], ids=["single", "several"])
+def test_one_read_of_a_server_without_ranges_serves_pieces_that_are_larger_than_memory(
+    files: int | dict[str, int], tmp_path: Path
+) -> None:
+    made = make(files, name="large", piece_length=8 << 20)
+
+    def bend(request: Request) -> bool:
+        return request.reply(request.content)
+
+    with WebServer(served(made), bend) as server:
+        done = run(tmp_path, *get(made.save(tmp_path), "--web-seed", f"{server.url}/", "--memory", "16MiB"))
+    assert done.code == 0, done.err
+    assert_arrived(made, tmp_path / "out")
+    paths = [request.path for request in server.requests]
+    assert sorted(paths) == sorted(f"/{path}" for path in made.files)
+    assert done.one("complete")["wasted"] == 0
+
+
 def test_a_server_without_ranges_sends_whole_files_and_they_are_used(tmp_path: Path) -> None:
     def bend(request: Request) -> bool:
         return request.path in server.files and request.reply(request.content)
