@@ -27,6 +27,7 @@ from btfast.wire.http import UNKNOWN, Head
 
 REDIRECTS = 5
 SILENT = 30.0  # seconds without a byte
+TURN = 0.2  # seconds between two looks for a place at a host
 _REDIRECTING = frozenset((301, 302, 303, 307, 308))
 
 
@@ -47,6 +48,10 @@ class Accepting:
         self._took = took
         self._chosen = chosen
         self._left = left
+
+    idle = False  # web_hosts.Holder: whenever it has a place
+
+    def give_way(self) -> None: ...
 
     async def run(self) -> None:
         """Raises btfast.Error when a file cannot be taken, or when others stay incomplete."""
@@ -126,11 +131,14 @@ class Accepting:
             def make(body: _Body = body) -> WebConnection:
                 return WebConnection(loop, body, self._web.line)
 
+            while not hosts.enter(host, self):
+                await asyncio.sleep(TURN)
+            connection: WebConnection | None = None
             try:
-                connection: WebConnection = await hosts.connect(host, before, make)
-            except RemoteError as error:
-                raise RemoteError(f"{what}: {error}") from None
-            try:
+                try:
+                    connection = await hosts.connect(host, before, make)
+                except RemoteError as error:
+                    raise RemoteError(f"{what}: {error}") from None
                 refused = self._web.may_reach(seed, connection.reach, url)
                 if refused:
                     raise RemoteError(f"{what}: {refused}: name it with --web-seed where you trust it")
@@ -145,7 +153,9 @@ class Accepting:
                 except RemoteError as error:
                     raise RemoteError(f"{what}: {error}: try again later") from None
             finally:
-                connection.abort()
+                if connection is not None:
+                    connection.abort()
+                hosts.leave(host, self)
             if not location:
                 return body
             before = connection.reach if before is None else max(before, connection.reach)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from btfast import __version__
 from btfast.engine.http_hosts import Host, HttpHosts, Reached, reason_of
 from btfast.errors import RemoteError
 from btfast.metainfo.reach import Reach
 
-PER_HOST = 16  # connections to one server by all torrents together
+PER_HOST = 16  # connections to one host by all torrents together, whatever its ports and paths
 CONNECT_SECONDS = 15.0
 
 P = TypeVar("P", bound=Reached)
+
+
+class Holder(Protocol):
+    """Who has a place at a host."""
+
+    @property
+    def idle(self) -> bool:
+        """It does not need it now."""
+
+    def give_way(self) -> None:
+        """Leaves its place to another."""
 
 
 class WebHosts:
@@ -23,25 +33,32 @@ class WebHosts:
 
     def __init__(self, *, bind: str) -> None:
         self._hosts = HttpHosts(user_agent=f"btfast/{__version__}", bind=bind)
-        self._taken: Counter[tuple[str, int]] = Counter()
+        self._holders: dict[str, dict[Holder, None]] = {}
 
     def locate(self, url: str, what: str) -> tuple[Host, str]:
         """The origin of a URL, and what to ask it for. InputError for a URL that is none."""
         return self._hosts.locate(url, what)
 
-    def enter(self, host: Host) -> bool:
-        """Takes one of the host's places; False when there is none free. Who got one must `leave`."""
-        place = host.name, host.port
-        if self._taken[place] >= PER_HOST:
-            return False
-        self._taken[place] += 1
+    def enter(self, host: Host, holder: Holder) -> bool:
+        """Takes one of the host's places, from somebody who has no use for it if need be; False when there is none. Who got
+        one must `leave`.
+        """
+        holders = self._holders.setdefault(_name(host), {})
+        if len(holders) >= PER_HOST:
+            idle = next((other for other in holders if other.idle), None)
+            if idle is None:
+                return False
+            idle.give_way()
+            holders = self._holders.setdefault(_name(host), {})
+        holders[holder] = None
         return True
 
-    def leave(self, host: Host) -> None:
-        place = host.name, host.port
-        self._taken[place] -= 1
-        if self._taken[place] <= 0:
-            del self._taken[place]
+    def leave(self, host: Host, holder: Holder) -> None:
+        name = _name(host)
+        holders = self._holders[name]
+        del holders[holder]
+        if not holders:
+            del self._holders[name]
 
     async def connect(self, host: Host, before: Reach | None, make: Callable[[], P]) -> P:
         """A connection, in one of the host's places. RemoteError with the bare reason. `before`: how near who led here is."""
@@ -57,3 +74,7 @@ class WebHosts:
 
     def close(self) -> None:
         self._hosts.close()
+
+
+def _name(host: Host) -> str:
+    return host.name.lower().rstrip(".")

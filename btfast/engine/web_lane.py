@@ -95,6 +95,10 @@ class Lane:
         """Nothing is asked."""
         return not self._asks
 
+    def give_way(self) -> None:
+        """web_hosts.Holder: nothing is asked, and another lane has need of the place."""
+        self._disconnect()
+
     # asking
 
     def fill(self, now: float) -> None:
@@ -169,7 +173,7 @@ class Lane:
 
     def _connect(self, host: Host, before: Reach | None) -> None:
         self._disconnect()
-        self.waiting = not self._hosts.enter(host)
+        self.waiting = not self._hosts.enter(host, self)
         if self.waiting:
             return
         self._host = host
@@ -185,10 +189,10 @@ class Lane:
             self._give_up(str(error))
             return
         self._connecting = None
-        if self.closed:
+        if self._host is host:
+            self._connection = connection
+        else:  # what it was for is not wanted any more, and the place was left
             connection.abort()
-            return
-        self._connection = connection
         self._send()
 
     # web_connection.Owner
@@ -481,4 +485,4 @@ class Lane:
     def _leave_host(self) -> None:
         host, self._host = self._host, None
         if host is not None:
-            self._hosts.leave(host)
+            self._hosts.leave(host, self)

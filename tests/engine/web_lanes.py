@@ -63,6 +63,9 @@ class Ground:
     def complete(self) -> bool:
         return len(self.came) == sum(self.geometry.block_count(index) for index in range(self.geometry.piece_count))
 
+    def all_of(self, index: int) -> BlockRun:
+        return BlockRun(index, 0, self.geometry.block_count(index))
+
     def arrived(self) -> bool:
         """Whether every file is what the server has."""
         starts = [self.geometry.file_offset(file) for file in range(len(self.data))]
