@@ -21,7 +21,7 @@ MOST_HINTS = 16  # torrents, and collections, that a torrent names and that are 
 
 
 def marks_of(torrent: Torrent, file: int) -> list[int]:
-    """Of its tree (BEP 52), and of its first and last whole pieces.
+    """By which it is found in this run: of its tree (BEP 52), and of its first and last whole pieces.
 
     The latter only where the other torrent's pieces begin at the same bytes of the file.
     """
@@ -54,7 +54,7 @@ def are_related(one: Torrent, other: Torrent) -> bool:
 
 
 def kept_marks(torrent: Torrent, layout: Layout, file: int) -> list[int]:
-    """By which a file of this torrent is kept for later runs."""
+    """By which a file of this torrent is kept for later runs: its tree, and who its torrent is related to."""
     hints = [(b"is", name) for name in torrent.swarm_hashes] + [(b"names", name) for name in torrent.similar[:MOST_HINTS]]
     return _all(torrent, layout, file, hints)
 
@@ -68,7 +68,9 @@ def sought_marks(torrent: Torrent, layout: Layout, file: int) -> list[int]:
 def _all(torrent: Torrent, layout: Layout, file: int, hints: Iterable[tuple[bytes, bytes]]) -> list[int]:
     name = mark_of_name(layout, file)
     named = [*hints, *((b"collection", name) for name in torrent.collections[:MOST_HINTS])]
-    return marks_of(torrent, file) + [_mark(kind, hint, name) for kind, hint in named]
+    root = torrent.files[file].pieces_root
+    roots = [] if root is None else [_mark(layout.lengths[file], root)]
+    return roots + [_mark(kind, hint, name) for kind, hint in named]
 
 
 def marks_to_seek(torrent: Torrent, layout: Layout, wanted: Iterable[int], known: Known | None) -> dict[int, list[int]]:
