@@ -23,6 +23,7 @@ REDIRECTS = 5
 _REDIRECTING = frozenset((301, 302, 303, 307, 308))
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
 _BROKEN = frozenset((500, 502, 504))
+_PAGES = (".html", ".htm", ".xhtml", ".shtml")  # files that may be pages themselves
 _ABSENT = frozenset((401, 402, 403, 404, 406, 410, 451))
 
 
@@ -189,9 +190,9 @@ class Verdicts:
 
     def _all(self, seed: WebSeed, ask: Ask, head: Head, now: float) -> Verdict:
         total = self._lengths[ask.file]
+        if head.length != total and head.is_page and not self._files.url(seed.url, ask.file).lower().endswith(_PAGES):
+            return self._lose(seed, ask, "sends a web page instead")
         if head.length not in (UNKNOWN, total):
-            if b"html" in head.headers.get(b"content-type", b"").lower():
-                return self._lose(seed, ask, "sends a web page instead")
             return self._stale(seed, ask, f"is {head.length} bytes there, and {total} in the torrent")
         if ask.validator and ask.validator != head.validator:
             return self._changed(seed, ask, head)
@@ -235,9 +236,9 @@ class Verdicts:
         return Verdict(moved=True, lost=told, why="changed")
 
     def _piece(self, seed: WebSeed, ask: Ask, head: Head, now: float) -> Verdict:
+        if head.length != ask.left and head.is_page:
+            return self._strange(seed, now, "sends a web page instead of a piece")
         if head.length not in (UNKNOWN, ask.left):
-            if b"html" in head.headers.get(b"content-type", b"").lower():
-                return self._strange(seed, now, "sends a web page instead of a piece")
             return self._strange(seed, now, f"sends {head.length} bytes where {ask.left} were asked for")
         return Verdict(accepted=True, length=head.length)
 

@@ -41,6 +41,11 @@ class Head(NamedTuple):
         return self.headers.get(b"content-encoding", b"identity").strip().lower() not in (b"identity", b"")
 
     @property
+    def is_page(self) -> bool:
+        """Whether the body is called a web page."""
+        return b"html" in self.headers.get(b"content-type", b"").lower()
+
+    @property
     def validator(self) -> bytes:
         """What If-Range may carry (RFC 9110, 13.1.5): a strong ETag, else Last-Modified; b"" where there is neither."""
         tag = self.headers.get(b"etag", b"").strip()

@@ -67,6 +67,33 @@ def web_page(request: Request) -> bool:
     return request.reply(b"<!DOCTYPE html><h1>Log in</h1>", headers="Content-Type: text/html\r\n")
 
 
+def page_in_chunks(request: Request) -> bool:
+    page = b"<!DOCTYPE html><h1>Log in</h1>" + b" " * 70_000
+    head = "HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+    request.send(f"{head}{len(page):x}\r\n".encode() + page + b"\r\n0\r\n\r\n")
+    return True
+
+
+def other_bytes(request: Request) -> bool:
+    """Says that it sends what was asked for, and sends the beginning."""
+    return request.part(request.content[: len(request.body)] if request.first else bytes(len(request.body)))
+
+
+def other_total(request: Request) -> bool:
+    first, last = request.first or 0, SIZE - 1 if request.last is None else request.last
+    return request.reply(request.body, "206 Partial Content", f"Content-Range: bytes {first}-{last}/{SIZE + 5}\r\n")
+
+
+def backwards(request: Request) -> bool:
+    return request.reply(request.body, "206 Partial Content", f"Content-Range: bytes {SIZE - 1}-0/{SIZE}\r\n")
+
+
+def compressed_part(request: Request) -> bool:
+    first, last = request.first or 0, SIZE - 1 if request.last is None else request.last
+    headers = f"Content-Range: bytes {first}-{last}/{SIZE}\r\nContent-Encoding: gzip\r\n"
+    return request.reply(gzip.compress(request.body), "206 Partial Content", headers)
+
+
 def redirect_loop(request: Request) -> bool:
     return request.reply(b"", "302 Found", f"Location: {request.target}?\r\n")
 
@@ -153,6 +180,11 @@ CASES = {
     "stall": (stalls, 3, "sent nothing of use"),
     "silent": (silent, 3, "sent nothing of use"),
     "page": (web_page, 3, "web page"),
+    "chunkedpage": (page_in_chunks, 3, "web page"),
+    "otherbytes": (other_bytes, 4, "differs there from what the torrent means"),
+    "total": (other_total, 4, f"is {SIZE + 5} bytes there, and {SIZE} in the torrent"),
+    "backwards": (backwards, 3, "does not say which part"),
+    "gzippart": (compressed_part, 3, "compressed"),
     "loop": (redirect_loop, 3, "redirects more than"),
     "file": (to_a_file, 3, "no web address"),
     "headers": (endless_headers, 3, "endless headers"),
