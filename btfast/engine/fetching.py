@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # it is loaded when a torrent has a v2 half
     from btfast.engine.hash_exchange import HashExchange
     from btfast.engine.hashless import Hashless
     from btfast.engine.mending import Mending
+    from btfast.engine.web_side import WebSide
 
 
 class Owner(Protocol):
@@ -42,18 +43,6 @@ class Owner(Protocol):
     def handle_guilty(self, guilty: list[int]) -> None: ...
 
     def handle_disagreement(self, index: int) -> None: ...
-
-
-class WebSide(Protocol):
-    """The web seeds of the torrent, which the picker knows by their numbers as it knows peers."""
-
-    def knows(self, number: int) -> bool: ...
-
-    def pace(self, number: int, now: float) -> tuple[float, float]: ...
-
-    def take_back(self, number: int, run: BlockRun) -> None: ...
-
-    def handle_right(self, index: int, senders: set[int]) -> None: ...
 
 
 class Fetching:

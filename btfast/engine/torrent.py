@@ -197,10 +197,9 @@ class ActiveTorrent:
         self._selected.handle_found(indexes)
         self._selected.parts_there = found.parts
         if self._add.seed and not self._pieces.complete:
-            bad = self._selected.lacks()
             raise VerificationError(
-                f"{self._add.source}: {bad} of {self.torrent.piece_count} pieces in {self._add.directory} are missing or "
-                "wrong: only complete data can be served",
+                f"{self._add.source}: {(bad := self._selected.lacks())} of {self.torrent.piece_count} pieces in "
+                f"{self._add.directory} are missing or wrong: only complete data can be served",
                 bad=bad,
             )
         self._record.begin(found.named, found.unchanged, found.there, found.seen)
@@ -248,8 +247,7 @@ class ActiveTorrent:
             context, resolved, self, torrent, self._conversation, self._peers, complete=self._pieces.complete
         ) or Swarms(
             context, self, self._names, torrent.announce_list, named=self._add.peers, complete=self._pieces.complete,
-            together=bool(self._add.magnet) and not torrent.private, nodes=torrent.nodes,
-            first=self._record.trackers,
+            together=bool(self._add.magnet) and not torrent.private, nodes=torrent.nodes, first=self._record.trackers,
         )  # fmt: skip
         web = self._web = open_web_seeds(context, self._add, torrent, self._fetching, self._lines[1])
         self._account.web = self._blaming.web = web

@@ -167,7 +167,7 @@ class WebSeeds:
         seed = self._seeds.get(number)
         return name_of(seed) if seed is not None else None
 
-    # fetching.WebSide
+    # web_side.WebSide
 
     def knows(self, number: int) -> bool:
         return number in self._seeds

@@ -309,25 +309,3 @@ def test_an_unfinished_file_of_a_wrong_length_is_mended(tmp_path: Path, out: Pat
     done = fetch_to_the_end(tmp_path, SINGLE)
     missing = 0 if length > len(SINGLE.data) else len(SINGLE.data) - length // SINGLE.piece_length * SINGLE.piece_length
     assert done.one("complete")["downloaded"] == missing
-
-
-# what cannot be read
-
-
-def test_check_of_what_cannot_be_read_says_so_with_code_6_and_tells_of_the_rest(tmp_path: Path) -> None:
-    TREE.lay_out(tmp_path / "out")
-    (tmp_path / "out/tree/sub/b.bin").chmod(0)
-    words = ("check", "--json", TREE.save(tmp_path), "out")
-    done = run(tmp_path, *words, **bound_by_permissions())
-    refused(done, "3 files of 4 not good", "some cannot be read")  # two share pieces with it
-    states = {event["path"]: event["state"] for event in done.all("checked")}
-    assert (states["tree/sub/b.bin"], states["tree/empty"]) == ("unreadable", "good")
-    assert "Permission denied" in next(event["reason"] for event in done.all("checked") if event["state"] == "unreadable")
-
-
-def test_check_of_a_directory_that_cannot_be_entered_ends_with_code_6(tmp_path: Path) -> None:
-    TREE.lay_out(tmp_path / "out")
-    (tmp_path / "out").chmod(0)
-    done = run(tmp_path, "check", "--json", TREE.save(tmp_path), "out", **bound_by_permissions())
-    (tmp_path / "out").chmod(0o755)
-    refused(done, "out")
