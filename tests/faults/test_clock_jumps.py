@@ -46,14 +46,15 @@ class Swarm:
         before = self.peer.blocks_sent
         command.until(lambda: self.peer.blocks_sent > before + 40, "more blocks come")
 
-    def went_well(self, done: Outcome) -> None:
-        """Nobody was banned, asked twice or left, and the tracker was told what happened, once each."""
+    def went_well(self, done: Outcome, *, again: int = 0) -> None:
+        """Nobody was banned or left, nothing asked for twice but `again` blocks, and the tracker was told each event once."""
         assert (done.code, done.err) == (0, "")
         assert_arrived(self.made, self.root / "out")
         assert done.all("piece_failed") == []
         assert [event["change"] for event in done.all("peer")] == ["connected", "disconnected"]
         assert len(self.peer.links) == 1
-        assert self.peer.links[0].count(ids.REQUEST) == -(-len(self.made.data) // 16384)
+        blocks = -(-len(self.made.data) // 16384)
+        assert blocks <= self.peer.links[0].count(ids.REQUEST) <= blocks + again
         assert self.tracker.events() == ["started", "completed", "stopped"]
 
 
@@ -108,4 +109,4 @@ def test_a_download_goes_on_after_everything_has_stood_still(swarm: Swarm) -> No
             time.sleep(STOPPED)
             for process in tree:
                 process.send_signal(signal.SIGCONT)
-        swarm.went_well(command.end())
+        swarm.went_well(command.end(), again=100)  # a peer that was silent for so long is asked once more
