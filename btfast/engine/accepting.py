@@ -94,6 +94,7 @@ class Accepting:
             fd = os.open(draft, flags, 0o666, dir_fd=parent)
             try:
                 body = await self._receive(seed, file, fd)
+                self._layout.sign(fd)  # a later run may have a web server with the right one
                 if body.modified is not None:
                     os.utime(fd, (body.modified, body.modified))
                 os.fsync(fd)

@@ -9,7 +9,6 @@ from btfast.engine.taken import Taken
 from btfast.events import Complete, Event, Metadata, Warning
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
-from btfast.storage.layout import Layout
 
 RENAMED_TOLD = 20  # names that are reported one by one
 
@@ -31,22 +30,6 @@ def introduce(emit: Callable[[Event], None], number: int, torrent: Torrent, sele
     more = len(torrent.renamed) - RENAMED_TOLD
     if more > 0:
         emit(Warning(id=number, message=f"{more} more names are unsafe or clash: `btfast info --json` lists all"))
-
-
-def warn_of_strange(
-    emit: Callable[[Event], None], number: int, layout: Layout, strange: set[int], restore: list[int]
-) -> None:  # fmt: skip
-    """Files that were under final names before, and in which nothing is the torrent's.
-
-    `restore`: pieces that are right with what the parts file has of them.
-    """
-    ours = {file for index in restore for file in layout.geometry.piece_files(index)}
-    files = sorted(strange - ours)
-    for file in files[:RENAMED_TOLD]:
-        path = layout.path(file)
-        emit(Warning(id=number, message=f"{path}: was there before, and nothing in it is the torrent's: it is overwritten"))
-    if len(files) > RENAMED_TOLD:
-        emit(Warning(id=number, message=f"{len(files) - RENAMED_TOLD} more files were there before, and are overwritten"))
 
 
 def finished(emit: Callable[[Event], None], add: Add, torrent: Torrent, taken: Taken) -> None:

@@ -34,13 +34,12 @@ class Finishing:
         self.left = 0  # files without their final name
         self.prove: Callable[[int], bool] = lambda file: False  # whether it must wait for `handle_proved`
 
-    def start(self, have: Bitfield, final: set[int], wrong_size: set[int]) -> list[int]:
+    def start(self, have: Bitfield, final: set[int], wrong_size: set[int]) -> None:
         """Given the pieces on disk and the files under final names: finishes and demotes what does not fit that.
 
         `wrong_size`: files under final names that are too long or too short for them. While `demoting`, nothing may be
-        written. Returns those under final names in which nothing is right: they may be somebody's own.
+        written.
         """
-        strange: list[int] = []
         geometry, layout = self._geometry, self._layout
         complete = have.all()
         for file, length in enumerate(layout.lengths):
@@ -57,12 +56,9 @@ class Finishing:
                 self._links.append(file)
             elif file in final or file in wrong_size:
                 self._demote(file)
-                if not length or missing == len(geometry.file_pieces(file)):
-                    strange.append(file)
             elif missing == 0:
                 self._finish(file)
         self._make_links()
-        return strange
 
     @property
     def demoting(self) -> bool:

@@ -7,11 +7,15 @@ import errno
 import os
 from collections import deque
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import NamedTuple
+
+import msgspec
 
 from btfast._bitfield import Bitfield
 from btfast.engine.context import Context
 from btfast.engine.disagreement import halves_differ
+from btfast.engine.strangers import Strangers
 from btfast.errors import DestinationBusyError, StorageError
 from btfast.metainfo.selection import Selection
 from btfast.metainfo.torrent import Torrent
@@ -82,26 +86,29 @@ def must_be_here(known: Known | None, directory: str) -> None:
 
 
 async def survey_and_check(
-    context: Context, torrent: Torrent, layout: Layout, selection: Selection, *, writing: bool, known: Known | None = None
-) -> Found:
+    context: Context, item: int, torrent: Torrent, layout: Layout, selection: Selection, *, writing: bool,
+    known: Known | None = None,
+) -> Found:  # fmt: skip
     """Which pieces are on disk and right. `writing`: what is missing will be fetched; else nothing is changed there.
 
-    Files that are as `known` says, from an earlier run, are trusted; those that are not are hashed.
+    Files that are as `known` says, from an earlier run, are trusted; those that are not are hashed. `item`: as in events.
 
     Raises StorageError where the destination cannot be used or has no room.
     """
-    # A thread costs more than a few look-ups; a slow disk under many files must not hold the loop.
-    if len(layout.paths) <= FEW:
-        found = survey(layout, writing=writing)
-    else:
-        found = await asyncio.to_thread(survey, layout, writing=writing)
-    if found.error:
-        what = "choose another directory with -o" if writing else "name the directory that holds the data with --data"
-        raise StorageError(f"{layout.directory}: {found.error}: {what}", errno=found.errno, path=layout.directory)
+    strangers = Strangers(context, item, layout, known, partial(check_pieces, context, torrent, layout))
+    found = await _survey(layout, writing=writing)
+    if found.beside:
+        await strangers.choose(found.beside)
+        layout.in_parts.clear()
+        found = await _survey(layout, writing=writing)
     there = {*found.unfinished, *found.final, *found.wrong_size}
-    unchanged = _unchanged(layout, found, known)
+    recorded = _unchanged(layout, found, known)
+    unchanged = set() if context.settings.check else recorded  # the user trusts nothing but hashes
     have = _trusted(layout, unchanged, known)
     restore = await check_pieces(context, torrent, layout, _doubtful(layout, there - unchanged, have, parts=found.parts), have)
+    if writing and (kept := await strangers.keep(found, have, recorded, restore)):
+        found = await _survey(layout, writing=writing)
+        there -= kept
     named = {*found.final, *found.wrong_size, *(found.unfinished if not layout.suffix else ())}
     if writing:
         _must_fit(layout, selection, found, have)
@@ -110,6 +117,19 @@ async def survey_and_check(
         have.set(index)
         layout.in_parts.add(index)
     return Found(have, set(range(len(layout.paths))), set(), unchanged, there, named, found.seen, [], found.parts)
+
+
+async def _survey(layout: Layout, *, writing: bool) -> Surveyed:
+    """Raises StorageError."""
+    # A thread costs more than a few look-ups; a slow disk under many files must not hold the loop.
+    if len(layout.paths) <= FEW:
+        found = survey(layout, writing=writing)
+    else:
+        found = await asyncio.to_thread(survey, layout, writing=writing)
+    if found.error:
+        what = "choose another directory with -o" if writing else "name the directory that holds the data with --data"
+        raise StorageError(f"{layout.directory}: {found.error}: {what}", errno=found.errno, path=layout.directory)
+    return found
 
 
 def _unchanged(layout: Layout, found: Surveyed, known: Known | None) -> set[int]:
@@ -193,10 +213,11 @@ def _doubtful(layout: Layout, files: Collection[int], have: Bitfield, *, parts: 
 
 
 async def check_pieces(
-    context: Context, torrent: Torrent, layout: Layout, touched: Bitfield, have: Bitfield
+    context: Context, torrent: Torrent, layout: Layout, touched: Bitfield, have: Bitfield, *, final: bool = False
 ) -> list[int]:
     """Has these pieces hashed, and sets in `have` those that are right; returns those to restore from the parts file.
 
+    `final`: as of CheckPieces.
     Only so many questions are out at once, so that those of others get turns.
     """
     if torrent.info_hash_v1 is None and torrent.hashes.missing and not touched.none():
@@ -209,7 +230,7 @@ async def check_pieces(
     async def ask_in_turn(worker: int) -> None:
         while runs:
             question = runs.popleft()
-            answer = await context.workers.check(question, worker)
+            answer = await context.workers.check(msgspec.structs.replace(question, final=final), worker)
             for index, state in enumerate(answer.states, question.first):
                 if state == SPLIT:
                     raise halves_differ(torrent.name, index)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from btfast.config import Settings
 from btfast.engine.control import Add
 from btfast.metainfo.links import lead
@@ -30,6 +32,7 @@ def order_of(number: int, add: Add, torrent: Torrent, selection: Selection, sett
         in_place=settings.in_place or add.seed,
         io=settings.io,
         parts=parts_name(torrent.name, torrent.info_hash),
+        mark=hashlib.sha256(torrent.info_hash).hexdigest()[:16].encode(),  # which says nobody else what to look for
         levels=selection.levels if selection.partial else b"",
         links=links,
     )

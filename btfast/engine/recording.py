@@ -14,7 +14,7 @@ from btfast.engine.likeness import MOST_FILES, kept_marks, worthwhile
 from btfast.errors import RemoteError
 from btfast.metainfo.addresses import PeerAddress, decode_both, encode_both
 from btfast.metainfo.torrent import Torrent
-from btfast.storage.identity import ABSENT, FINAL, UNFINISHED, Identity
+from btfast.storage.identity import ABSENT, CHANGED, FINAL, UNFINISHED, Identity
 from btfast.storage.layout import Layout, Opened
 from btfast.storage.messages import Alike, FileSeen, Known, PartialPiece, PartsSeen, Row, TakenFile
 from btfast.swarm.pieces import Pieces
@@ -112,7 +112,7 @@ class TorrentRecord:
             self._seen[file] = _Seen(name, True, identities[file]._replace(name=name))
         if self._known is not None:
             for file, name in enumerate(self._known.names):
-                if name == ABSENT and file not in found:
+                if name in (ABSENT, CHANGED) and file not in found:
                     self._seen[file] = _Seen(ABSENT, False)
         if self._layout.in_parts and (self._known is None or self._known.parts is None):
             parts = self._layout.parts_file

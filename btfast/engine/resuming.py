@@ -79,9 +79,7 @@ class Resuming:
         self._asked.append((Wanted(key_of(torrent), directory, paths, pads, suffix, parts), future))
         known = await future
         if known is not None and self._context.settings.check:  # the user trusts nothing but hashes
-            return msgspec.structs.replace(
-                known, names=bytes(len(known.names)), complete=False, elsewhere=False, partial=[], parts=None, taken=[]
-            )
+            return msgspec.structs.replace(known, have=b"", complete=False, elsewhere=False, partial=[], parts=None, taken=[])
         return known
 
     async def seek(self, marks: dict[int, list[int]]) -> dict[int, list[str]]:

@@ -21,7 +21,7 @@ from btfast.engine.early import EarlyPeers
 from btfast.engine.exchange import PeerExchange
 from btfast.engine.extended import Extended
 from btfast.engine.fetching import Fetching
-from btfast.engine.finished import introduce, warn_of_strange
+from btfast.engine.finished import introduce
 from btfast.engine.finishing import Finishing
 from btfast.engine.flag import Flag
 from btfast.engine.hash_opening import open_exchange
@@ -188,8 +188,9 @@ class ActiveTorrent:
             earlier = await self._context.resuming.seek(marks_to_seek(self.torrent, self._layout, files, self._known))
             self._reused = await self._context.reusing.take(self.torrent, self._layout, files, earlier)
         found = await survey_and_check(
-            self._context, self.torrent, self._layout, self._selection, writing=not self._add.seed, known=self._known
-        )
+            self._context, self._add.id, self.torrent, self._layout, self._selection, writing=not self._add.seed,
+            known=self._known,
+        )  # fmt: skip
         if self._whole is not None and not self.torrent.proves_pieces and found.final and await self._whole.is_right():
             found.have.set_all()
         indexes = found.have.indices()
@@ -232,8 +233,7 @@ class ActiveTorrent:
         )  # fmt: skip
         MetadataServing(torrent, self._extended)
         self._state = "downloading"
-        strange = self._finishing.start(found.have, found.final, found.wrong_size)
-        warn_of_strange(context.emit, self._add.id, self._layout, set(strange) - found.unchanged, found.restore)
+        self._finishing.start(found.have, found.final, found.wrong_size)
         if not await prepare(self._finishing, self._selected, found.restore, self._done):
             return
         await resume(self._partial, self._known.partial if self._known is not None else [], self._done)

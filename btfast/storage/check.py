@@ -26,6 +26,7 @@ class Checker:
         self._memory = memoryview(mmap.mmap(-1, _LANES * _CHUNK))
         self._open: dict[int, int | None] = {}
         self._torrent = -1
+        self._final = False
 
     def close(self) -> None:
         for fd in self._open.values():
@@ -33,13 +34,14 @@ class Checker:
                 os.close(fd)
         self._open.clear()
 
-    def check(self, layout: Layout, first: int, hashes: bytes, size: int = SHA1) -> bytes:
-        """What PiecesChecked says of the pieces first, first+1, ...; `hashes`: `size` bytes a piece."""
+    def check(self, layout: Layout, first: int, hashes: bytes, size: int = SHA1, *, final: bool = False) -> bytes:
+        """What PiecesChecked says of the pieces first, first+1, ...; `hashes`, `size`, `final`: as of CheckPieces."""
         if size == len(UNPROVED):  # what was written a moment ago, and is not looked at before all is there
             return bytes((GOOD,)) * len(hashes)
         if layout.torrent != self._torrent:
             self.close()
             self._torrent = layout.torrent
+        self._final = final
         states = bytearray()
         count = len(hashes) // size
         for start in range(0, count, _LANES):
@@ -133,7 +135,7 @@ class Checker:
             if len(self._open) >= 64:
                 self.close()
             try:
-                self._open[file] = layout.open_for_reading(file)
+                self._open[file] = layout.open_for_reading(file, final=self._final)
             except OSError:
                 self._open[file] = None
         fd = self._open[file]

@@ -15,6 +15,7 @@ from btfast.storage.identity import FINAL, UNFINISHED, Identity, identity_of
 from btfast.storage.layout import Layout
 from btfast.storage.marks import Marks
 from btfast.storage.messages import Surveyed
+from btfast.storage.ownership import holds_data, set_aside
 
 _SMALL = 1 << 20  # bytes of a file whose write-out is begun before its neighbours are waited for
 _NO_DIRECTORY = "it is a file, not a directory"
@@ -76,6 +77,8 @@ def _rename(layout: Layout, file: int, parent: int, written: os.stat_result | No
         return status
     if not os.path.samestat(os.stat(name + layout.suffix, dir_fd=parent, follow_symlinks=False), written):
         raise FileNotFoundError(errno.ENOENT, "another file stands in its place: it was replaced meanwhile")
+    if holds_data(name, parent):  # it came while this one was fetched
+        set_aside(layout, [(file, "")])
     os.rename(name + layout.suffix, name, src_dir_fd=parent, dst_dir_fd=parent)
     return written
 
@@ -172,7 +175,7 @@ def survey(layout: Layout, *, writing: bool = True) -> Surveyed:
 
     An empty unfinished file beside a final one is removed: nothing is in it, and it would be read in place of the other.
     """
-    found = Surveyed(torrent=layout.torrent, unfinished=[], final=[], free=0, allocated=0, wrong_size=[], seen={})
+    found = Surveyed(torrent=layout.torrent, unfinished=[], final=[], free=0, allocated=0, wrong_size=[], seen={}, beside={})
     try:
         root = _open_destination(layout.directory, make=writing)
         try:
@@ -260,6 +263,8 @@ def _survey_file(layout: Layout, file: int, parent: int, found: Surveyed, writin
     if unfinished is not None and (unfinished.st_size or not layout.suffix):
         found.unfinished.append(file)
         found.seen[file] = identity_of(unfinished, UNFINISHED if layout.suffix else FINAL)
+        if writing and layout.suffix and (final := _look(layout, file, parent, "")) is not None:
+            found.beside[file] = final.st_size == layout.lengths[file]
         return unfinished.st_blocks * 512 * layout.wants(file)
     final = _look(layout, file, parent, "") if layout.suffix else None
     if final is not None:

@@ -16,6 +16,7 @@ _MASK = (1 << 64) - 1
 ABSENT = 0  # not recorded, or changed since
 UNFINISHED = 1  # under the name of an unfinished file
 FINAL = 2
+CHANGED = 3  # said of a file that is there: it is the one that was recorded, but not as it was
 
 
 class Identity(NamedTuple):

@@ -15,6 +15,7 @@ from btfast.storage.messages import OpenTorrent
 from btfast.storage.slots import Slots
 
 PART = ".part"
+MARK = "user.btfast.torrent"  # the extended attribute of files that were made here
 PAGE = 4096  # what direct I/O is aligned to here; no disk in use needs more
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
@@ -68,6 +69,7 @@ class Layout:
         self.suffix = "" if order.in_place else PART
         self.parts_file = len(order.paths)
         self.in_parts: set[int] = set()
+        self.mark = order.mark
         self._parts = order.parts
         self.links = {link.file: link for link in order.links}
         self._levels = order.levels
@@ -174,6 +176,8 @@ class Layout:
         finally:
             os.close(parent)
         self._written.add(file)
+        if create and file != self.parts_file:
+            self.sign(fd)
         try:
             status = os.fstat(fd)
             # An inode's number may be given again at once; made twice within a tick of the kernel's clock no file is.
@@ -203,6 +207,12 @@ class Layout:
         files = self.geometry.piece_files(piece)
         return files[0], files[-1], self.parts_file
 
+    def sign(self, fd: int) -> None:
+        """Marks a file as made for this torrent, where the disk keeps such marks."""
+        if self.mark and hasattr(os, "setxattr"):
+            with contextlib.suppress(OSError):
+                os.setxattr(fd, MARK, self.mark)
+
     def must_exist(self, file: int) -> None:
         """All of the file was written, here or by others: from now on it is not created any more."""
         self._written.add(file)
@@ -212,17 +222,21 @@ class Layout:
         self._written.discard(file)
         self._opened.pop(file, None)
 
-    def open_for_reading(self, file: int) -> int:
-        """A descriptor of the file under whichever name it has. OSError, FileNotFoundError where it has neither."""
+    def open_for_reading(self, file: int, *, final: bool = False) -> int:
+        """A descriptor of the file under whichever name it has. OSError, FileNotFoundError where it has neither.
+
+        Where it has both, the `final` one or the other.
+        """
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         parent = self.parent(file, create=False)
         try:
             if file == self.parts_file:
                 return os.open(self._parts, flags, dir_fd=parent)
+            first, second = ("", self.suffix) if final else (self.suffix, "")
             try:
-                return os.open(self.paths[file][-1] + self.suffix, flags, dir_fd=parent)
+                return os.open(self.paths[file][-1] + first, flags, dir_fd=parent)
             except FileNotFoundError:
-                return os.open(self.paths[file][-1], flags, dir_fd=parent)
+                return os.open(self.paths[file][-1] + second, flags, dir_fd=parent)
         finally:
             os.close(parent)
 

@@ -1,10 +1,11 @@
 """One btfast at a time to a torrent's place on disk.
 
-A place is a name in a directory: the torrent's file, or its folder. All processes of a user on a machine share one small
-file, and a place is a byte of it, locked at the offset that its name hashes to. So no destination needs to be able to
-lock (NFS locks nothing that is open for reading, SMB keeps everybody's writes out), no torrent makes a file for its
-lock, and the kernel drops the lock when its holder dies, however that happens. Not seen: other users, other machines,
-and containers with a /tmp of their own that share the disk. Where /tmp cannot be used, a process knows of itself only.
+A place is a name in a directory: the torrent's file, also as it is called until it is finished, or its folder. All
+processes of a user on a machine share one small file, and a place is a byte of it, locked at the offset that its name
+hashes to. So no destination needs to be able to lock (NFS locks nothing that is open for reading, SMB keeps everybody's
+writes out), no torrent makes a file for its lock, and the kernel drops the lock when its holder dies, however that
+happens. Not seen: other users, other machines, and containers with a /tmp of their own that share the disk. Where /tmp
+cannot be used, a process knows of itself only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import fcntl
 import hashlib
 import os
 
-from btfast.storage.layout import Layout
+from btfast.storage.layout import PART, Layout
 
 _DIRECTORY = "/tmp"  # and not TMPDIR, which two processes of one user need not have in common
 
@@ -84,7 +85,9 @@ def _open_shared() -> int:
 
 
 def _files(layout: Layout) -> set[tuple[str, ...]]:
-    return {path for file, path in enumerate(layout.paths) if file not in layout.pads}
+    """Under both of their names: another torrent may have a file that is called as one of ours until it is finished."""
+    files = [path for file, path in enumerate(layout.paths) if file not in layout.pads]
+    return {*files, *((*path[:-1], path[-1] + PART) for path in files)}
 
 
 class PlaceLock:
@@ -92,21 +95,23 @@ class PlaceLock:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._place: int | None = None
+        self._held: list[int] = []
 
     def acquire(self) -> bool:
         """False when another holds it. OSError when the directory is not there."""
         status = os.stat(self._layout.directory)
-        name = f"{status.st_dev}:{status.st_ino}:{self._layout.paths[0][0]}"
-        digest = hashlib.sha1(name.encode(errors="surrogateescape"), usedforsecurity=False).digest()
-        place = int.from_bytes(digest[:8], "big") >> 2  # offsets have 63 bits, and the byte behind must exist too
-        if not _places.take(place, self._layout):
-            return False
-        self._place = place
+        first = self._layout.paths[0]
+        for name in (first[0], first[0] + PART) if len(first) == 1 else first[:1]:
+            text = f"{status.st_dev}:{status.st_ino}:{name}"
+            digest = hashlib.sha1(text.encode(errors="surrogateescape"), usedforsecurity=False).digest()
+            place = int.from_bytes(digest[:8], "big") >> 2  # offsets have 63 bits, and the byte behind must exist too
+            if not _places.take(place, self._layout):
+                self.release()
+                return False
+            self._held.append(place)
         return True
 
     def release(self) -> None:
         """Gives it up; nothing happens when it is not held."""
-        if self._place is not None:
-            _places.give_back(self._place, self._layout)
-            self._place = None
+        while self._held:
+            _places.give_back(self._held.pop(), self._layout)

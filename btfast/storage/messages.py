@@ -48,8 +48,9 @@ class Link(msgspec.Struct, frozen=True, array_like=True):
 class OpenTorrent(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     """Where a torrent's files go. `paths` are safe, relative to `directory`, with `/` between their elements.
 
-    `parts` is the name of the parts file there, "" for none. `levels`: a byte a file, 0 for one that is not wanted; empty
-    where all are. Files that are symbolic links are never made but by MAKE_LINK.
+    `parts` is the name of the parts file there, "" for none; `mark` what files made for the torrent are marked with.
+    `levels`: a byte a file, 0 for one that is not wanted; empty where all are. Files that are symbolic links are never
+    made but by MAKE_LINK.
     """
 
     torrent: int
@@ -62,6 +63,7 @@ class OpenTorrent(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     in_place: bool
     io: str  # "auto", "direct", "buffered"
     parts: str = ""
+    mark: bytes = b""
     levels: bytes = b""
     links: list[Link] = []
 
@@ -75,20 +77,23 @@ class CloseTorrent(msgspec.Struct, frozen=True, tag="close"):
 class CheckPieces(msgspec.Struct, frozen=True, tag="check"):
     """Hash pieces first, first+1, ... as they are on disk. Answered by PiecesChecked.
 
-    `hashes` holds `size` bytes a piece: 20 of SHA-1, 32 of its tree, or both, in this order.
+    `hashes` holds `size` bytes a piece: 20 of SHA-1, 32 of its tree, or both, in this order. `final`: of a file that is there
+    under both of its names the final one is read.
     """
 
     torrent: int
     first: int
     hashes: bytes
     size: int = 20
+    final: bool = False
 
 
 class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
     """`unfinished` and `final`: numbers of the files that are there under either name; `error`: why it cannot work here.
 
     `wrong_size`: those that have their final names and cannot be complete, whatever is in them. `seen`: which files all of
-    them are. `parts`: whether there is a parts file.
+    them are. `parts`: whether there is a parts file. `beside`: those of the unfinished that are there under their final names
+    as well, and whether these have the right size.
     """
 
     torrent: int
@@ -99,6 +104,7 @@ class Surveyed(msgspec.Struct, frozen=True, tag="surveyed"):
     wrong_size: list[int] = []
     seen: dict[int, Identity] = {}
     parts: bool = False
+    beside: dict[int, bool] = {}
     error: str = ""
     errno: int = 0
 
@@ -115,9 +121,9 @@ class Known(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What earlier runs have recorded of a torrent in a destination, held against what is there now.
 
     `have`: the bitfield of durable pieces; `names`: one byte a file: under which name (identity.py) the file is that was
-    recorded, ABSENT where it is not there or not the same any more. `elsewhere`: nothing of it is there, and its volume
-    is missing. `parts`: of the parts file, where that is the same. `taken`: files that are as they were taken. The others:
-    see resume_store.Entry.
+    recorded, ABSENT where it is not there or another one is, CHANGED where it is there but not as it was. `elsewhere`:
+    nothing of it is there, and its volume is missing. `parts`: of the parts file, where that is the same. `taken`: files that
+    are as they were taken. The others: see resume_store.Entry.
     """
 
     have: bytes

@@ -18,7 +18,7 @@ import msgspec
 from btfast import _disk
 from btfast.storage.files import Files
 from btfast.storage.finish import sync_file
-from btfast.storage.identity import ABSENT, FINAL, NO_FILE, UNFINISHED, Identities, Identity, identity_of, pack
+from btfast.storage.identity import ABSENT, CHANGED, FINAL, NO_FILE, UNFINISHED, Identities, Identity, identity_of, pack
 from btfast.storage.messages import (
     Answer,
     FileSeen,
@@ -294,8 +294,11 @@ def _compare(entry: Entry, wanted: Wanted, directories: _Directories, volumes: V
         except OSError:
             continue
         anything = True
-        if same(identity_of(status, identity.name), identity):
+        there = identity_of(status, identity.name)
+        if same(there, identity):
             names[file] = identity.name
+        elif same(there._replace(size=identity.size, mtime_ns=identity.mtime_ns), identity):
+            names[file] = CHANGED
     if parts is not None:
         try:
             if not wanted.parts or not same(identity_of(directories.look(wanted.directory, wanted.parts), FINAL), parts.identity):

@@ -167,7 +167,9 @@ class Worker:
             leaves = self._checker.leaves(layout, order.first, order.count) if layout is not None else b""
             self._answer(messages.LeavesRead(order.question, leaves))
             return
-        states = self._checker.check(layout, order.first, order.hashes, order.size) if layout is not None else b""
+        states = b""
+        if layout is not None:
+            states = self._checker.check(layout, order.first, order.hashes, order.size, final=order.final)
         self._answer(messages.PiecesChecked(order.torrent, order.first, states))
 
     def _answer(self, answer: messages.Answer) -> None:

@@ -40,7 +40,7 @@ def test_a_piece_is_written_and_a_torrent_closed_amid_a_long_check(
     slot = SMALL.slot(workshop.arena, 0)
     checked: list[int] = []
 
-    def check(layout: Layout, first: int, hashes: bytes, size: int) -> bytes:
+    def check(layout: Layout, first: int, hashes: bytes, size: int, *, final: bool) -> bytes:
         checked.append(first)
         if len(checked) == 2:
             digest = hashlib.sha1(SMALL.data).digest()

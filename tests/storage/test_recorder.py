@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from btfast.storage.files import Files
-from btfast.storage.identity import ABSENT, FINAL, UNFINISHED, Identities, identity_of
+from btfast.storage.identity import ABSENT, CHANGED, FINAL, UNFINISHED, Identities, identity_of
 from btfast.storage.messages import (
     Answer,
     FileSeen,
@@ -127,29 +127,29 @@ def _link(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "name"),
     [
-        _rewrite,
-        _link,
-        lambda path: path.unlink(),
-        lambda path: os.truncate(path, 10),
-        lambda path: os.utime(path),
-        lambda path: path.rename(path.with_name("other")),
+        (_rewrite, CHANGED),
+        (_link, ABSENT),
+        (lambda path: path.unlink(), ABSENT),
+        (lambda path: os.truncate(path, 10), CHANGED),
+        (lambda path: os.utime(path), CHANGED),
+        (lambda path: path.rename(path.with_name("other")), ABSENT),
     ],
 )
-def test_files_that_changed_are_not(desk: Desk, change: Callable[[Path], None]) -> None:
+def test_files_that_changed_are_not(desk: Desk, change: Callable[[Path], None], name: int) -> None:
     desk.record(A, B)
     change(desk.folder / "a")
     known = desk.recall()
     assert known is not None
-    assert (known.names, known.elsewhere) == (bytes([ABSENT, UNFINISHED]), False)
+    assert (known.names, known.elsewhere) == (bytes([name, UNFINISHED]), False)
 
 
 def test_a_file_that_is_being_written_is_not_recognised_later(desk: Desk) -> None:
     desk.record(A, msgspec.structs.replace(B, moving=True))
     known = desk.recall()
     assert known is not None
-    assert known.names == bytes([FINAL, ABSENT])
+    assert known.names == bytes([FINAL, CHANGED])
 
 
 @pytest.mark.parametrize("change", [_rewrite, _replace_with_its_time, lambda path: path.unlink()])
@@ -165,7 +165,7 @@ def test_a_file_that_changed_between_its_check_or_its_finish_and_the_record_is_n
     known = desk.recall()
     assert known is not None
     names = [FINAL, UNFINISHED]
-    names[at] = ABSENT
+    names[at] = CHANGED if change is _rewrite else ABSENT
     assert known.names == bytes(names)
 
 

@@ -52,8 +52,8 @@ async def opened(workers: Workers, data: bytes, directory: Path, number: int = 0
             io="auto",
         )
     )  # fmt: skip
-    context: Any = SimpleNamespace(workers=workers)
-    return await survey_and_check(context, torrent, layout, Selection(torrent), writing=True)
+    context: Any = SimpleNamespace(workers=workers, settings=Settings(), emit=None)
+    return await survey_and_check(context, 0, torrent, layout, Selection(torrent), writing=True)
 
 
 def test_complete_data_of_the_wrong_size_is_put_right(tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_complete_data_of_the_wrong_size_is_put_right(tmp_path: Path) -> None:
             file.write(b"garbage")
     done = run(tmp_path, *get(ALBUM.save(tmp_path)))
     assert done.code == 0, done.err
-    assert ["album/empty: was there before" in warning for warning in done.warnings] == [True]
-    assert_arrived(ALBUM, tmp_path / "out")
+    assert ["album/empty: a file that is not the torrent's was there" in warning for warning in done.warnings] == [True]
+    assert tree(tmp_path / "out") == ALBUM.contents() | {"album/empty.old": b"garbage"}
     assert sorted(done.one("complete")["files"]) == sorted(ALBUM.files)
 
 
@@ -126,6 +126,7 @@ async def test_what_is_verified_or_allocated_needs_no_more_room(
     found = Surveyed(torrent=0, unfinished=[0], final=[], free=free, allocated=allocated)
     monkeypatch.setattr(opening, "survey", lambda layout, *, writing: found)
     made = make(65536 * 10)
+    (tmp_path / "data.bin.part").touch()
     if fits:
         await opened(Workers(1, state), made.torrent, tmp_path)
     else:
