@@ -58,6 +58,7 @@ class Checker:
 
     def leaves(self, layout: Layout, first: int, count: int) -> bytes:
         """What LeavesRead says of `count` pieces of a file, from piece `first` on."""
+        self._final = False
         found = bytearray()
         try:
             for index in range(first, first + count):

@@ -16,6 +16,7 @@ from btfast.storage.layout import Layout
 from btfast.storage.marks import Marks
 from btfast.storage.messages import Surveyed
 from btfast.storage.ownership import holds_data, set_aside
+from btfast.storage.syncing import raise_lost, sync_all, sync_file, worth_it
 
 _SMALL = 1 << 20  # bytes of a file whose write-out is begun before its neighbours are waited for
 _NO_DIRECTORY = "it is a file, not a directory"
@@ -34,13 +35,14 @@ def finish_files(
     files was renamed. `repeated`: places in `wanted` of files that a worker was finishing when it died, which may have their
     final names already. `marks`: what those at these places get besides.
     """
-    marks = marks or {}
-    _begin_write_out(files, wanted)
+    together = worth_it(len(wanted))
     outcomes: list[Identity | OSError] = []
     parents: dict[tuple[str, ...], tuple[int, list[int]]] = {}
-    for number, (layout, file) in enumerate(wanted):
+    for number, written in enumerate(_make_durable(files, wanted, repeated, marks or {}, together=together)):
+        layout, file = wanted[number]
         try:
-            written = _make_durable(files, layout, file, marks.get(number), may_be_gone=number in repeated)
+            if isinstance(written, OSError):
+                raise written
             if layout.suffix:
                 key = (layout.directory, *layout.paths[file][:-1])
                 if key not in parents:
@@ -53,15 +55,62 @@ def finish_files(
         else:
             assert written is not None
             outcomes.append(identity_of(written, FINAL))
+    volumes = {os.fstat(parent).st_dev: parent for parent, _ in parents.values()}
+    durable = sync_all(volumes) if together and len(parents) > len(volumes) else set()
     for parent, renamed in parents.values():
         try:
-            os.fsync(parent)
+            if os.fstat(parent).st_dev not in durable:
+                os.fsync(parent)
         except OSError as error:
             for number in renamed:
                 outcomes[number] = error
         finally:
             os.close(parent)
     return outcomes
+
+
+def _make_durable(
+    files: Files, wanted: Sequence[tuple[Layout, int]], repeated: Collection[int], marks: Mapping[int, Marks], *, together: bool
+) -> list[os.stat_result | OSError | None]:
+    """Which file each was; None for one that may be gone from its unfinished name, and is."""
+    found: list[os.stat_result | OSError | None] = []
+    volumes: dict[int, int] = {}
+    if not together:
+        _begin_write_out(files, wanted)
+    for number, (layout, file) in enumerate(wanted):
+        try:
+            written, whole = _prepare(files, layout, file, marks.get(number), may_be_gone=number in repeated)
+            if written is not None and together:
+                volumes.setdefault(written.st_dev, number)
+            elif written is not None:
+                sync_file(_descriptor(files, layout, file), marks=whole)
+                files.forget(layout.torrent, file)
+        except OSError as error:
+            found.append(error)
+        else:
+            found.append(written)
+    return _settle(files, wanted, found, volumes) if together else found
+
+
+def _settle(
+    files: Files, wanted: Sequence[tuple[Layout, int]], found: list[os.stat_result | OSError | None], volumes: dict[int, int]
+) -> list[os.stat_result | OSError | None]:
+    """Makes their file systems durable, which `volumes` names by one file on each, and looks which of the files failed."""
+    durable = sync_all({device: _descriptor(files, *wanted[number]) for device, number in volumes.items()})
+    for number, written in enumerate(found):
+        if not isinstance(written, os.stat_result):
+            continue
+        layout, file = wanted[number]
+        try:
+            fd = _descriptor(files, layout, file)
+            if written.st_dev in durable:
+                raise_lost(fd)
+            else:
+                sync_file(fd, marks=True)
+            files.forget(layout.torrent, file)
+        except OSError as error:
+            found[number] = error
+    return found
 
 
 def _rename(layout: Layout, file: int, parent: int, written: os.stat_result | None) -> os.stat_result:
@@ -102,10 +151,17 @@ def begin_write_out(fd: int) -> None:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # on dirty pages: begins to write them
 
 
-def _make_durable(
+def _descriptor(files: Files, layout: Layout, file: int) -> int:
+    fd = files.open_descriptor(layout.torrent, file)
+    return files.writable(layout, file, direct=False) if fd is None else fd
+
+
+def _prepare(
     files: Files, layout: Layout, file: int, marks: Marks | None, *, may_be_gone: bool
-) -> os.stat_result | None:
-    """Also says which file it was; None when it may be gone from its unfinished name, and is."""
+) -> tuple[os.stat_result | None, bool]:
+    """Gives it its length and marks. Which file it is, None when it may be gone from its unfinished name, and is; and
+    whether more of it than data changed. OSError.
+    """
     fd = files.open_descriptor(layout.torrent, file)
     if fd is None:
         if layout.lengths[file]:
@@ -114,7 +170,7 @@ def _make_durable(
             fd = files.writable(layout, file, direct=False)
         except FileNotFoundError:
             if may_be_gone and layout.suffix:
-                return None
+                return None, False
             raise
     elif os.fstat(fd).st_size < layout.lengths[file]:  # it had its whole length from the first write on
         raise OSError(errno.EIO, "it was cut short while it was written")
@@ -122,28 +178,7 @@ def _make_durable(
     if status.st_size != layout.lengths[file]:
         os.ftruncate(fd, layout.lengths[file])
     (marks or Marks()).put_on(fd)
-    written = os.fstat(fd)
-    sync_file(fd, marks=marks is not None or status.st_size != layout.lengths[file])
-    files.forget(layout.torrent, file)
-    return written
-
-
-def sync_file(fd: int, *, marks: bool = False) -> None:
-    """What was written to the file, by whomever, survives a power cut from here on. OSError: some of it may be lost.
-
-    `marks`: its times and permissions, too.
-
-    After an error the kernel takes what it has in memory for written, so that is let go: who reads the file sees the disk.
-    """
-    try:
-        if hasattr(os, "fdatasync") and not marks:
-            os.fdatasync(fd)
-        else:
-            os.fsync(fd)
-    except OSError:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        raise
+    return os.fstat(fd), marks is not None or status.st_size != layout.lengths[file]
 
 
 def demote_file(layout: Layout, file: int, *, repeated: bool = False) -> None:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from errno import EIO, ENOENT
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from btfast import _disk
 from btfast.storage.files import Files
-from btfast.storage.finish import sync_file
 from btfast.storage.identity import ABSENT, CHANGED, FINAL, NO_FILE, UNFINISHED, Identities, Identity, identity_of, pack
 from btfast.storage.messages import (
     Answer,
@@ -35,13 +33,11 @@ from btfast.storage.messages import (
     TakenFile,
     Wanted,
 )
+from btfast.storage.syncing import raise_lost, sync_all, sync_file, worth_it
 from btfast.storage.volumes import Volume, Volumes
 
 if TYPE_CHECKING:
     from btfast.storage.resume_store import Entry, ResumeStore
-
-MANY = 16  # files
-
 
 class _Parts(msgspec.Struct, frozen=True, array_like=True):
     """The parts file as it is stored."""
@@ -149,7 +145,7 @@ class Recorder:
         store = self._store(order.store)
         failed: list[tuple[int, int, int]] = []
         ready: list[tuple[Row, list[tuple[FileSeen, Identity]]]] = []
-        synced = self._sync_many(order)
+        durable = _make_durable_together(order, looked)
         with _Directories() as directories:
             for row, before in zip(order.rows, looked, strict=True):
                 seen: list[tuple[FileSeen, Identity]] = []
@@ -159,9 +155,8 @@ class Recorder:
                         if file.name == ABSENT:
                             identity = NO_FILE
                         elif file.sync:
-                            if row.directory not in synced:
-                                self._make_durable(row, file)
-                                yield
+                            self._make_durable(row, file, together=before[number].device in durable)
+                            yield
                             identity = before[number]
                         elif file.identity is not None:
                             identity = file.identity
@@ -192,37 +187,43 @@ class Recorder:
         messages, store.messages = store.messages, []
         self._answer(Recorded(order.question, failed, messages, refusal))
 
-    def _sync_many(self, order: Record) -> set[str]:
-        """Directories in which so many files are to be made durable that their file system is, as a whole.
+    def _make_durable(self, row: Row, file: FileSeen, *, together: bool) -> None:
+        """All that was written to the file before now survives a power cut, whoever wrote it. OSError.
 
-        Each file by itself waits for the disk: 0.3 to 5 ms on a virtual machine, also where nothing was left to write.
+        `together`: that was done for its file system, and only whether it went well is to be seen.
         """
-        counts: Counter[str] = Counter()
-        for row in order.rows:
-            counts[row.directory] += sum(file.sync for file in row.files)
-        done: set[str] = set()
-        for directory in [directory for directory, count in counts.items() if count > MANY]:
-            with contextlib.suppress(OSError):  # then one by one, to know which of them it is
-                fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    if _disk.sync_file_system(fd):
-                        done.add(directory)
-                finally:
-                    os.close(fd)
-        return done
-
-    def _make_durable(self, row: Row, file: FileSeen) -> None:
-        """All that was written to the file before now survives a power cut, whoever wrote it. OSError."""
         fd = self._files.open_descriptor(row.torrent, file.file)
         opened = fd is None
         if fd is None:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             fd = os.open(os.path.join(row.directory, file.path), flags)
         try:
-            sync_file(fd)
+            (raise_lost if together else sync_file)(fd)
         finally:
             if opened:
                 os.close(fd)
+
+
+def _make_durable_together(order: Record, looked: list[list[Identity]]) -> set[int]:
+    """Devices on which so many files are to be made durable that their file systems were, as a whole.
+
+    Each file by itself waits for the disk: 0.3 to 5 ms on a virtual machine, also where nothing was left to write.
+    """
+    folders: dict[int, list[str]] = {}
+    for row, identities in zip(order.rows, looked, strict=True):
+        for file, identity in zip(row.files, identities, strict=False):
+            if file.sync and identity.name != ABSENT:
+                folders.setdefault(identity.device, []).append(os.path.join(row.directory, os.path.dirname(file.path)))
+    volumes: dict[int, int] = {}
+    try:
+        for device, found in folders.items():
+            if worth_it(len(found)):
+                with contextlib.suppress(OSError):  # then one by one, to know which of them it is
+                    volumes[device] = os.open(found[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return sync_all({device: fd for device, fd in volumes.items() if os.fstat(fd).st_dev == device})
+    finally:
+        for fd in volumes.values():
+            os.close(fd)
 
 
 class _Directories:

@@ -1,5 +1,5 @@
-# Three system calls that the standard library lacks: fallocate without glibc's emulation by writing zeros (minutes on a
-# file system that cannot preallocate), statx's answer to "which alignment does direct I/O need here", and syncfs.
+# System calls that the standard library lacks: fallocate without glibc's emulation by writing zeros (minutes on a file
+# system that cannot preallocate), statx's answer to "which alignment does direct I/O need here", syncfs, sync_file_range.
 
 from libc.errno cimport EINTR, ENOSYS, EOPNOTSUPP, errno
 
@@ -35,6 +35,13 @@ cdef extern from *:
         errno = ENOSYS; (void)fd; return -1;
     #endif
     }
+    static int btfast_wait(int fd) {
+    #if defined(__linux__)
+        return sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE);
+    #else
+        errno = ENOSYS; (void)fd; return -1;
+    #endif
+    }
     /* The kernel's struct statx, as far as needed: older headers lack the direct I/O fields. */
     static int btfast_direct_alignment(int fd, uint32_t *memory, uint32_t *offset) {
     #if defined(__linux__) && defined(SYS_statx)
@@ -54,6 +61,7 @@ cdef extern from *:
     """
     int btfast_fallocate(int fd, long long size) nogil
     int btfast_syncfs(int fd) nogil
+    int btfast_wait(int fd) nogil
     int btfast_direct_alignment(int fd, unsigned int* memory, unsigned int* offset) nogil
 
 
@@ -88,6 +96,22 @@ def sync_file_system(int fd):
     cdef int result
     with nogil:
         result = btfast_syncfs(fd)
+    if result == 0:
+        return True
+    if errno == ENOSYS:
+        return False
+    raise OSError(errno, os.strerror(errno))
+
+
+def wait_for_writes(int fd):
+    """Waits for writes of the file's data that are under way, without asking the disk for anything.
+
+    False where that cannot be done; OSError for what has failed since the file was opened, or before without anybody being
+    told.
+    """
+    cdef int result
+    with nogil:
+        result = btfast_wait(fd)
     if result == 0:
         return True
     if errno == ENOSYS:

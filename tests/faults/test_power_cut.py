@@ -29,6 +29,7 @@ from btfast.storage.slots import Slots
 CUTS = int(os.environ.get("BTFAST_CRASHES", "0")) or 1
 FILES = {"big.bin": 5_000_000, "small.bin": 200_000, "sub/c.bin": 1_000_001}
 MANY = {f"{number % 7}/{number}": 30_011 * (number % 6) for number in range(60)}  # empty, of a piece, of some pieces
+TINY = {f"{number % 7}/{number}": number % 300 for number in range(1500)}  # many of them finished at once
 LARGE = 12 << 20  # more than a quarter of the memory: such pieces are written in parts, before they are verified
 
 
@@ -78,6 +79,7 @@ KINDS = {
     "direct": TREE._replace(words=("--io", "direct")),
     "in place": TREE._replace(words=("--in-place",)),
     "many files": Kind(make(MANY, name="many")),
+    "tiny files": Kind(make(TINY, name="tiny"), rate=1_000_000),
     "v2": Kind(make_v2(MANY, name="many"), aligned=True),
     "hybrid": Kind(make_v2(FILES, name="tree", hybrid=True), aligned=True),
     "large pieces": Kind(make({"a": LARGE - 1000, "b": LARGE // 3}, name="large", piece_length=LARGE)),

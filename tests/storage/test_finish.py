@@ -91,8 +91,8 @@ def test_the_data_is_durable_before_the_name_and_the_name_before_the_report(
     assert finish(files, (layout, 0), (layout, 1)) == [None, None]
     assert done == [
         ("data", "a.part"),
-        ("name", "a"),
         ("data", "b.part"),
+        ("name", "a"),
         ("name", "b"),
         ("sync", "t"),
         ("sync", "sub"),

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from btfast.storage import syncing
 from btfast.storage.files import Files
 from btfast.storage.identity import ABSENT, CHANGED, FINAL, UNFINISHED, Identities, identity_of
 from btfast.storage.messages import (
@@ -26,7 +27,7 @@ from btfast.storage.messages import (
     Row,
     Wanted,
 )
-from btfast.storage.recorder import MANY, Recorder
+from btfast.storage.recorder import Recorder
 from btfast.storage.resume_store import ResumeStore
 from btfast.storage.volumes import Volume, Volumes
 
@@ -195,7 +196,7 @@ def test_of_a_directory_that_has_gone_nothing_is_claimed(desk: Desk) -> None:
 
 
 def test_many_files_are_made_durable_at_once(desk: Desk) -> None:
-    count = 2 * MANY
+    count = 2 * syncing.MANY
     names = [f"f{number}.part" for number in range(count)]
     for name in names:
         (desk.folder / name).write_text(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 
 from btfast._arena import Arena, shared_memory
 from btfast._ring import Ring, ring_bytes
@@ -37,6 +38,23 @@ class Workshop:
                     found.extend(map(decode_answer, frames.handle_bytes(self.control.recv(1 << 16))))
             finally:
                 self.control.shutdown(socket.SHUT_WR)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        self.worker.run()
+        reader.join()
+        return found
+
+    def completed(self, count: int) -> list[int]:
+        """Runs the worker until it has done so many jobs; their numbers, in order."""
+        found: list[int] = []
+        deadline = time.monotonic() + 20
+
+        def read() -> None:
+            while len(found) < count and time.monotonic() < deadline:
+                found.extend(record[1] for record in self.completions.take())
+                time.sleep(0.001)
+            self.control.shutdown(socket.SHUT_WR)
 
         reader = threading.Thread(target=read)
         reader.start()

@@ -19,9 +19,11 @@
 
 enum { WRITE = 1, SYNC = 2, RENAME = 3, SYNC_ALL = 4 };
 
-/* What follows: for WRITE the bytes that were there before, for RENAME both paths with a zero byte behind each. */
+/* What follows: for WRITE the bytes that were there before, for RENAME both paths with a zero byte behind each. SYNC_ALL
+ * counts for its device alone.
+ */
 struct record {
-    uint64_t kind, inode, offset, length, size; /* size: of the file before a WRITE; for SYNC the journal's length */
+    uint64_t kind, device, inode, offset, length, size; /* size: of the file before a WRITE; for SYNC the journal's length */
 };
 
 static ssize_t (*real_pwritev)(int, const struct iovec *, int, off_t);
@@ -88,7 +90,7 @@ static void put(const struct record *record, const void *one, size_t length) {
 
 /* Notes what `length` bytes at `offset` are going to overwrite; `length` 0: only the size changes. */
 static void note(int fd, const struct stat *status, off_t offset, size_t length) {
-    struct record record = {WRITE, status->st_ino, offset, 0, status->st_size};
+    struct record record = {WRITE, status->st_dev, status->st_ino, offset, 0, status->st_size};
     char link[64], *old = NULL;
     size_t there = offset < status->st_size ? (size_t)(status->st_size - offset) : 0;
     if (there > length) there = length;
@@ -172,7 +174,7 @@ static int synced(int fd, int (*real)(int), uint64_t kind) {
     if (found && fstat(journal, &before) < 0) abort();
     result = real(fd);
     if (found && result == 0) {
-        struct record record = {kind, status.st_ino, 0, 0, before.st_size};
+        struct record record = {kind, status.st_dev, status.st_ino, 0, 0, before.st_size};
         put(&record, NULL, 0);
     }
     return result;
@@ -205,7 +207,7 @@ int renameat(int from, const char *old, int to, const char *new) {
     set_up();
     result = real_renameat(from, old, to, new);
     if (result == 0 && journal >= 0 && fstatat(to, new, &status, 0) == 0) {
-        struct record record = {RENAME, status.st_ino, 0, 0, 0};
+        struct record record = {RENAME, status.st_dev, status.st_ino, 0, 0, 0};
         path_of(from, old, paths);
         path_of(to, new, second);
         strcpy(paths + strlen(paths) + 1, second);
