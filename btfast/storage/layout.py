@@ -158,8 +158,8 @@ class Layout:
             parent = below
         return parent
 
-    def open_for_writing(self, file: int, *, direct: bool) -> int:
-        """A descriptor of the unfinished file, created and preallocated where it is not there yet. OSError.
+    def open_for_writing(self, file: int, *, direct: bool, allocate: bool = True) -> int:
+        """A descriptor of the unfinished file, created where it is not there yet, and with `allocate` preallocated. OSError.
 
         It is created once: one that has gone since took verified data with it, and a new one would have a hole there.
         """
@@ -182,9 +182,8 @@ class Layout:
             status = os.fstat(fd)
             # An inode's number may be given again at once; made twice within a tick of the kernel's clock no file is.
             self._opened[file] = Opened(status.st_ino, status.st_ctime_ns if create else self._opened.get(file, _NOT).made)
-            length = self.lengths[file] if file != self.parts_file else 0
-            if status.st_size < length and not _disk.preallocate(fd, length):
-                os.ftruncate(fd, length)
+            if allocate and file != self.parts_file:
+                self.allocate(fd, file)
         except OSError:
             os.close(fd)
             raise
@@ -206,6 +205,11 @@ class Layout:
     def _shared(self, piece: int) -> tuple[int, int, int]:
         files = self.geometry.piece_files(piece)
         return files[0], files[-1], self.parts_file
+
+    def allocate(self, fd: int, file: int) -> None:
+        """Gives it its whole length, and room for it where that can be had. OSError."""
+        if os.fstat(fd).st_size < self.lengths[file] and not _disk.preallocate(fd, self.lengths[file]):
+            os.ftruncate(fd, self.lengths[file])
 
     def sign(self, fd: int) -> None:
         """Marks a file as made for this torrent, where the disk keeps such marks."""

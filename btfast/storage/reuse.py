@@ -214,9 +214,10 @@ def _chunks(source: int, offset: int, length: int) -> Iterator[bytes]:
 
 def _copy(source: int, layout: Layout, file: int, stopped: Callable[[], bool]) -> None:
     """OSError, and then nothing is left at the file's place."""
-    target = layout.open_for_writing(file, direct=False)
+    target = layout.open_for_writing(file, direct=False, allocate=False)  # what is shared needs no room
     try:
         if not _cloned(source, target):
+            layout.allocate(target, file)
             _copy_bytes(source, target, layout.lengths[file], stopped)
     except OSError:
         parent = layout.parent(file, create=False)

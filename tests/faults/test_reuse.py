@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from hashlib import sha1
 from pathlib import Path
 
 from support.commands import Running, get, run
+from support.disks import sharing_disk
 from support.libtorrent_peer import Libtorrent
 from support.scripted_peer import ScriptedPeer
 from support.torrents import Made, assert_arrived, make, tree
@@ -138,3 +140,24 @@ def _of(files: dict[str, bytes], name: str) -> Made:
     hashes = [sha1(data[at : at + made.piece_length]).digest() for at in range(0, len(data), made.piece_length)]
     info = decode(made.torrent)[b"info"] | {b"pieces": b"".join(hashes)}
     return made._replace(torrent=encode({"info": info}), info_hash=sha1(encode(info)).digest(), data=data)
+
+
+def test_where_the_disk_can_a_copy_shares_its_blocks_with_the_original(tmp_path: Path) -> None:
+    """There is no room for it twice; and a piece that is put right leaves the original as it was."""
+    made = make(180_000_000, piece_length=1 << 20)
+    with sharing_disk(tmp_path / "disk") as disk:
+        (disk / "old").mkdir()
+        stale = bytearray(made.data)
+        stale[50_000_000] ^= 1
+        (disk / "old" / "data.bin").write_bytes(stale)
+        os.sync()
+        before = shutil.disk_usage(disk).free
+        with ScriptedPeer(made) as peer:
+            words = get(made.save(tmp_path), "--reuse", str(disk / "old"), "-o", str(disk / "out"), peers=(peer.address,))
+            done = run(tmp_path, *words)
+        assert (done.code, done.err) == (0, "")
+        assert done.one("complete")["downloaded"] == made.piece_length
+        assert_arrived(made, disk / "out")
+        assert (disk / "old" / "data.bin").read_bytes() == stale
+        os.sync()
+        assert before - shutil.disk_usage(disk).free < 20_000_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -106,5 +107,29 @@ def folding_disk(where: Path) -> Iterator[Path]:
         folder.mkdir()
         subprocess.run(["chattr", "+F", folder], check=True)
         yield folder
+    finally:
+        subprocess.run(["umount", "-l", where], check=True)
+
+
+@contextlib.contextmanager
+def sharing_disk(where: Path) -> Iterator[Path]:
+    """A disk at `where` on which files may share their blocks; a visible skip where none can be made."""
+    where.mkdir(exist_ok=True)
+    image = where.with_suffix(".img")
+    why = "neither mkfs.xfs nor mkfs.btrfs is installed"
+    for kind, make in (("xfs", ["mkfs.xfs", "-q", "-f", "-m", "reflink=1"]), ("btrfs", ["mkfs.btrfs", "-q", "-f"])):
+        if shutil.which(make[0]) is None:
+            continue
+        image.write_bytes(b"")
+        os.truncate(image, 320 << 20)  # xfs takes no less than 300 MiB
+        made = subprocess.run([*make, image], capture_output=True, check=False)
+        mounted = subprocess.run(["mount", "-t", kind, "-o", "loop", image, where], capture_output=True, check=False)
+        why = (made.stderr or mounted.stderr).decode().strip()
+        if not made.returncode and not mounted.returncode:
+            break
+    else:
+        pytest.skip(f"no disk that shares blocks can be mounted here: {why}")
+    try:
+        yield where
     finally:
         subprocess.run(["umount", "-l", where], check=True)
