@@ -106,7 +106,7 @@ async def survey_and_check(
     unchanged = set() if context.settings.check else recorded  # the user trusts nothing but hashes
     have = _trusted(layout, unchanged, known)
     restore = await check_pieces(context, torrent, layout, _doubtful(layout, there - unchanged, have, parts=found.parts), have)
-    if writing and (kept := await strangers.keep(found, have, recorded, restore)):
+    if writing and (kept := await strangers.keep(found, have, recorded, restore, torrent.hashes.digest)):
         found = await _survey(layout, writing=writing)
         there -= kept
     named = {*found.final, *found.wrong_size, *(found.unfinished if not layout.suffix else ())}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Awaitable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Protocol
 
 from btfast._bitfield import Bitfield
@@ -67,10 +67,14 @@ class Strangers:
                 aside.append((file, layout.suffix))
         await self._settle(aside, over)
 
-    async def keep(self, found: Surveyed, have: Bitfield, trusted: Collection[int], restored: Iterable[int]) -> set[int]:
+    async def keep(
+        self, found: Surveyed, have: Bitfield, trusted: Collection[int], restored: Iterable[int],
+        has_hash: Callable[[int], object],
+    ) -> set[int]:  # fmt: skip
         """Renames those in which nothing is right, and says so; returns their numbers. StorageError.
 
-        `trusted`: files that are as they were recorded; `restored`: pieces that the parts file has.
+        `trusted`: files that are as they were recorded; `restored`: pieces that the parts file has; `has_hash`: of a piece.
+        Files with pieces that have none yet are looked at when it comes.
         """
         layout = self._layout
         ours = {file for index in restored for file in layout.geometry.piece_files(index)}
@@ -79,7 +83,7 @@ class Strangers:
             for file in files:
                 if file in trusted or file in ours or not layout.wants(file):
                     continue
-                if any(have[index] for index in layout.geometry.file_pieces(file)):
+                if any(have[index] or not has_hash(index) for index in layout.geometry.file_pieces(file)):
                     continue
                 if not layout.lengths[file] and file in found.final:
                     continue

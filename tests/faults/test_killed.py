@@ -187,11 +187,22 @@ def test_a_download_that_is_killed_over_and_over_comes_to_its_end(tmp_path: Path
     """Each run finds what the ones before have written."""
     rng = random.Random(7)
     torrent = MADE.save(tmp_path)
+    step = 1 << 16
+
+    def written() -> int:
+        part = tmp_path / "out" / f"{MADE.name}.part"
+        data = part.read_bytes() if part.exists() else b""
+        return sum(data[at : at + step] == MADE.data[at : at + step] for at in range(0, len(MADE.data), step))
+
     for _ in range(40):  # five are enough, unless much is killed before it is written
+        before = written()
         peer.holds = peer.blocks_sent + rng.randint(30, 120)
         with running(tmp_path, *get(torrent, peers=(peer.address,))) as command:
             while command.process.poll() is None and peer.blocks_sent < peer.holds:
                 time.sleep(0.002)
+            enough = time.monotonic() + 2
+            while command.process.poll() is None and written() == before and time.monotonic() < enough:
+                time.sleep(0.01)
             if command.process.poll() is not None:
                 break
             kill([psutil.Process(command.process.pid), *command.family])
