@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Collection, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,9 @@ from btfast.storage.identity import FINAL, UNFINISHED, Identity
 from btfast.storage.layout import Layout
 from btfast.storage.lock import PlaceLock
 from btfast.storage.messages import GOOD, IN_PARTS, SPLIT, TO_RESTORE, CheckPieces, Known, PartsSeen, Surveyed
+
+if TYPE_CHECKING:  # it is loaded for the one file of a Metalink
+    from btfast.engine.whole_files import WholeFile
 
 FEW = 32  # files
 _BYTES_A_QUESTION = 64 << 20
@@ -87,11 +90,12 @@ def must_be_here(known: Known | None, directory: str) -> None:
 
 async def survey_and_check(
     context: Context, item: int, torrent: Torrent, layout: Layout, selection: Selection, *, writing: bool,
-    known: Known | None = None,
+    known: Known | None = None, whole: WholeFile | None = None,
 ) -> Found:  # fmt: skip
     """Which pieces are on disk and right. `writing`: what is missing will be fetched; else nothing is changed there.
 
     Files that are as `known` says, from an earlier run, are trusted; those that are not are hashed. `item`: as in events.
+    `whole`: what proves the one file where its pieces do not.
 
     Raises StorageError where the destination cannot be used or has no room.
     """
@@ -106,6 +110,8 @@ async def survey_and_check(
     unchanged = set() if context.settings.check else recorded  # the user trusts nothing but hashes
     have = _trusted(layout, unchanged, known)
     restore = await check_pieces(context, torrent, layout, _doubtful(layout, there - unchanged, have, parts=found.parts), have)
+    if whole is not None and not torrent.proves_pieces and found.final and await whole.is_right():
+        have.set_all()
     if writing and (kept := await strangers.keep(found, have, recorded, restore, torrent.hashes.digest)):
         found = await _survey(layout, writing=writing)
         there -= kept

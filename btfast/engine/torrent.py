@@ -189,10 +189,8 @@ class ActiveTorrent:
             self._reused = await self._context.reusing.take(self.torrent, self._layout, files, earlier)
         found = await survey_and_check(
             self._context, self._add.id, self.torrent, self._layout, self._selection, writing=not self._add.seed,
-            known=self._known,
+            known=self._known, whole=self._whole,
         )  # fmt: skip
-        if self._whole is not None and not self.torrent.proves_pieces and found.final and await self._whole.is_right():
-            found.have.set_all()
         indexes = found.have.indices()
         self._pieces.found(indexes)
         self._selected.handle_found(indexes)

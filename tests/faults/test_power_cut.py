@@ -79,7 +79,7 @@ KINDS = {
     "direct": TREE._replace(words=("--io", "direct")),
     "in place": TREE._replace(words=("--in-place",)),
     "many files": Kind(make(MANY, name="many")),
-    "tiny files": Kind(make(TINY, name="tiny"), rate=1_000_000),
+    "tiny files": Kind(make(TINY, name="tiny")),
     "v2": Kind(make_v2(MANY, name="many"), aligned=True),
     "hybrid": Kind(make_v2(FILES, name="tree", hybrid=True), aligned=True),
     "large pieces": Kind(make({"a": LARGE - 1000, "b": LARGE // 3}, name="large", piece_length=LARGE)),

@@ -89,8 +89,8 @@ def test_a_file_that_is_there_already_is_believed_for_its_hash_and_another_one_i
         (tmp_path / "out/image.iso").write_bytes(bytes(len(MADE.data)))
         done = fetch(tmp_path, metalink(f"{server.url}/a"), more=("--state", "other"))
     assert done.code == 0, done.err
-    assert_arrived(MADE, tmp_path / "out")
-    assert any("it is overwritten" in warning for warning in done.warnings)
+    assert tree(tmp_path / "out") == MADE.contents() | {"image.iso.old": bytes(len(MADE.data))}
+    assert any("it is 'image.iso.old' now" in warning for warning in done.warnings)
 
 
 def test_the_size_is_asked_for_where_it_is_not_said(tmp_path: Path) -> None:
