@@ -6,6 +6,7 @@ the code of its parent.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 
 _POLL = 0.001  # seconds
+_DESCRIPTORS = "/proc/self/fd"
 
 
 class ForkedProcess:
@@ -41,8 +43,13 @@ class ForkedProcess:
         return self.returncode
 
     def _look(self, options: int) -> int | None:
-        if self.returncode is None and (found := os.waitpid(self.pid, options))[0]:
-            self.returncode = os.waitstatus_to_exitcode(found[1])
+        if self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, options)
+            except ChildProcessError:  # SIGCHLD is ignored, as whoever started us left it: how it ended nobody knows
+                pid, status = self.pid, 0
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
     def terminate(self) -> None:
@@ -58,7 +65,7 @@ class ForkedProcess:
 
 def can_fork() -> bool:
     """Elsewhere the system's own libraries may have begun threads, and nothing tells of them."""
-    return sys.platform == "linux" and threading.active_count() == 1
+    return sys.platform == "linux" and threading.active_count() == 1 and os.path.isdir(_DESCRIPTORS)
 
 
 def fork(live: Callable[[], object], *kept: int, errors: int = 2) -> ForkedProcess:
@@ -88,8 +95,8 @@ def fork(live: Callable[[], object], *kept: int, errors: int = 2) -> ForkedProce
 
 def _close_all_but(*kept: int) -> None:
     """Whoever held somebody else's end of a stream would keep its peer from seeing that one go."""
-    first = 3
-    for fd in sorted(kept):
-        os.closerange(first, fd)
-        first = fd + 1
-    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+    for name in os.listdir(_DESCRIPTORS):  # the limit on their number may be a thousand million
+        fd = int(name)
+        if fd > 2 and fd not in kept:
+            with contextlib.suppress(OSError):  # that of the listing is closed already
+                os.close(fd)

@@ -17,7 +17,7 @@ from tests.support.commands import ROOT
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are forked on Linux alone")
 
 BEGIN = """
-    import os, subprocess, sys, threading, time
+    import os, signal, subprocess, sys, threading, time
     from btfast.engine.forking import can_fork, fork
 
     reader, writer = os.pipe()
@@ -82,6 +82,16 @@ def test_a_child_is_waited_for_as_long_as_asked_and_ends_when_told() -> None:
         print(child.returncode)
     """)
     assert told == ["waits", "None", str(-signal.SIGTERM), str(-signal.SIGTERM)]
+
+
+def test_the_end_of_a_child_is_seen_where_the_system_takes_it_away() -> None:
+    told = answers("""
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        child = fork(lambda: os.write(writer, b'here'), writer)
+        print(said(), child.wait(60), child.poll())
+        child.kill()
+    """)
+    assert told == ["here", "0", "0"]
 
 
 def test_a_process_with_threads_is_not_forked() -> None:
