@@ -1,8 +1,9 @@
 # Files that blocks are served from, and the windows through which the kernel copies them into sockets.
 #
 # A window is a MiB of a file, mapped. This process never looks into one: its address is only given to the kernel. So a
-# file that is cut short meanwhile is an EFAULT of a call, never a SIGBUS. One copy at most (_splice), and one call for dozens of
-# blocks: measured on loopback with bare senders in C against 16 KiB sendfiles with corked headers 0.28 to 0.39 CPU s/GiB.
+# file that is cut short meanwhile is an EFAULT of a call, never a SIGBUS. One copy at most (_splice), and one call for
+# dozens of blocks: measured on loopback with bare senders in C against 16 KiB sendfiles with corked headers 0.28 to 0.39
+# CPU s/GiB.
 #
 # A third of those 0.28 is mapping pages and unmapping them. The peers of a torrent want the same pieces, each at another
 # time: so many windows stay open that most pages are mapped already, which leaves 0.21. Populating windows costs more

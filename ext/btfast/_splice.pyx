@@ -5,12 +5,13 @@
 # sendmsg 0.38 and 0.59, through a pipe 0.27 and 0.44, splice of each block from its file 0.35 and 0.33.
 #
 # What is in a pipe belongs to one stream, so a stream has a pipe to itself until that is empty, which under load it seldom
-# is. There are MOST at a time, and who gets none copies. Bytes that were given to a pipe must stay as they are until the peer has acknowledged them, and
-# nobody tells when that is: headers lie in memory that is written once, and given up when it is full.
+# is. There are MOST at a time, and who gets none copies. Bytes that were given to a pipe must stay as they are until the
+# peer has acknowledged them, and nobody tells when that is: headers lie in memory that is written once, and given up when
+# it is full.
 #
 # Before Linux 6.5 a socket takes one page a call from a pipe, which costs more than copying.
 
-from libc.errno cimport EINTR, errno
+from libc.errno cimport EAGAIN, EFAULT, EINTR, errno
 from libc.stdint cimport uint8_t
 from posix.unistd cimport close
 
@@ -42,8 +43,16 @@ cdef extern from *:
     }
     #else
     static int btfast_pipe(int ends[2], int size) { (void)ends; (void)size; return -1; }
-    static ssize_t btfast_vmsplice(int fd, const struct iovec *v, int n) { (void)fd; (void)v; (void)n; errno = ENOSYS; return -1; }
-    static ssize_t btfast_splice(int from, int to, size_t n, int more) { (void)from; (void)to; (void)n; (void)more; errno = ENOSYS; return -1; }
+    static ssize_t btfast_vmsplice(int fd, const struct iovec *v, int n) {
+        (void)fd; (void)v; (void)n;
+        errno = ENOSYS;
+        return -1;
+    }
+    static ssize_t btfast_splice(int from, int to, size_t n, int more) {
+        (void)from; (void)to; (void)n; (void)more;
+        errno = ENOSYS;
+        return -1;
+    }
     #endif
     static void *btfast_fresh(void *old, size_t size) {
         void *found;
@@ -125,11 +134,15 @@ cdef uint8_t* lasting(size_t n) noexcept:
 
 cdef ssize_t put_pages(int pipe, const iovec* v, int n) noexcept:
     """Puts what lies there into an empty pipe, as far as it has places; below 0: errno says why not."""
+    global works
     cdef ssize_t put
     while True:
         put = btfast_vmsplice(pipe, v, n)
         if put >= 0 or errno != EINTR:
-            return put
+            break
+    if put < 0 and errno != EFAULT and errno != EAGAIN:  # the call is not to be had here: a sandbox may forbid it
+        works = False
+    return put
 
 
 cdef ssize_t send_pages(int pipe, int fd, size_t n, bint more) noexcept:
