@@ -1,4 +1,4 @@
-"""Who is looked after each second, and who rests: any number of torrents of which nobody wants anything cost nothing."""
+"""Who is looked after each second, and who rests: who rests costs nothing."""
 
 from __future__ import annotations
 
