@@ -129,12 +129,6 @@ int main(int argc, char **argv)
             else if (line->connected)
                 fill(line);
         }
-        if (now - told >= 0.1) {
-            if (answers)
-                printf("answers %.6f %lu\n", now, answers);
-            fflush(stdout);
-            answers = 0;
-            told = now;
-        }
+        tell_answers(&answers, &told, now);
     }
 }

@@ -115,12 +115,6 @@ int main(int argc, char **argv)
             if (lines[i].fd < 0 && now - lines[i].since > AGAIN_S)
                 connect_line(&lines[i], i, now);
         }
-        if (now - told >= 0.1) {
-            if (answers)
-                printf("answers %.6f %lu\n", now, answers);
-            fflush(stdout);
-            answers = 0;
-            told = now;
-        }
+        tell_answers(&answers, &told, now);
     }
 }

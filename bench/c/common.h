@@ -92,6 +92,18 @@ static inline struct sockaddr_in parse_address(const char *text)
     return address;
 }
 
+/* Every tenth of a second: how many answers have come since. */
+static inline void tell_answers(unsigned long *answers, double *told, double now)
+{
+    if (now - *told < 0.1)
+        return;
+    if (*answers)
+        printf("answers %.6f %lu\n", now, *answers);
+    fflush(stdout);
+    *answers = 0;
+    *told = now;
+}
+
 /* Listens on a free port of 127.0.0.0/8 + HOST and prints the address. Each seed has an address of its own, because
  * clients keep one connection per IP address by default. */
 static inline int listen_on(uint32_t host)

@@ -38,6 +38,7 @@ async def fetch(
     what_to_do = "try again later" if status >= 500 or status == 429 else "check the address"
     raise RemoteError(f"{what}: {why}: {what_to_do}", url=url, status=status)
 
+
 async def length_of(client: HttpClient, url: str, *, way: Way | None = None) -> int | None:
     """How many bytes the file behind an http or https URL has, of which no more than the first are read; None where the
     server does not say. `way`: who led here. Raises InputError, RemoteError.

@@ -10,8 +10,6 @@ from collections.abc import Collection, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
 from btfast._bitfield import Bitfield
 from btfast.engine.context import Context
 from btfast.engine.disagreement import halves_differ
@@ -231,12 +229,12 @@ async def check_pieces(
 
         touched = await layers_on_disk(context, torrent, layout, touched, have)
     restore: list[int] = []
-    runs = deque(_questions(torrent, layout, touched))
+    runs = deque(_questions(torrent, layout, touched, final=final))
 
     async def ask_in_turn(worker: int) -> None:
         while runs:
             question = runs.popleft()
-            answer = await context.workers.check(msgspec.structs.replace(question, final=final), worker)
+            answer = await context.workers.check(question, worker)
             for index, state in enumerate(answer.states, question.first):
                 if state == SPLIT:
                     raise halves_differ(torrent.name, index)
@@ -260,7 +258,7 @@ async def check_pieces(
     return restore
 
 
-def _questions(torrent: Torrent, layout: Layout, touched: Bitfield) -> Iterator[CheckPieces]:
+def _questions(torrent: Torrent, layout: Layout, touched: Bitfield, *, final: bool) -> Iterator[CheckPieces]:
     """Orders for all of these pieces, each for a run of them whose digests are of one kind.
 
     Where nothing is known of single pieces nothing is asked: none is right before the whole file is.
@@ -273,9 +271,9 @@ def _questions(torrent: Torrent, layout: Layout, touched: Bitfield) -> Iterator[
         digest = torrent.hashes.digest(index)
         if index != first + len(digests) or len(digests) == most or len(digest) != len(digests[0]):
             if digests[0]:
-                yield CheckPieces(layout.torrent, first, b"".join(digests), len(digests[0]))
+                yield CheckPieces(layout.torrent, first, b"".join(digests), len(digests[0]), final)
             first, digests = index, [digest]
         else:
             digests.append(digest)
     if digests[0]:
-        yield CheckPieces(layout.torrent, first, b"".join(digests), len(digests[0]))
+        yield CheckPieces(layout.torrent, first, b"".join(digests), len(digests[0]), final)

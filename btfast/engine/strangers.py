@@ -24,6 +24,7 @@ from btfast.storage.ownership import Whose, owner_of, set_aside
 
 TOLD = 20  # files that are named one by one
 
+
 class Check(Protocol):
     """Hashes pieces on disk and sets those that are right; `final` as of CheckPieces."""
 
@@ -49,7 +50,7 @@ class Strangers:
             if fits and file not in believed:
                 for index in geometry.file_pieces(file):
                     touched.set(index)
-        if touched.count:
+        if not touched.none():
             await self._check(touched, finals, final=True)
             await self._check(touched, parts, final=False)
         aside: list[tuple[int, str]] = []

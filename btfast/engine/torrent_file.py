@@ -15,8 +15,8 @@ from btfast._bencode import BencodeError, info_span
 from btfast.errors import StorageError
 from btfast.metainfo.paths import ELEMENT_BYTES, safe_name
 from btfast.metainfo.torrent import MAX_TORRENT_BYTES, Torrent
-from btfast.storage.finish import begin_write_out, make_directory
-from btfast.storage.syncing import sync_file
+from btfast.storage.finish import make_directory
+from btfast.storage.syncing import begin_write_out, sync_file
 
 _SUFFIX = ".torrent"
 _BATCH = 64  # files

@@ -16,7 +16,7 @@ from btfast.storage.layout import Layout
 from btfast.storage.marks import Marks
 from btfast.storage.messages import Surveyed
 from btfast.storage.ownership import holds_data, set_aside
-from btfast.storage.syncing import raise_lost, sync_all, sync_file, worth_it
+from btfast.storage.syncing import begin_write_out, raise_lost, sync_all, sync_file, worth_it
 
 _SMALL = 1 << 20  # bytes of a file whose write-out is begun before its neighbours are waited for
 _NO_DIRECTORY = "it is a file, not a directory"
@@ -143,12 +143,6 @@ def _begin_write_out(files: Files, wanted: Sequence[tuple[Layout, int]]) -> None
         fd = files.open_descriptor(layout.torrent, file)
         if fd is not None and layout.lengths[file] <= _SMALL:
             begin_write_out(fd)
-
-
-def begin_write_out(fd: int) -> None:
-    """What was written to the file leaves for the disk, and is not waited for."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # on dirty pages: begins to write them
 
 
 def _descriptor(files: Files, layout: Layout, file: int) -> int:

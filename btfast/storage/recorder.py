@@ -39,6 +39,7 @@ from btfast.storage.volumes import Volume, Volumes
 if TYPE_CHECKING:
     from btfast.storage.resume_store import Entry, ResumeStore
 
+
 class _Parts(msgspec.Struct, frozen=True, array_like=True):
     """The parts file as it is stored."""
 

@@ -26,9 +26,14 @@ def sync_file(fd: int, *, marks: bool = False) -> None:
         else:
             os.fsync(fd)
     except OSError:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        begin_write_out(fd)
         raise
+
+
+def begin_write_out(fd: int) -> None:
+    """What was written to the file leaves for the disk, and is not waited for; what is there already is let go."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def worth_it(files: int) -> bool:
@@ -58,12 +63,12 @@ def sync_all(volumes: Mapping[int, int]) -> set[int]:
 def raise_lost(fd: int) -> None:
     """After its file system was made durable: OSError where that failed for this file, as `sync_file` would have told."""
     try:
-        if not _disk.wait_for_writes(fd):
-            sync_file(fd, marks=True)
+        told = _disk.wait_for_writes(fd)
     except OSError:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        begin_write_out(fd)
         raise
+    if not told:
+        sync_file(fd, marks=True)
 
 
 def _under_way() -> int:

@@ -24,7 +24,7 @@ Senders = Sequence[tuple[int, BlockRun]]
 class Judged(NamedTuple):
     """What is wrong with a piece: a mask of blocks, 0 where nobody could say, and who has sent them."""
 
-    index: int  # type: ignore[assignment]  # a piece has an index; nobody searches this
+    piece: int
     bad: int
     guilty: list[int]
 

@@ -91,16 +91,21 @@ def direct_alignment(int fd):
     return memory, offset
 
 
-def sync_file_system(int fd):
-    """Makes all that was written to the file system of `fd` durable. False where that cannot be asked for; OSError."""
-    cdef int result
-    with nogil:
-        result = btfast_syncfs(fd)
+cdef bint _is_done(int result) except -1:
+    """What a system call has said by `result` and errno: False where there is no such call. OSError."""
     if result == 0:
         return True
     if errno == ENOSYS:
         return False
     raise OSError(errno, os.strerror(errno))
+
+
+def sync_file_system(int fd):
+    """Makes all that was written to the file system of `fd` durable. False where that cannot be asked for; OSError."""
+    cdef int result
+    with nogil:
+        result = btfast_syncfs(fd)
+    return _is_done(result)
 
 
 def wait_for_writes(int fd):
@@ -112,8 +117,4 @@ def wait_for_writes(int fd):
     cdef int result
     with nogil:
         result = btfast_wait(fd)
-    if result == 0:
-        return True
-    if errno == ENOSYS:
-        return False
-    raise OSError(errno, os.strerror(errno))
+    return _is_done(result)

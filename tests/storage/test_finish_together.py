@@ -45,6 +45,16 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def two_disks(tmp_path: Path) -> Iterator[Path]:
+    """A destination with all unfinished files in it, some of them on a disk of their own."""
+    out = tmp_path / "out"
+    (out / "t/1").mkdir(parents=True)
+    with small_disk(out / "t/1", "size=1m"):
+        SMALL.put_on_disk(out, ".part")
+        yield out
+
+
+@pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
     """What was asked of the disk, in order: syncs of file systems by their devices, renames by the new names."""
     seen: list[tuple[str, object]] = []
@@ -96,39 +106,33 @@ def test_where_much_is_under_way_to_the_disk_nobody_waits_for_it(
 
 
 def test_a_file_system_below_the_destination_is_made_durable_too(
-    tmp_path: Path, files: Files, done: list[tuple[str, object]]
+    two_disks: Path, files: Files, done: list[tuple[str, object]]
 ) -> None:
-    out = tmp_path / "out"
-    (out / "t/1").mkdir(parents=True)
-    with small_disk(out / "t/1", "size=1m"):
-        SMALL.put_on_disk(out, ".part")
-        assert finish(files, SMALL.layout(out)) == [None] * COUNT
-        devices = {out.stat().st_dev, (out / "t/1").stat().st_dev}
-        assert len(devices) == 2
-        assert {target for _, target in done[:2]} == {target for _, target in done[-2:]} == devices
-        assert on_disk(out) == SMALL.files
+    out = two_disks
+    assert finish(files, SMALL.layout(out)) == [None] * COUNT
+    devices = {out.stat().st_dev, (out / "t/1").stat().st_dev}
+    assert len(devices) == 2
+    assert {target for _, target in done[:2]} == {target for _, target in done[-2:]} == devices
+    assert on_disk(out) == SMALL.files
 
 
 def test_a_record_makes_each_file_system_durable_that_its_files_are_on(
-    tmp_path: Path, files: Files, done: list[tuple[str, object]]
+    tmp_path: Path, two_disks: Path, files: Files, done: list[tuple[str, object]]
 ) -> None:
-    out = tmp_path / "out"
-    (out / "t/1").mkdir(parents=True)
-    with small_disk(out / "t/1", "size=1m"):
-        SMALL.put_on_disk(out, ".part")
-        answers: list[messages.Answer] = []
-        recorder = Recorder(answers.append, files)
-        seen = [FileSeen(file, f"{path}.part", UNFINISHED, True) for file, path in enumerate(SMALL.files)]
-        row = Row(
-            torrent=0, key=b"k" * 32, directory=str(out), count=COUNT, complete=False, have=b"\x80", files=seen,
-            partial=[], uploaded=0, downloaded=0, peers=b"", trackers=[], used=1,
-        )  # fmt: skip
-        recorder.handle(Record(1, str(tmp_path / "resume.db"), [row]))
-        while recorder.busy:
-            recorder.step()
-        recorder.close()
-        assert answers == [messages.Recorded(1)]
-        assert {target for kind, target in done if kind == "all"} == {out.stat().st_dev, (out / "t/1").stat().st_dev}
+    answers: list[messages.Answer] = []
+    recorder = Recorder(answers.append, files)
+    seen = [FileSeen(file, f"{path}.part", UNFINISHED, True) for file, path in enumerate(SMALL.files)]
+    row = Row(
+        torrent=0, key=b"k" * 32, directory=str(two_disks), count=COUNT, complete=False, have=b"\x80", files=seen,
+        partial=[], uploaded=0, downloaded=0, peers=b"", trackers=[], used=1,
+    )  # fmt: skip
+    recorder.handle(Record(1, str(tmp_path / "resume.db"), [row]))
+    while recorder.busy:
+        recorder.step()
+    recorder.close()
+    assert answers == [messages.Recorded(1)]
+    devices = {two_disks.stat().st_dev, (two_disks / "t/1").stat().st_dev}
+    assert {target for kind, target in done if kind == "all"} == devices
 
 
 def test_when_the_whole_cannot_be_made_durable_each_file_is(

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from btfast._arena import Arena, shared_memory
 from btfast._ring import Ring, ring_bytes
@@ -39,10 +40,7 @@ class Workshop:
             finally:
                 self.control.shutdown(socket.SHUT_WR)
 
-        reader = threading.Thread(target=read)
-        reader.start()
-        self.worker.run()
-        reader.join()
+        self._run_beside(read)
         return found
 
     def completed(self, count: int) -> list[int]:
@@ -56,11 +54,15 @@ class Workshop:
                 time.sleep(0.001)
             self.control.shutdown(socket.SHUT_WR)
 
+        self._run_beside(read)
+        return found
+
+    def _run_beside(self, read: Callable[[], None]) -> None:
+        """Runs the worker until `read`, in a thread, has shut the control stream down."""
         reader = threading.Thread(target=read)
         reader.start()
         self.worker.run()
         reader.join()
-        return found
 
     def close(self) -> None:
         self.control.close()
